@@ -140,11 +140,10 @@ class Progress:
         top.add_column(ratio=1)
         top.add_column(no_wrap=True, justify="right")
         bar = ProgressBar(total=max(self._total, 1), completed=min(state.frame, max(self._total, 1)))
-        top.add_row(f"{self._share():4.0%}", bar, f"{state.frame:,}/{self._total:,} frames")
-        landing, rates = _training(state), _rates(state)
-        return Group(
-            top, *(Text("  ".join(line)) for line in ([*self._times(state), *landing], rates) if line)
-        )
+        elapsed, left, speed = self._times(state)
+        top.add_row(f"{self._share():4.0%}", bar, f"{state.frame:,}/{self._total:,} frames  {speed}")
+        lines = [elapsed, left, *_training(state)], _rates(state)
+        return Group(top, *(Text("  ".join(line)) for line in lines if line))
 
 
 def _training(state: _State) -> list[str]:
