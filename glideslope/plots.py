@@ -1,0 +1,274 @@
+"""Figures of a run, fit for print: its learning rates, and its way through the curriculum.
+
+A figure's format follows the file's suffix (.png, .pdf, .svg). No display is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from glideslope.csv_table import read_csv_table
+from glideslope.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+Stages = Sequence[tuple[float, str]]
+
+# Okabe & Ito's palette, told apart by colour-blind readers too. Widths and dashes differ as well: curves that
+# coincide lie on each other like the layers of a cable, each one visible, in grey print too.
+_BLUE, _VERMILION, _GREY = "#0072B2", "#D55E00", "#595959"
+_CURVES: dict[str, dict[str, Any]] = {
+    "encoder": {"color": "#8FC3E3", "linewidth": 4.2},
+    "actor": {"color": _VERMILION, "linewidth": 2.2, "dashes": (4, 2.5)},
+    "critic": {"color": "#00664A", "linewidth": 1.0},
+}
+_BANDS = ("#FFFFFF", "#EEF1F5")
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "savefig.dpi": 200,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+_WIDTH_INCHES = 6.8
+
+
+def plot_learning_rates(
+    path: Path,
+    x: ArrayLike,
+    rates: Mapping[str, ArrayLike],
+    *,
+    stages: Stages = (),
+    x_label: str = "frames",
+    title: str = "",
+    note: str = "",
+) -> None:
+    """Draws learning rates on a logarithmic axis, the curriculum's stages as bands behind them.
+
+    Args:
+        path: the picture to write; its folder must exist.
+        x: (T,) increasing frames or steps.
+        rates: (T,) learning rates by network name. Zeros can't be drawn on a logarithmic axis; where a curve
+            is zero it is absent. NaN is a gap.
+        stages: (x at which it is entered, name) of each stage, in order; none for no bands.
+        x_label: what `x` counts.
+        title: a line above the picture.
+        note: a line below it, for what the reader must know, such as that the stages' times are assumed.
+
+    Raises:
+        ValueError: a curve whose shape is not that of `x`.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    with _figure(path, height=2.9) as figure:
+        axes = figure.subplots()
+        for name, values in rates.items():
+            curve = np.asarray(values, dtype=np.float64)
+            if curve.shape != x.shape:
+                raise ValueError(f"{name}: {curve.shape} rates for {x.shape} places on the x axis")
+            style = _CURVES.get(name, {"color": _GREY, "linewidth": 1.2})
+            axes.plot(x, np.where(curve > 0, curve, np.nan), label=name, solid_capstyle="butt", **style)
+        _log_rates(axes)
+        _count_axis(axes, x, x_label)
+        _draw_bands(axes, stages)
+        axes.set_ylabel("learning rate")
+        axes.grid(axis="y", which="major", color="0.88", linewidth=0.6)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=2.6)
+        _captions(figure, axes, title, note)
+        _name_bands(figure, axes, stages)
+
+
+def plot_training(
+    path: Path,
+    train: Mapping[str, Array],
+    evaluation: Mapping[str, Array],
+    *,
+    stage_names: Sequence[str] = (),
+    title: str = "",
+) -> None:
+    """Draws the success rate (training window and evaluations) and the curriculum's stage over frames.
+
+    Args:
+        path: the picture to write; its folder must exist.
+        train: columns of train.csv, of which `frame`, `curriculum/stage` and
+            `curriculum/success_rate_window` are read.
+        evaluation: columns of eval.csv; `frame` and `eval/success_rate` are read. May be empty.
+        stage_names: names of the stages by index; numbers where there are none.
+        title: a line above the picture.
+
+    Raises:
+        ValueError: `train` lacks one of its columns.
+    """
+    frame, stage, success = (
+        _column(train, name) for name in ("frame", "curriculum/stage", "curriculum/success_rate_window")
+    )
+    stages = stage_entries(frame, stage, stage_names)
+    top = max([int(value) for value in stage[np.isfinite(stage)]] or [0])
+    with _figure(path, height=3.0 + 0.17 * (top + 1)) as figure:
+        axes, below = figure.subplots(2, sharex=True, height_ratios=(2.4, 0.5 + 0.25 * top))
+        axes.plot(
+            *_broken_at_stages(frame, success, stage), color=_BLUE, linewidth=1.5, label="training window"
+        )
+        if "eval/success_rate" in evaluation:
+            axes.plot(
+                evaluation["frame"],
+                evaluation["eval/success_rate"],
+                color=_VERMILION,
+                linewidth=0.9,
+                marker="o",
+                markersize=3,
+                label="evaluation",
+            )
+        axes.set(ylabel="success rate", ylim=(-0.03, 1.03), yticks=np.linspace(0, 1, 6))
+        axes.yaxis.set_major_formatter("{x:.0%}")
+        axes.grid(axis="y", color="0.88", linewidth=0.6)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        below.step(frame, stage, where="post", color=_GREY, linewidth=1.5)
+        below.set(ylabel="stage", ylim=(-0.5, top + 0.5), yticks=range(top + 1))
+        below.set_yticklabels([_stage_name(index, stage_names) for index in range(top + 1)])
+        x = np.concatenate([frame, evaluation.get("frame", frame[:0])])
+        _count_axis(below, x, "frames")
+        for part in (axes, below):
+            _draw_bands(part, stages)
+        _captions(figure, axes, title, "")
+
+
+def plot_run(run_dir: Path, *, stage_names: Sequence[str] = ()) -> list[Path]:
+    """Draws `learning_rates.png` and `training.png` into a run folder from its tables; returns their paths.
+
+    Raises:
+        OSError: the folder has no train.csv, or can't be written to.
+        ValueError: a table is damaged, or has no rows.
+    """
+    train = read_csv_table(run_dir / "train.csv")
+    evaluation = read_csv_table(run_dir / "eval.csv") if (run_dir / "eval.csv").exists() else {}
+    if not len(_column(train, "frame")):
+        raise ValueError(f"{run_dir / 'train.csv'} has no rows yet")
+    stages = stage_entries(train["frame"], _column(train, "curriculum/stage"), stage_names)
+    rates = {name: train[f"lr_{name}"] for name in _CURVES if f"lr_{name}" in train}
+    paths = [run_dir / "learning_rates.png", run_dir / "training.png"]
+    plot_learning_rates(paths[0], train["frame"], rates, stages=stages, title=run_dir.name)
+    plot_training(paths[1], train, evaluation, stage_names=stage_names, title=run_dir.name)
+    return paths
+
+
+def stage_entries(frame: Array, stage: Array, names: Sequence[str] = ()) -> list[tuple[float, str]]:
+    """(frame, name) of the stages a run went through: the first frame at which each was logged."""
+    known = np.isfinite(stage)
+    frame, stage = frame[known], stage[known].astype(int)
+    entered = np.flatnonzero(np.diff(stage, prepend=-1))
+    return [(float(frame[at]), _stage_name(int(stage[at]), names)) for at in entered]
+
+
+def _stage_name(index: int, names: Sequence[str]) -> str:
+    return names[index] if index < len(names) else f"stage {index}"
+
+
+def _column(table: Mapping[str, Array], name: str) -> Array:
+    if name not in table:
+        raise ValueError(f"no column {name!r}: there are {', '.join(table)}")
+    return table[name]
+
+
+def _broken_at_stages(frame: Array, success: Array, stage: Array) -> tuple[Array, Array]:
+    """The curve with a gap at each change of stage, where the window starts anew."""
+    changes = np.flatnonzero(np.diff(stage)) + 1
+    return np.insert(frame, changes, frame[changes]), np.insert(success, changes, np.nan)
+
+
+@contextmanager
+def _figure(path: Path, *, height: float) -> Iterator[Figure]:
+    # The figure's own classes instead of pyplot: no global state, no display, safe on any thread.
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH_INCHES, height), layout="constrained")
+        yield figure
+        with replacing(path) as temporary:
+            figure.savefig(temporary)
+
+
+def _log_rates(axes: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.dataLim.intervaly
+    if not (np.isfinite([low, high]).all() and low > 0):
+        low = high = 1.0
+    if high / low < 4:
+        # A constant rate is a line in the middle, not noise blown up.
+        low, high = low / 2, high * 2
+    axes.set_ylim(low / 1.25, high * 1.25)
+    # Few decades leave room for 2 and 5 as well.
+    subs = (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power_of_ten(value)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _power_of_ten(value: float) -> str:
+    mantissa, exponent = f"{value:.0e}".split("e")
+    power = f"10^{{{int(exponent)}}}"
+    return f"${power}$" if mantissa == "1" else f"${mantissa}\\times{power}$"
+
+
+def _count_axis(axes: Axes, x: Array, label: str) -> None:
+    from matplotlib.ticker import EngFormatter
+
+    finite = x[np.isfinite(x)]
+    if finite.size and finite.max() > finite.min():
+        axes.set_xlim(finite.min(), finite.max())
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlabel(label)
+
+
+def _draw_bands(axes: Axes, stages: Stages) -> None:
+    _, end = axes.get_xlim()
+    for index, (start, stop) in enumerate(pairwise([*(at for at, _ in stages), end])):
+        axes.axvspan(start, stop, color=_BANDS[index % 2], linewidth=0, zorder=0)
+        if index:
+            axes.axvline(start, color="0.6", linewidth=0.6, zorder=0.5)
+
+
+def _name_bands(figure: Figure, axes: Axes, stages: Stages) -> None:
+    """Names the bands above the axes, in full where that fits, else up to the first underscore."""
+    figure.canvas.draw()
+    left, right = axes.get_xlim()
+    width = axes.get_window_extent().width / (right - left)
+    entries = [min(max(at, left), right) for at, _ in stages]
+    for (start, stop), (_, name) in zip(pairwise([*entries, right]), stages, strict=True):
+        for text in (name, name.split("_")[0]):
+            label = axes.annotate(
+                text,
+                ((start + stop) / 2, 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+                color="0.3",
+            )
+            if label.get_window_extent().width <= (stop - start) * width - 4:
+                break
+            label.remove()
+
+
+def _captions(figure: Figure, axes: Axes, title: str, note: str) -> None:
+    if title:
+        figure.suptitle(title, fontsize=9)
+    if note:
+        figure.supxlabel(note, fontsize=7, color="0.3")
