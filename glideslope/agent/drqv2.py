@@ -1,0 +1,295 @@
+"""The DrQ-v2 agent (Yarats et al. 2021, arXiv:2107.09645).
+
+Shapes: B batch, N environments, K stacked frames, S state values, P privileged values, A action axes.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from glideslope.agent.actor_critic import Actor, TwinCritic, initialize
+from glideslope.agent.augmentation import random_shift
+from glideslope.agent.encoders import ConvEncoderSettings, Observation, StateEncoderSettings, build_encoder
+
+NETWORKS = ("encoder", "actor", "critic")
+# Sampled actions stay this far inside (-1, 1), as in DrQ-v2.
+_ACTION_MARGIN = 1e-6
+
+
+class ActorCriticSettings(Protocol):
+    @property
+    def name(self) -> Literal["original"]: ...
+
+
+class Batch(Protocol):
+    """Transitions over n steps. `discount` is gamma^n, or 0 where the episode terminated on the way."""
+
+    @property
+    def pixels(self) -> Tensor | None: ...  # (B, K, H, W) uint8
+    @property
+    def state(self) -> Tensor | None: ...  # (B, S) float32
+    @property
+    def privileged(self) -> Tensor | None: ...  # (B, P) float32
+    @property
+    def action(self) -> Tensor: ...  # (B, A) float32
+    @property
+    def reward(self) -> Tensor: ...  # (B, 1) float32, the discounted sum over n steps
+    @property
+    def discount(self) -> Tensor: ...  # (B, 1) float32
+    @property
+    def next_pixels(self) -> Tensor | None: ...
+    @property
+    def next_state(self) -> Tensor | None: ...
+    @property
+    def next_privileged(self) -> Tensor | None: ...
+
+
+class DrQV2Agent:
+    """Encoder, actor and twin critic with one Adam optimizer each, and the update that trains them.
+
+    pixels_shape: (K, H, W) of the uint8 images, or None without pixels. state_dim: S, the length of the
+    flattened, stacked state; it is appended after each trunk; 0 leaves the state out. privileged_dim: P, what
+    the encoder `state` reads. rates: the learning rate of each network: `encoder`, `actor`, `critic`.
+    critic_target_tau: share of the critic that enters its target per update, in (0, 1]. stddev_clip: bound of
+    the noise on the actions inside an update. augmentation_pad: largest random shift in pixels, 0 for none.
+    pretanh_penalty: weight of the mean squared pre-tanh output in the actor's loss. noise_scale: A factors on
+    the exploration noise, when acting and in updates. seed: of the initial weights and of all draws.
+
+    Raises ValueError for sizes and names that do not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        pixels_shape: tuple[int, int, int] | None,
+        state_dim: int,
+        privileged_dim: int,
+        action_dim: int,
+        encoder: ConvEncoderSettings | StateEncoderSettings,
+        actor_critic: ActorCriticSettings,
+        feature_dim: int,
+        hidden_dim: int,
+        rates: Mapping[str, float],
+        critic_target_tau: float,
+        stddev_clip: float,
+        augmentation_pad: int,
+        pretanh_penalty: float = 0.0,
+        noise_scale: Sequence[float],
+        device: torch.device | str,
+        seed: int,
+    ) -> None:
+        if set(rates) != set(NETWORKS):
+            raise ValueError(f"rates must be given for exactly {', '.join(NETWORKS)}, got {', '.join(rates)}")
+        if len(noise_scale) != action_dim:
+            raise ValueError(
+                f"noise_scale needs {action_dim} values, one for each action axis, got {noise_scale}"
+            )
+        self.device = torch.device(device)
+        self.action_dim = action_dim
+        self._state_dim = state_dim
+        self._tau = critic_target_tau
+        self._stddev_clip = stddev_clip
+        self._pad = augmentation_pad
+        self._pretanh_penalty = pretanh_penalty
+        self._noise_scale = torch.tensor(noise_scale, dtype=torch.float32, device=self.device)
+
+        # Drawn on the CPU under a forked state: the same weights on every device, no global draw disturbed.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.encoder = build_encoder(encoder, pixels_shape, privileged_dim)
+            sizes = (self.encoder.feature_size, state_dim, action_dim, feature_dim, hidden_dim)
+            self.actor = Actor(*sizes)
+            self.critic = TwinCritic(*sizes)
+            self.networks: dict[str, nn.Module] = {
+                "encoder": self.encoder,
+                "actor": self.actor,
+                "critic": self.critic,
+            }
+            for network in self.networks.values():
+                initialize(network)
+                network.to(self.device)
+        self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
+        self._parameters: dict[str, list[Tensor]] = {
+            name: _tensors(network) for name, network in self.networks.items()
+        }
+        self._target_parameters = _tensors(self.critic_target)
+        # Fused: one kernel per optimizer; it takes a float rate as well as a tensor one.
+        fused = self.device.type in ("cpu", "cuda")
+        self.optimizers: dict[str, torch.optim.Adam] = {
+            name: torch.optim.Adam(self._parameters[name], lr=rates[name], fused=fused) for name in NETWORKS
+        }
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+
+    @torch.no_grad()
+    def act(self, obs: Mapping[str, Tensor | np.ndarray[Any, Any]], stddev: float | None) -> Tensor:
+        """Actions (N, A) float32 in [-1, 1], on the agent's device.
+
+        obs: `pixels` (N, K, H, W) uint8, `state` (N, S) or (N, K, S / K), `privileged` (N, P), as far as the
+        agent reads them. stddev: standard deviation of the exploration noise; None gives the policy's mean
+        and draws nothing.
+        """
+        pixels = self._to_device(obs["pixels"]) if self.encoder.uses_pixels else None
+        state = self._to_device(obs["state"]) if self._state_dim else None
+        privileged = None if self.encoder.uses_pixels else self._to_device(obs["privileged"])
+        observation = self._observation(pixels, state, privileged)
+        mean = torch.tanh(self.actor(self.encoder(observation), observation.state))
+        if stddev is None:
+            return mean
+        return (mean + self._noise(mean, stddev)).clamp_(-1.0, 1.0)
+
+    def update(self, batch: Batch, stddev: float, *, diagnostics: bool = False) -> dict[str, Tensor]:
+        """One update of critic and encoder, then of the actor, then of the target critic.
+
+        stddev: standard deviation of the noise on the actions of target and actor. Returns 0-d tensors on the
+        agent's device, without waiting for it: critic_loss, actor_loss, critic_q1, critic_q2, target_q,
+        batch_reward, actor_pretanh (mean absolute pre-tanh output); with `diagnostics` also
+        diagnostics/<network>_grad_norm, _update_to_weight (norm of the step over norm of the weights) and
+        _param_norm.
+        """
+        before = self._copy_parameters() if diagnostics else {}
+        pixels, next_pixels = self._augment(batch.pixels), self._augment(batch.next_pixels)
+        observation = self._observation(pixels, batch.state, batch.privileged)
+        following = self._observation(next_pixels, batch.next_state, batch.next_privileged)
+
+        features = self.encoder(observation)
+        with torch.no_grad():
+            target_q = self._target_q(following, batch.reward, batch.discount, stddev)
+        q = self.critic(self.critic.code(features, observation.state), batch.action)
+        critic_loss = (q - target_q).square().mean(dim=0).sum()
+        self._step(critic_loss, ("encoder", "critic"))
+
+        actor_loss, pretanh = self._actor_loss(features.detach(), observation.state, stddev)
+        self._step(actor_loss, ("actor",))
+
+        with torch.no_grad():
+            torch._foreach_lerp_(self._target_parameters, self._parameters["critic"], self._tau)
+            q1, q2 = q.detach().mean(dim=0).unbind()
+            measures = {
+                "critic_loss": critic_loss.detach(),
+                "actor_loss": actor_loss.detach(),
+                "critic_q1": q1,
+                "critic_q2": q2,
+                "target_q": target_q.mean(),
+                "batch_reward": batch.reward.mean(),
+                "actor_pretanh": pretanh.detach().abs().mean(),
+            }
+            if diagnostics:
+                measures.update(self._diagnostics(before))
+        return measures
+
+    @torch.no_grad()
+    def zero_action_outputs(self, axes: Sequence[int]) -> None:
+        """Make the policy's mean zero for these action axes, as if they had never been trained.
+
+        Zeroes their rows in the last layer's weight and bias and in the Adam moments of both.
+        """
+        rows = torch.tensor(list(axes), dtype=torch.int64, device=self.device)
+        for parameter in (self.actor.output.weight, self.actor.output.bias):
+            parameter.index_fill_(0, rows, 0.0)
+            moments = self.optimizers["actor"].state.get(parameter, {})
+            for name in ("exp_avg", "exp_avg_sq"):
+                if name in moments:
+                    moments[name].index_fill_(0, rows, 0.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, target critic, optimizers and random state: tensors and plain data, not copied."""
+        modules = {**self.networks, "critic_target": self.critic_target}
+        return {
+            "networks": {name: module.state_dict() for name, module in modules.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "generator": self._generator.get_state(),
+            "generator_device": self.device.type,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave; the next update is bit for bit the same.
+
+        The random state of another type of device can't be taken over: the agent's own goes on. Raises
+        KeyError, ValueError or RuntimeError when the state does not fit this agent.
+        """
+        for name, module in {**self.networks, "critic_target": self.critic_target}.items():
+            module.load_state_dict(state["networks"][name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        if state["generator_device"] == self.device.type:
+            self._generator.set_state(state["generator"].cpu())
+
+    def _to_device(self, value: Tensor | np.ndarray[Any, Any]) -> Tensor:
+        return torch.as_tensor(value).to(self.device)
+
+    def _augment(self, pixels: Tensor | None) -> Tensor | None:
+        if pixels is None or not self.encoder.uses_pixels:
+            return None
+        return random_shift(pixels, self._pad, self._generator)
+
+    def _observation(
+        self, pixels: Tensor | None, state: Tensor | None, privileged: Tensor | None
+    ) -> Observation:
+        if self._state_dim == 0 or state is None:
+            return Observation(pixels, None, privileged)
+        return Observation(pixels, state.flatten(1), privileged)
+
+    def _noise(self, mean: Tensor, stddev: float) -> Tensor:
+        noise = torch.randn(mean.shape, generator=self._generator, device=self.device)
+        return noise.mul_(self._noise_scale * stddev)
+
+    def _sample(self, mean: Tensor, stddev: float) -> Tensor:
+        """A draw from DrQ-v2's truncated normal; its gradient is the mean's, also where it is clamped."""
+        with torch.no_grad():
+            noise = self._noise(mean, stddev).clamp_(-self._stddev_clip, self._stddev_clip)
+            clamped = (mean + noise).clamp_(-1.0 + _ACTION_MARGIN, 1.0 - _ACTION_MARGIN)
+        return clamped + (mean - mean.detach())
+
+    def _target_q(self, following: Observation, reward: Tensor, discount: Tensor, stddev: float) -> Tensor:
+        """(B, 1): the n-step return with the smaller of the target critic's two values behind it."""
+        features = self.encoder(following)
+        action = self._sample(torch.tanh(self.actor(features, following.state)), stddev)
+        q = self.critic_target(self.critic_target.code(features, following.state), action)
+        return torch.addcmul(reward, discount, q.amin(dim=1, keepdim=True))
+
+    def _actor_loss(self, features: Tensor, state: Tensor | None, stddev: float) -> tuple[Tensor, Tensor]:
+        """The loss and the pre-tanh output (B, A)."""
+        pretanh = self.actor(features, state)
+        action = self._sample(torch.tanh(pretanh), stddev)
+        with torch.no_grad():
+            code = self.critic.code(features, state)
+        loss = -self.critic(code, action).amin(dim=1).mean()
+        if self._pretanh_penalty:
+            loss = loss + self._pretanh_penalty * pretanh.square().mean()
+        return loss, pretanh
+
+    def _step(self, loss: Tensor, names: Iterable[str]) -> None:
+        """Step these networks down the loss; the others get no gradient, and none is computed for them."""
+        for name in names:
+            self.optimizers[name].zero_grad(set_to_none=True)
+        torch.autograd.backward(loss, inputs=[p for name in names for p in self._parameters[name]])
+        for name in names:
+            self.optimizers[name].step()
+
+    def _copy_parameters(self) -> dict[str, list[Tensor]]:
+        return {name: [p.detach().clone() for p in group] for name, group in self._parameters.items()}
+
+    def _diagnostics(self, before: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+        measures = {}
+        for name, parameters in self._parameters.items():
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            weight = _norm(before[name])
+            change = _norm([p - q for p, q in zip(parameters, before[name], strict=True)])
+            measures[f"diagnostics/{name}_grad_norm"] = _norm(gradients)
+            measures[f"diagnostics/{name}_update_to_weight"] = change / weight
+            measures[f"diagnostics/{name}_param_norm"] = _norm(parameters)
+        return measures
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return list(module.parameters())
+
+
+def _norm(tensors: list[Tensor]) -> Tensor:
+    """Euclidean norm of all elements together."""
+    norm: Tensor = torch.stack(torch._foreach_norm(tensors)).norm()
+    return norm

@@ -1,0 +1,133 @@
+"""Encoders: one observation to one flat feature vector.
+
+Shapes: B batch, K stacked frames, H x W image, P privileged values.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_KERNEL = 3
+
+
+class Observation(NamedTuple):
+    """What an agent may see; a part that the task does not give is None."""
+
+    pixels: Tensor | None  # (B, K, H, W) uint8
+    state: Tensor | None  # (B, S) float32
+    privileged: Tensor | None  # (B, P) float32
+
+
+@dataclass(frozen=True)
+class ConvEncoderSettings:
+    """The encoder of DrQ-v2: 3 x 3 convolutions, one for each stride."""
+
+    channels: int = 32
+    strides: tuple[int, ...] = (2, 1, 1, 1)
+    name: Literal["original"] = "original"
+
+
+@dataclass(frozen=True)
+class StateEncoderSettings:
+    """Two hidden layers on the privileged vector; no pixels."""
+
+    hidden_dim: int = 256
+    name: Literal["state"] = "state"
+
+
+class Encoder(nn.Module):
+    """Maps an Observation to (B, feature_size) float32; `uses_pixels` says which part it reads."""
+
+    feature_size: int
+    uses_pixels: bool
+
+    def forward(self, observation: Observation) -> Tensor:
+        raise NotImplementedError
+
+
+class ConvEncoder(Encoder):
+    """Convolutions with ReLU on pixels / 255 - 0.5, flattened (DrQ-v2).
+
+    pixels_shape: (K, H, W). Raises ValueError if the image is too small for the strides.
+    """
+
+    uses_pixels = True
+
+    def __init__(self, pixels_shape: tuple[int, int, int], channels: int, strides: Sequence[int]) -> None:
+        super().__init__()
+        frames, height, width = pixels_shape
+        least = _least_size(strides)
+        if min(height, width) < least:
+            raise ValueError(
+                f"images of {height} x {width} are too small for an encoder with strides {list(strides)}: "
+                f"the least size is {least} x {least}"
+            )
+        inputs = [frames, *[channels] * (len(strides) - 1)]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(width_in, channels, _KERNEL, stride=stride)
+            for width_in, stride in zip(inputs, strides, strict=True)
+        )
+        self.feature_size = channels * _output_size(height, strides) * _output_size(width, strides)
+
+    def forward(self, observation: Observation) -> Tensor:
+        assert observation.pixels is not None
+        # Channels-last is the layout the CPU convolutions are fastest in.
+        x = observation.pixels.to(torch.float32, memory_format=torch.channels_last).div_(255.0).sub_(0.5)
+        for conv in self.convs:
+            x = F.relu(conv(x), inplace=True)
+        # In the order height, width, channel: no copy from the channels-last layout.
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
+class StateEncoder(Encoder):
+    """Linear-ReLU-Linear-ReLU on the privileged vector (P values)."""
+
+    uses_pixels = False
+
+    def __init__(self, privileged_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        if privileged_dim < 1:
+            raise ValueError(
+                f"the state encoder needs a privileged vector, got privileged_dim={privileged_dim}"
+            )
+        self.layers = nn.Sequential(
+            nn.Linear(privileged_dim, hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.ReLU(inplace=True),
+        )
+        self.feature_size = hidden_dim
+
+    def forward(self, observation: Observation) -> Tensor:
+        features: Tensor = self.layers(observation.privileged)
+        return features
+
+
+def build_encoder(
+    settings: ConvEncoderSettings | StateEncoderSettings,
+    pixels_shape: tuple[int, int, int] | None,
+    privileged_dim: int,
+) -> Encoder:
+    """The encoder that `settings.name` names. Raises ValueError when the observation lacks what it reads."""
+    if settings.name == "state":
+        return StateEncoder(privileged_dim, settings.hidden_dim)
+    if pixels_shape is None:
+        raise ValueError("the encoder 'original' needs pixels; without them use the encoder 'state'")
+    return ConvEncoder(pixels_shape, settings.channels, settings.strides)
+
+
+def _output_size(size: int, strides: Sequence[int]) -> int:
+    for stride in strides:
+        size = (size - _KERNEL) // stride + 1
+    return size
+
+
+def _least_size(strides: Sequence[int]) -> int:
+    size = 1
+    for stride in reversed(strides):
+        size = (size - 1) * stride + _KERNEL
+    return size
