@@ -1,0 +1,99 @@
+"""Scripted policies to measure against: they read the simulator, so they are yardsticks, not competitors.
+
+``expert`` knows where the pad is; ``fixed_camera`` flies the same servo law but only knows it while the pad is in
+the view of a camera that looks straight down; ``random`` draws every action uniformly.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glideslope.envs.gimbal import ANGLE_LIMITS, angles_towards
+from glideslope.envs.landing import ACTION_DIM, LandingTask
+from glideslope.envs.rotation import quat_about, quat_multiply, quat_to_matrix, rotate_about_z
+
+Array = NDArray[np.float64]
+
+APPROACH_GAIN = 1.4  # 1/s, horizontal
+DESCENT_CONE = 0.22  # m of offset allowed per m of height while descending, beyond the pad's own quarter
+LEAD_TIME = 0.15  # s, about the velocity loop's lag
+
+
+class Policy(Protocol):
+    """Actions (N, 5) in [−1, 1] for the task's present state."""
+
+    def __call__(self, task: LandingTask) -> Array: ...
+
+
+def expert(task: LandingTask) -> Array:
+    """A visual-servo law on the true pad position: match the pad's velocity, close in, descend inside a cone."""
+    position, velocity = task.pad_relative()
+    return _servo(task, position, velocity, known=np.ones(task.num_envs, bool), point_gimbal=True)
+
+
+def fixed_camera(task: LandingTask) -> Array:
+    """The servo law with the camera held straight down; where the pad is out of view it climbs to look for it."""
+    position, velocity = task.pad_relative()
+    _, visible = task.pad_in_view()
+    return _servo(task, position, velocity, known=visible, point_gimbal=False)
+
+
+class RandomPolicy:
+    """Uniform actions from a generator of its own."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def __call__(self, task: LandingTask) -> Array:
+        return self._rng.uniform(-1.0, 1.0, (task.num_envs, ACTION_DIM))
+
+
+def make_policy(name: str, seed: int = 0) -> Policy:
+    """The baseline called ``expert``, ``fixed_camera`` or ``random``.
+
+    Raises:
+        KeyError: there is no such baseline.
+    """
+    return {"expert": expert, "fixed_camera": fixed_camera, "random": RandomPolicy(seed)}[name]
+
+
+def _servo(
+    task: LandingTask, position: Array, relative_velocity: Array, known: NDArray[np.bool_], point_gimbal: bool
+) -> Array:
+    settings = task.task
+    own_velocity = _own_velocity(task)
+    pad_velocity = relative_velocity + own_velocity
+    ahead = position[:, :2] + LEAD_TIME * relative_velocity[:, :2]
+    command = np.zeros((task.num_envs, 3))
+    command[:, :2] = APPROACH_GAIN * ahead + pad_velocity[:, :2]
+    distance = np.linalg.norm(position[:, :2], axis=1)
+    height = np.maximum(-position[:, 2], 0.0)
+    inside = distance < 0.18 * settings.pad_size + DESCENT_CONE * height
+    sink = np.minimum(0.7 * settings.max_touchdown_speed + 0.35 * height, settings.max_vertical_speed)
+    command[:, 2] = np.where(inside, -sink, 0.0)
+    command[~known] = [0.0, 0.0, 0.5 * settings.max_vertical_speed]
+    limit = np.array(
+        [settings.max_horizontal_speed, settings.max_horizontal_speed, settings.max_vertical_speed]
+    )
+    action = np.zeros((task.num_envs, ACTION_DIM))
+    action[:, :3] = command / limit
+    if point_gimbal:
+        action[:, 3:] = _point(task, position)
+    return np.clip(action, -1.0, 1.0)
+
+
+def _point(task: LandingTask, position: Array) -> Array:
+    """Gimbal actions that look at the pad, as far as the stage's range goes."""
+    direction = position.copy()
+    if not task.task.gimbal_stabilized:
+        level = quat_multiply(quat_about(2, -task.scenarios.heading), task.physics.attitude)
+        direction = np.einsum("nji,nj->ni", quat_to_matrix(level), direction)
+    reach = task.gimbal_scale * ANGLE_LIMITS
+    return np.divide(angles_towards(direction), reach, out=np.zeros_like(reach), where=reach > 0.0)
+
+
+def _own_velocity(task: LandingTask) -> Array:
+    return rotate_about_z(task.physics.velocity, -task.scenarios.heading)

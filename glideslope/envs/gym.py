@@ -1,0 +1,373 @@
+"""Gymnasium's vector and single APIs of the landing task.
+
+Observations are dictionaries of ``pixels`` uint8 (frame_stack, size, size) and ``state`` float32 (frame_stack, 11),
+newest last; ``privileged`` float32 (20,) on request. Actions are float32 (5,) in [−1, 1]: velocity command
+(vx, vy, vz) in the heading frame, gimbal pitch and yaw.
+
+The vector environment resets an ended episode in the same step (``AutoresetMode.SAME_STEP``): the observation
+returned is the next episode's first, the ended one's last is in ``infos["final_obs"]``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from glideslope.envs.camera import ALL_GROUPS, Camera
+from glideslope.envs.landing import (
+    ACTION_DIM,
+    PRIVILEGED_DIM,
+    STATE_DIM,
+    VELOCITY_BOUND,
+    LandingTask,
+    Outcome,
+    StepResult,
+)
+from glideslope.settings import FULL_TASK, StageSettings, TaskSettings
+
+Observation = dict[str, NDArray[Any]]
+
+CHASE_RESOLUTION = (480, 360)
+
+
+class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[np.float64]]):
+    """N landing episodes in one process, simulated and rendered in batches."""
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": ["rgb_array"], "render_fps": 6}  # noqa: RUF012
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        task: TaskSettings | Mapping[str, Any] | None = None,
+        stage: StageSettings | Mapping[str, Any] | None = None,
+        pixels: bool = True,
+        privileged: bool = False,
+        frame_stack: int = 3,
+        action_repeat: int = 1,
+        device: str = "cpu",
+        num_threads: int = 0,
+        render_mode: str | None = None,
+    ) -> None:
+        """Build N simulations.
+
+        Args:
+            num_envs: parallel episodes N.
+            task: the task's settings, whole or only what differs from the defaults.
+            stage: the curriculum stage to play; the full task by default.
+            pixels: observe the onboard view. Without it nothing is rendered.
+            privileged: observe the simulator's own state as well.
+            frame_stack: how many of the latest frames an observation holds.
+            action_repeat: decisions for which an action is held.
+            device: where to render: ``cpu``, ``cuda`` or ``cuda:N``.
+            num_threads: threads for physics and CPU rendering; 0 uses all processors.
+            render_mode: ``rgb_array`` lets :meth:`render` draw a chase view (360, 480, 3) per environment.
+
+        Raises:
+            ValueError: a setting is out of range or unknown.
+        """
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self._task_settings = task if isinstance(task, TaskSettings) else TaskSettings(**(task or {}))
+        self._stage = stage if isinstance(stage, StageSettings) else _stage(stage)
+        self._task = LandingTask(
+            num_envs,
+            self._task_settings,
+            self._stage,
+            pixels=pixels,
+            action_repeat=action_repeat,
+            device=device,
+            num_threads=num_threads,
+        )
+        self.metadata = self.metadata | {"render_fps": self._task_settings.decision_hz / action_repeat}
+        self._device = device
+        self._with_pixels, self._with_privileged, self._stack = pixels, privileged, frame_stack
+        self.single_observation_space = observation_space(
+            self._task_settings.image_size, frame_stack, pixels=pixels, privileged=privileged
+        )
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.single_action_space = gym.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        size = self._task_settings.image_size
+        self._pixels = np.zeros((num_envs, frame_stack, size, size), np.uint8)
+        self._states = np.zeros((num_envs, frame_stack, STATE_DIM), np.float32)
+        self._seeds: list[int] = []
+        self._episodes = np.zeros(num_envs, np.int64)
+        self._queue: deque[tuple[int, int]] | None = None
+        self._scenario = np.full(num_envs, -1, np.int64)
+        self._idle = np.zeros(num_envs, bool)
+        self._returns = np.zeros(num_envs)
+        self._lengths = np.zeros(num_envs, np.int64)
+        self._chase: Camera | None = None
+
+    @property
+    def task(self) -> LandingTask:
+        """The simulations themselves: privileged, for baselines and tests."""
+        return self._task
+
+    def set_stage(self, stage: StageSettings, index: int = 0) -> None:
+        """Draw the episodes that begin from now on from ``stage``; ``infos["stage"]`` tells the index."""
+        self._task.set_stage(stage, index)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin a new episode in every environment.
+
+        Args:
+            seed: environment i is seeded with ``seed + i``, or with ``seed[i]``. Its k-th episode depends on that
+                seed and k alone. None goes on with the seeds in use (random ones at first).
+            options: ``scenario_seeds``: play exactly these scenarios, one episode each, handed out in order as
+                environments become free; an environment left without one idles (``infos["scenario"]`` is −1).
+        """
+        self._reseed(seed)
+        queue = (options or {}).get("scenario_seeds")
+        self._queue = None if queue is None else deque(enumerate(int(s) for s in queue))
+        everyone = np.arange(self.num_envs)
+        self._idle[:] = False
+        self._begin(everyone)
+        return self.observations(), self._infos()
+
+    def step(
+        self, actions: NDArray[Any]
+    ) -> tuple[
+        Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
+    ]:
+        """Fly one decision everywhere; ended episodes are followed by new ones at once.
+
+        ``infos`` holds, per environment, every reward term (``reward/<term>``), ``outcome``, ``stage`` and
+        ``scenario``; for ended episodes ``final_obs`` and ``final_info`` with the same keys plus ``success``,
+        ``touchdown_error_m``, ``touchdown_speed``, ``episode_return`` and ``episode_length``.
+        """
+        if not self._seeds:
+            raise gym.error.ResetNeeded("call reset() before step()")
+        reward, terminated, truncated, infos = self.advance(actions)
+        ended = terminated | truncated
+        if ended.any():
+            last = self.observations()
+            final_obs = np.full(self.num_envs, None, dtype=object)
+            for env in np.flatnonzero(ended):
+                final_obs[env] = {name: value[env].copy() for name, value in last.items()}
+            infos |= {"final_obs": final_obs, "_final_obs": ended}
+            self._begin(np.flatnonzero(ended))
+            infos["stage"], infos["scenario"] = self._task.stage_index.copy(), self._scenario.copy()
+        return self.observations(), reward, terminated, truncated, infos
+
+    def advance(
+        self, actions: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """As :meth:`step`, but ended episodes are left standing and no observation is put together."""
+        if not self._seeds:
+            raise gym.error.ResetNeeded("call reset() before step()")
+        result = self._task.step(actions)
+        self._returns += result.reward
+        self._lengths += ~self._idle
+        ended = (result.outcome != Outcome.RUNNING) & ~self._idle
+        terminated = ended & (result.outcome != Outcome.TIMED_OUT)
+        truncated = ended & (result.outcome == Outcome.TIMED_OUT)
+        self._push()
+        infos = self._infos(result)
+        if ended.any():
+            infos |= {"final_info": self._final_info(ended, infos, result), "_final_info": ended}
+        return result.reward, terminated, truncated, infos
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
+        """Chase views (360, 480, 3), one per environment, if ``render_mode`` is ``rgb_array``."""
+        if self.render_mode != "rgb_array":
+            return None
+        return tuple(self.chase_view(env) for env in range(self.num_envs))
+
+    def chase_view(self, env: int) -> NDArray[np.uint8]:
+        """The drone of ``env`` from behind and above, RGB (360, 480, 3)."""
+        if self._chase is None:
+            self._chase = Camera(
+                self._task.model,
+                "chase",
+                num_worlds=1,
+                resolution=CHASE_RESOLUTION,
+                device=self._device,
+                groups=ALL_GROUPS,
+                shadows=True,
+                sky=True,
+                samples_per_pixel=2,
+            )
+        return self._chase.render(self._task.physics, self._task.scenarios, np.array([env]))[0]
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Stop the threads."""
+        self._task.close()
+
+    # --- internals ---
+
+    def _reseed(self, seed: int | Sequence[int | None] | None) -> None:
+        if seed is None and self._seeds:
+            return
+        fresh = [int(s) for s in np.random.SeedSequence().generate_state(self.num_envs)]
+        if seed is None:
+            self._seeds = fresh
+        elif isinstance(seed, int | np.integer):
+            self._seeds = [int(seed) + env for env in range(self.num_envs)]
+        else:
+            if len(seed) != self.num_envs:
+                raise ValueError(f"seed needs one entry per environment ({self.num_envs}), got {len(seed)}")
+            self._seeds = [new if s is None else int(s) for s, new in zip(seed, fresh, strict=True)]
+        self._episodes[:] = 0
+
+    def _begin(self, ids: NDArray[np.intp]) -> None:
+        """Start new episodes in ``ids``, or let them idle where the queue of scenarios is empty."""
+        starting, generators = [], []
+        for env in ids:
+            if self._queue is None:
+                generator = np.random.default_rng([self._seeds[env], int(self._episodes[env])])
+                self._episodes[env] += 1
+            elif self._queue:
+                self._scenario[env], scenario_seed = self._queue.popleft()
+                generator = np.random.default_rng([scenario_seed, 0])
+            else:
+                self._scenario[env] = -1
+                self._idle[env] = True
+                continue
+            starting.append(env)
+            generators.append(generator)
+        if not starting:
+            return
+        started = np.array(starting)
+        self._task.reset(started, generators)
+        self._returns[started] = 0.0
+        self._lengths[started] = 0
+        if self._with_pixels:
+            everyone = len(started) == self.num_envs
+            self._pixels[started] = self._task.views(None if everyone else started)[:, None]
+        self._states[started] = self._task.state()[started, None]
+
+    def _push(self) -> None:
+        """Append everybody's newest frame to the stacks."""
+        if self._with_pixels:
+            self._pixels[:, :-1] = self._pixels[:, 1:]
+            self._pixels[:, -1] = self._task.views()
+        self._states[:, :-1] = self._states[:, 1:]
+        self._states[:, -1] = self._task.state()
+
+    def observations(self) -> Observation:
+        """The current observation of every environment, (N, …) arrays of its own."""
+        observations: Observation = {"state": self._states.copy()}
+        if self._with_pixels:
+            observations["pixels"] = self._pixels.copy()
+        if self._with_privileged:
+            observations["privileged"] = self._task.privileged()
+        return observations
+
+    def _infos(self, result: StepResult | None = None) -> dict[str, Any]:
+        everyone = np.ones(self.num_envs, bool)
+        infos: dict[str, Any] = {
+            "outcome": self._task.outcome.copy(),
+            "stage": self._task.stage_index.copy(),
+            "scenario": self._scenario.copy(),
+        }
+        if result is not None:
+            infos |= {f"reward/{name}": term for name, term in result.terms.items()}
+        return infos | {f"_{key}": everyone for key in infos}
+
+    def _final_info(
+        self, ended: NDArray[np.bool_], infos: dict[str, Any], result: StepResult
+    ) -> dict[str, Any]:
+        """How the episodes that ended went, in Gymnasium's layout."""
+        final = {key: value for key, value in infos.items() if not key.startswith("_")} | {
+            "success": result.outcome == Outcome.LANDED,
+            "touchdown_error_m": result.touchdown_error,
+            "touchdown_speed": result.touchdown_speed,
+            "episode_return": self._returns.copy(),
+            "episode_length": self._lengths.copy(),
+        }
+        return final | {f"_{key}": ended for key in final}
+
+
+class LandingEnv(gym.Env[Observation, NDArray[np.float32]]):
+    """One landing episode at a time: the vector environment's first row, without its automatic reset."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 6}  # noqa: RUF012
+
+    def __init__(self, *, render_mode: str | None = None, **kwargs: Any) -> None:
+        """As :class:`LandingVectorEnv` with ``num_envs=1``."""
+        self._vector = LandingVectorEnv(1, render_mode=render_mode, **kwargs)
+        self.render_mode = render_mode
+        self.metadata = self.metadata | {"render_fps": self._vector.metadata["render_fps"]}
+        self.observation_space = self._vector.single_observation_space
+        self.action_space = self._vector.single_action_space
+
+    @property
+    def task(self) -> LandingTask:
+        """The simulation itself: privileged, for baselines and tests."""
+        return self._vector.task
+
+    def set_stage(self, stage: StageSettings, index: int = 0) -> None:
+        """Draw the episodes that begin from now on from ``stage``."""
+        self._vector.set_stage(stage, index)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin a new episode; see :meth:`LandingVectorEnv.reset`."""
+        super().reset(seed=seed)
+        observations, infos = self._vector.reset(seed=seed, options=options)
+        return _first(observations), _first_info(infos)
+
+    def step(
+        self, action: NDArray[Any]
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Fly one decision; ``info`` holds the reward terms and, at the end, how the episode went."""
+        reward, terminated, truncated, infos = self._vector.advance(np.asarray(action)[None])
+        info = _first_info(infos) | _first_info(infos.get("final_info", {}))
+        return (
+            _first(self._vector.observations()),
+            float(reward[0]),
+            bool(terminated[0]),
+            bool(truncated[0]),
+            info,
+        )
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """The chase view (360, 480, 3), if ``render_mode`` is ``rgb_array``."""
+        return None if self.render_mode != "rgb_array" else self._vector.chase_view(0)
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._vector.close()
+
+
+def observation_space(
+    image_size: int, frame_stack: int, *, pixels: bool, privileged: bool
+) -> gym.spaces.Dict:
+    """The observation space of one environment."""
+    bound = VELOCITY_BOUND
+    spaces: dict[str, gym.Space[Any]] = {
+        "state": gym.spaces.Box(-bound, bound, (frame_stack, STATE_DIM), np.float32)
+    }
+    if pixels:
+        spaces["pixels"] = gym.spaces.Box(0, 255, (frame_stack, image_size, image_size), np.uint8)
+    if privileged:
+        spaces["privileged"] = gym.spaces.Box(-np.inf, np.inf, (PRIVILEGED_DIM,), np.float32)
+    return gym.spaces.Dict(spaces)
+
+
+def _stage(stage: Mapping[str, Any] | None) -> StageSettings:
+    return FULL_TASK if stage is None else StageSettings(**stage)
+
+
+def _first(observations: Observation) -> Observation:
+    return {name: value[0] for name, value in observations.items()}
+
+
+def _first_info(infos: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value[0]
+        for key, value in infos.items()
+        if not key.startswith("_") and key not in ("final_info", "final_obs")
+    }

@@ -1,0 +1,354 @@
+"""The landing task for N drones at once: reset, decide, reward, end. Knows nothing of Gymnasium.
+
+One decision holds an action for 1 / ``decision_hz`` seconds. Inside it the velocity–attitude–rate controller runs
+at ``controller_hz`` and the physics at ``physics_hz``. An episode ends by *landing* (contact with the pad's top,
+centre inside its edge, vertical speed acceptable), by *crashing* (any other contact, or leaving the arena round
+the pad), both of which terminate with discount 0, or by time-out, which truncates: the learner bootstraps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glideslope.envs import rewards
+from glideslope.envs.camera import OnboardCamera
+from glideslope.envs.controller import VelocityController
+from glideslope.envs.gimbal import ANGLE_LIMITS, PositionGimbal, view_quaternion
+from glideslope.envs.physics import (
+    GIMBAL_DROP,
+    HULL_BOTTOM,
+    PAD_TOP_HEIGHT,
+    Ids,
+    Physics,
+    build_model,
+    read_airframe,
+)
+from glideslope.envs.rotation import quat_about, quat_multiply, quat_to_matrix, rotate_about_z
+from glideslope.envs.scenario import Scenarios
+from glideslope.settings import StageSettings, TaskSettings
+
+Array = NDArray[np.float64]
+
+ACTION_DIM = 5  # vx, vy, vz, gimbal pitch, gimbal yaw
+GIMBAL_AXES = (3, 4)
+STATE_DIM = 11  # velocity / limit (3), attitude quaternion (4), gimbal quaternion (4)
+PRIVILEGED_DIM = 20  # see LandingTask.privileged
+VELOCITY_BOUND = 5.0  # the observed velocity, in units of its limit, is clipped here
+
+
+class Outcome(IntEnum):
+    """How an episode stands."""
+
+    RUNNING = 0
+    LANDED = 1
+    CRASHED = 2
+    TIMED_OUT = 3
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one decision brought, a row per environment (N)."""
+
+    reward: Array  # sum of the terms
+    terms: dict[str, Array]
+    outcome: NDArray[np.int64]  # Outcome
+    touchdown_error: Array  # m from the pad's centre at landing, else NaN
+    touchdown_speed: Array  # m/s downward at landing, else NaN
+
+
+class LandingTask:
+    """N landing episodes side by side; an ended one stands still until it is reset."""
+
+    def __init__(
+        self,
+        num_envs: int,
+        task: TaskSettings,
+        stage: StageSettings,
+        *,
+        pixels: bool = True,
+        action_repeat: int = 1,
+        device: str = "cpu",
+        num_threads: int = 0,
+    ) -> None:
+        """Build the simulations and, with ``pixels``, the cameras on ``device``.
+
+        Args:
+            num_envs: parallel simulations N.
+            task: the task's settings.
+            stage: the curriculum stage that episodes are drawn from, until :meth:`set_stage`.
+            pixels: render the onboard views.
+            action_repeat: decisions for which an action is held.
+            device: where to render: ``cpu``, ``cuda`` or ``cuda:N``.
+            num_threads: threads for physics and CPU rendering; 0 uses all processors.
+        """
+        self.num_envs = num_envs
+        self.task = task
+        self.model = build_model(
+            physics_hz=task.physics_hz, pad_size=task.pad_size, camera_fov_deg=task.camera_fov_deg
+        )
+        self.physics = Physics(self.model, num_envs, num_threads)
+        self._ticks = round(task.controller_hz / task.decision_hz)
+        self._substeps = round(task.physics_hz / task.controller_hz)
+        self._dt = 1.0 / task.controller_hz
+        self._action_repeat = action_repeat
+        self.max_decisions = round(task.episode_seconds * task.decision_hz)
+        self._controller = VelocityController(read_airframe(self.model), num_envs, self._dt)
+        self.gimbal = PositionGimbal(num_envs, task.gimbal_max_rate)
+        self.scenarios = Scenarios.empty(num_envs)
+        self._camera = (
+            OnboardCamera(
+                self.model,
+                num_envs=num_envs,
+                image_size=task.image_size,
+                device=device,
+                num_threads=num_threads or self.physics.num_threads,
+            )
+            if pixels
+            else None
+        )
+        self._velocity_limit = np.array(
+            [task.max_horizontal_speed, task.max_horizontal_speed, task.max_vertical_speed]
+        )
+        self._view_tangent = np.tan(0.5 * np.deg2rad(task.camera_fov_deg))
+        self.time = np.zeros(num_envs)
+        self.decisions = np.zeros(num_envs, np.int64)
+        self.outcome = np.full(num_envs, Outcome.TIMED_OUT, np.int64)
+        self.stage_index = np.zeros(num_envs, np.int64)
+        self._stages: list[StageSettings] = [stage] * num_envs
+        self._next_stage = (0, stage)
+        self.gimbal_scale = np.zeros((num_envs, 2))
+        self._viz_weight = np.zeros(num_envs)
+        self._not_visible_penalty = np.zeros(num_envs)
+        self._smooth_penalty = np.zeros(num_envs)
+        self._distance = np.zeros(num_envs)
+        self._descent = np.zeros(num_envs)
+
+    # --- episodes ---
+
+    def set_stage(self, stage: StageSettings, index: int = 0) -> None:
+        """Draw the episodes that begin from now on from ``stage``; running ones end as they began."""
+        self._next_stage = (index, stage)
+
+    def reset(self, ids: Ids, generators: list[np.random.Generator]) -> None:
+        """Begin a new episode in each environment of ``ids``, drawn from its generator."""
+        index, stage = self._next_stage
+        for env, generator in zip(ids, generators, strict=True):
+            self.scenarios.draw(int(env), generator, self.task, stage)
+            self._stages[env] = stage
+        self.stage_index[ids] = index
+        self.gimbal_scale[ids] = gimbal_scale(stage)
+        self._viz_weight[ids] = stage.viz_weight if stage.include_viz_reward else 0.0
+        self._not_visible_penalty[ids] = stage.not_visible_penalty if stage.include_viz_reward else 0.0
+        self._smooth_penalty[ids] = stage.smooth_penalty
+        self.time[ids] = 0.0
+        self.decisions[ids] = 0
+        self.outcome[ids] = Outcome.RUNNING
+        self._controller.reset(ids)
+        self.gimbal.reset(ids)
+        scenarios = self.scenarios
+        self.physics.reset(
+            ids,
+            scenarios.start_position[ids],
+            quat_about(2, scenarios.heading[ids]),
+            scenarios.start_velocity[ids],
+        )
+        pad_position, _, pad_course = scenarios.pad_motion(self.time)
+        self.physics.place_pad(pad_position[ids], pad_course[ids], ids)
+        self.physics.place_gimbal(self.camera_orientation(), ids)
+        self.physics.refresh(ids)
+        relative, _ = self.pad_relative()
+        distance, descent = self._potentials(relative)
+        self._distance[ids], self._descent[ids] = distance[ids], descent[ids]
+
+    def step(self, actions: Array) -> StepResult:
+        """Fly one action (N, 5) in [−1, 1] in every running episode; values outside are clipped.
+
+        Raises:
+            ValueError: the actions have another shape or aren't finite.
+        """
+        actions = np.asarray(actions, np.float64)
+        if actions.shape != (self.num_envs, ACTION_DIM):
+            raise ValueError(f"actions must have shape ({self.num_envs}, {ACTION_DIM}), got {actions.shape}")
+        if not np.isfinite(actions).all():
+            raise ValueError("actions must be finite numbers")
+        actions = np.clip(actions, -1.0, 1.0)
+        terms = {name: np.zeros(self.num_envs) for name in rewards.TERMS}
+        error = np.full(self.num_envs, np.nan)
+        speed = np.full(self.num_envs, np.nan)
+        for _ in range(self._action_repeat):
+            running = self.outcome == Outcome.RUNNING
+            angles_before = self.gimbal.angles.copy()
+            self._fly(actions, error, speed)
+            self._add_rewards(terms, running, self.gimbal.angles - angles_before)
+        self.physics.place_gimbal(self.camera_orientation())
+        self.physics.refresh()
+        reward = np.sum(list(terms.values()), axis=0)
+        return StepResult(reward, terms, self.outcome.copy(), error, speed)
+
+    def _fly(self, actions: Array, error: Array, speed: Array) -> None:
+        """Run the controller and the physics for one decision; sets outcomes and touchdown figures."""
+        physics, scenarios = self.physics, self.scenarios
+        command = rotate_about_z(actions[:, :3] * self._velocity_limit, scenarios.heading)
+        gimbal_target = actions[:, 3:] * self.gimbal_scale * ANGLE_LIMITS
+        running = self.outcome == Outcome.RUNNING
+        self.decisions += running
+        for _ in range(self._ticks):
+            if not running.any():
+                break
+            sink_rate = -physics.velocity[:, 2]
+            thrusts = self._controller.thrusts(
+                physics.rotation, physics.velocity, physics.body_rate, command, scenarios.heading
+            )
+            moving = None if running.all() else np.flatnonzero(running)
+            physics.step(thrusts, scenarios.wind(self.time), self._substeps, moving)
+            self.gimbal.advance(gimbal_target, self._dt, running)
+            self.time += np.where(running, self._dt, 0.0)
+            position, _, course = scenarios.pad_motion(self.time)
+            physics.place_pad(position, course)
+            running = self._judge(running, sink_rate, position, course, error, speed)
+        late = running & (self.decisions >= self.max_decisions)
+        self.outcome[late] = Outcome.TIMED_OUT
+
+    def _judge(
+        self,
+        running: NDArray[np.bool_],
+        sink_rate: Array,
+        pad_position: Array,
+        pad_course: Array,
+        error: Array,
+        speed: Array,
+    ) -> NDArray[np.bool_]:
+        """End the episodes that touched something or left the arena; returns those still running."""
+        task, physics = self.task, self.physics
+        offset = physics.position[:, :2] - pad_position
+        distance = np.linalg.norm(offset, axis=1)
+        touched = running & physics.touches_anything
+        outside = running & (
+            (distance > task.arena_radius) | (physics.position[:, 2] > task.arena_height)
+        )
+        if not (touched.any() or outside.any()):
+            return running
+        in_pad = rotate_about_z(np.column_stack([offset, np.zeros(len(offset))]), -pad_course)
+        inside = np.abs(in_pad[:, :2]).max(axis=1) <= 0.5 * task.pad_size
+        # Sensors lag one substep behind, so the speed before this tick is the speed of approach.
+        landed = touched & physics.touches_pad & inside & (sink_rate <= task.max_touchdown_speed)
+        self.outcome[touched | outside] = Outcome.CRASHED
+        self.outcome[landed] = Outcome.LANDED
+        error[landed], speed[landed] = distance[landed], sink_rate[landed]
+        return self.outcome == Outcome.RUNNING
+
+    # --- reward ---
+
+    def _potentials(self, relative: Array) -> tuple[Array, Array]:
+        distance = np.linalg.norm(relative[:, :2], axis=1)
+        return (
+            rewards.approach_potential(distance),
+            rewards.descent_potential(distance, -relative[:, 2], self.task.pad_size),
+        )
+
+    def _add_rewards(self, terms: dict[str, Array], running: NDArray[np.bool_], turned: Array) -> None:
+        """Add one decision's reward terms where the episode was running when it began."""
+        task, weights = self.task, self.task.rewards
+        relative, _ = self.pad_relative()
+        distance, descent = self._potentials(relative)
+        sink = rewards.excess_sink_rate(
+            -self.physics.velocity[:, 2], -relative[:, 2], task.max_touchdown_speed
+        )
+        cosine, visible = self.pad_in_view()
+        self._accumulate(terms, running, "approach", weights.approach * (distance - self._distance))
+        self._accumulate(terms, running, "descent", weights.descent * (descent - self._descent))
+        self._accumulate(terms, running, "speed", -weights.speed * sink)
+        self._accumulate(terms, running, "time", np.full(self.num_envs, -weights.time))
+        self._accumulate(terms, running, "landing", weights.landing * (self.outcome == Outcome.LANDED))
+        self._accumulate(terms, running, "crash", -weights.crash * (self.outcome == Outcome.CRASHED))
+        self._accumulate(terms, running, "alignment", self._viz_weight * rewards.alignment(cosine))
+        self._accumulate(terms, running, "not_visible", -self._not_visible_penalty * ~visible)
+        self._accumulate(terms, running, "smoothness", -self._smooth_penalty * rewards.jerkiness(turned))
+        self._distance, self._descent = distance, descent
+
+    @staticmethod
+    def _accumulate(
+        terms: dict[str, Array], running: NDArray[np.bool_], name: str, value: Array
+    ) -> None:
+        terms[name] += np.where(running, value, 0.0)
+
+    # --- what can be seen ---
+
+    def pad_relative(self) -> tuple[Array, Array]:
+        """The pad's position (m) and velocity (m/s) relative to the drone, (N, 3) each, heading frame.
+
+        The position is that of the touching point: at rest on the pad's centre its height is zero.
+        """
+        position, velocity, _ = self.scenarios.pad_motion(self.time)
+        offset = np.column_stack([position, np.full(self.num_envs, PAD_TOP_HEIGHT + HULL_BOTTOM)])
+        motion = np.column_stack([velocity, np.zeros(self.num_envs)])
+        return (
+            rotate_about_z(offset - self.physics.position, -self.scenarios.heading),
+            rotate_about_z(motion - self.physics.velocity, -self.scenarios.heading),
+        )
+
+    def camera_orientation(self) -> Array:
+        """Quaternions (N, 4) of the gimbal's inner frame in the world."""
+        heading = quat_about(2, self.scenarios.heading)
+        base = heading if self.task.gimbal_stabilized else self.physics.attitude
+        return quat_multiply(base, view_quaternion(self.gimbal.angles))
+
+    def pad_direction(self) -> Array:
+        """Unit vector (N, 3) from the camera to the pad's centre, in the gimbal's inner frame (view along −z)."""
+        position, _, _ = self.scenarios.pad_motion(self.time)
+        target = np.column_stack([position, np.full(self.num_envs, PAD_TOP_HEIGHT)])
+        camera = self.physics.position - GIMBAL_DROP * self.physics.rotation[:, :, 2]
+        view = quat_to_matrix(self.camera_orientation())
+        direction = np.einsum("nji,nj->ni", view, target - camera)
+        return direction / np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-9)
+
+    def pad_in_view(self) -> tuple[Array, NDArray[np.bool_]]:
+        """Cosine of the angle between view axis and pad (N,), and whether its centre is inside the picture (N,)."""
+        direction = self.pad_direction()
+        depth = -direction[:, 2]
+        reach = np.abs(direction[:, :2]).max(axis=1)
+        return depth, (depth > 0.0) & (reach <= self._view_tangent * depth)
+
+    def state(self) -> NDArray[np.float32]:
+        """What the drone's own instruments tell, (N, 11): see ``STATE_DIM``; heading frame."""
+        heading = self.scenarios.heading
+        velocity = rotate_about_z(self.physics.velocity, -heading) / self._velocity_limit
+        attitude = _canonical(quat_multiply(quat_about(2, -heading), self.physics.attitude))
+        gimbal = _canonical(view_quaternion(self.gimbal.angles))
+        columns = [np.clip(velocity, -VELOCITY_BOUND, VELOCITY_BOUND), attitude, gimbal]
+        return np.concatenate(columns, axis=1).astype(np.float32)
+
+    def privileged(self) -> NDArray[np.float32]:
+        """What only the simulator knows, (N, 20): pad position / 5 m (3) and velocity / 2 m/s (3), both relative and
+        in the heading frame; the direction to the pad in the camera's frame (3); the instruments' state (11)."""
+        position, velocity = self.pad_relative()
+        columns = [position / 5.0, velocity / 2.0, self.pad_direction(), self.state()]
+        return np.concatenate(columns, axis=1).astype(np.float32)
+
+    def views(self, ids: Ids | None = None) -> NDArray[np.uint8]:
+        """Onboard grayscale views (n, size, size) of ``ids``, all if None."""
+        if self._camera is None:
+            raise RuntimeError("the task was built without pixels")
+        return self._camera.render(self.physics, self.scenarios, ids)
+
+    def close(self) -> None:
+        """Stop the cameras' threads."""
+        if self._camera is not None:
+            self._camera.close()
+
+
+def gimbal_scale(stage: StageSettings) -> Array:
+    """The shares (2,) of the gimbal's pitch and yaw range that a stage opens; a two-axis gimbal has no roll."""
+    if stage.lock_down or not stage.gimbal_enabled:
+        return np.zeros(2)
+    pitch, _, yaw = stage.scale
+    return np.array([0.0 if stage.yaw_only else pitch, 0.0 if stage.pitch_only else yaw])
+
+
+def _canonical(quat: Array) -> Array:
+    """The one of q and −q, the same rotation, whose scalar part isn't negative."""
+    return np.where(quat[:, :1] < 0.0, -quat, quat)

@@ -1,0 +1,52 @@
+"""The reward, as small named terms (N,) that add up to it; weights come from the settings.
+
+The two shaping terms are differences of a potential (Ng, Harada & Russell 1999), so that no loop through the
+state space can earn anything from them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+DESCENT_CEILING = 5.0  # m above the pad, where the descent potential begins
+TERMS = (
+    "approach",
+    "descent",
+    "speed",
+    "time",
+    "landing",
+    "crash",
+    "alignment",
+    "not_visible",
+    "smoothness",
+)
+
+
+def approach_potential(distance: Array) -> Array:
+    """Minus the horizontal distance (m) to the pad's centre."""
+    return -distance
+
+
+def descent_potential(distance: Array, height: Array, pad_size: float) -> Array:
+    """Height lost below the ceiling (m, in [0, 5]), counted as far as the drone is over the pad."""
+    centred = np.exp(-np.square(distance / (0.5 * pad_size)))
+    return np.clip(DESCENT_CEILING - height, 0.0, DESCENT_CEILING) * centred
+
+
+def excess_sink_rate(sink_rate: Array, height: Array, max_touchdown_speed: float) -> Array:
+    """How much faster (m/s, at least 0) the drone sinks than is safe at ``height`` (m) above the pad."""
+    safe = 0.75 * max_touchdown_speed + 0.5 * np.maximum(height, 0.0)
+    return np.maximum(sink_rate - safe, 0.0)
+
+
+def alignment(cosine: Array) -> Array:
+    """cos⁵ of the angle between the view axis and the pad, in [0, 1]; 0 behind the camera."""
+    return np.maximum(cosine, 0.0) ** 5
+
+
+def jerkiness(angle_change: Array) -> Array:
+    """‖Δangles‖² (rad²) of the gimbal's motion (N, 2) in one decision."""
+    return np.einsum("ij,ij->i", angle_change, angle_change)

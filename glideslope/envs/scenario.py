@@ -1,0 +1,142 @@
+"""What differs from episode to episode: start pose, pad path, wind, and how the world looks.
+
+Everything is drawn at the episode's start from its own generator, so an episode is a pure function of its seed,
+its curriculum stage and the actions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glideslope.settings import StageSettings, TaskSettings
+
+Array = NDArray[np.float64]
+Ids = NDArray[np.intp]
+
+GROUND_TEXTURES = ("ground_asphalt", "ground_grass", "ground_tiles", "ground_dirt", "ground_concrete")
+PAD_TEXTURES = ("pad_h", "pad_rings", "pad_cross", "pad_quarters")
+
+
+@dataclass
+class Scenarios:
+    """The running episodes' scenarios, one row per environment (N)."""
+
+    start_position: Array  # (N, 3) m
+    start_velocity: Array  # (N, 3) m/s
+    heading: Array  # (N,) rad, held by the controller all episode
+    pad_origin: Array  # (N, 2) m
+    pad_heading: Array  # (N,) rad, of the path at t = 0
+    pad_speed: Array  # (N,) m/s along the path
+    pad_sway: Array  # (N,) m, sideways amplitude of a sinusoidal path
+    pad_sway_rate: Array  # (N,) rad/s
+    pad_turn_rate: Array  # (N,) rad/s, of a circular path; 0 on the others
+    wind_mean: Array  # (N, 3) m/s
+    gust: Array  # (N, 3) m/s, amplitude
+    gust_rate: Array  # (N,) rad/s
+    gust_phase: Array  # (N,) rad
+    ground_texture: NDArray[np.int64]  # (N,) index into GROUND_TEXTURES
+    pad_texture: NDArray[np.int64]  # (N,) index into PAD_TEXTURES
+    ground_tint: Array  # (N, 3)
+    pad_tint: Array  # (N, 3)
+    vehicle_tint: Array  # (N, 3)
+    texture_scale: Array  # (N,) texture tiles per metre of ground
+    sun_direction: Array  # (N, 3) unit
+    sun_diffuse: Array  # (N,)
+    sun_ambient: Array  # (N,)
+
+    @classmethod
+    def empty(cls, num_envs: int) -> Scenarios:
+        """Rows for ``num_envs`` environments, all zero."""
+        vectors = {"start_position", "start_velocity", "wind_mean", "gust", "sun_direction"}
+        vectors |= {"ground_tint", "pad_tint", "vehicle_tint"}
+        columns = {}
+        for field in fields(cls):
+            width = (3,) if field.name in vectors else (2,) if field.name == "pad_origin" else ()
+            dtype = np.int64 if field.name in ("ground_texture", "pad_texture") else np.float64
+            columns[field.name] = np.zeros((num_envs, *width), dtype)
+        return cls(**columns)
+
+    def draw(self, env: int, rng: np.random.Generator, task: TaskSettings, stage: StageSettings) -> None:
+        """Fill row ``env`` for a new episode."""
+        offset = stage.start_offset * np.sqrt(rng.uniform())
+        bearing = rng.uniform(-np.pi, np.pi)
+        height = rng.uniform(*task.start_height)
+        self.start_position[env] = [offset * np.cos(bearing), offset * np.sin(bearing), height]
+        self.start_velocity[env] = rng.uniform(-0.3, 0.3, 3)
+        self.heading[env] = rng.uniform(-np.pi, np.pi)
+        self._draw_pad(env, rng, task, stage)
+        self._draw_wind(env, rng, stage)
+        self._draw_look(env, rng, task.randomize_visuals)
+
+    def _draw_pad(
+        self, env: int, rng: np.random.Generator, task: TaskSettings, stage: StageSettings
+    ) -> None:
+        path = task.pad_paths[rng.integers(len(task.pad_paths))]
+        speed = rng.uniform(*stage.pad_speed)
+        sway_rate, radius = rng.uniform(0.5, 1.5), rng.uniform(1.0, 3.0)
+        turn = rng.choice([-1.0, 1.0])
+        self.pad_origin[env] = 0.0
+        self.pad_heading[env] = rng.uniform(-np.pi, np.pi)
+        self.pad_speed[env] = 0.0 if path == "static" else speed
+        self.pad_sway[env] = self.pad_sway_rate[env] = self.pad_turn_rate[env] = 0.0
+        if path == "sinusoidal":
+            # 0.8 ahead and at most 0.6 sideways: the speed never exceeds the one drawn.
+            self.pad_speed[env] = 0.8 * speed
+            self.pad_sway[env] = 0.6 * speed / sway_rate
+            self.pad_sway_rate[env] = sway_rate
+        elif path == "circular":
+            self.pad_turn_rate[env] = turn * speed / radius
+
+    def _draw_wind(self, env: int, rng: np.random.Generator, stage: StageSettings) -> None:
+        strength, bearing = rng.uniform(0.0, stage.wind), rng.uniform(-np.pi, np.pi)
+        along = np.array([np.cos(bearing), np.sin(bearing), 0.0])
+        self.wind_mean[env] = 0.7 * strength * along
+        self.gust[env] = 0.3 * strength * along
+        self.gust_rate[env] = rng.uniform(0.5, 3.0)
+        self.gust_phase[env] = rng.uniform(-np.pi, np.pi)
+
+    def _draw_look(self, env: int, rng: np.random.Generator, randomize: bool) -> None:
+        spread = 1.0 if randomize else 0.0
+        self.ground_texture[env] = rng.integers(len(GROUND_TEXTURES)) if randomize else 0
+        self.pad_texture[env] = rng.integers(len(PAD_TEXTURES)) if randomize else 0
+        self.ground_tint[env] = 0.8 + spread * rng.uniform(-0.2, 0.2, 3)
+        self.pad_tint[env] = 1.0 - spread * rng.uniform(0.0, 0.15, 3)
+        self.vehicle_tint[env] = 0.3 + spread * rng.uniform(-0.15, 0.15, 3)
+        self.texture_scale[env] = 0.3 + spread * rng.uniform(-0.15, 0.3)
+        tilt, bearing = spread * rng.uniform(0.0, 0.9), rng.uniform(-np.pi, np.pi)
+        self.sun_direction[env] = [
+            np.sin(tilt) * np.cos(bearing),
+            np.sin(tilt) * np.sin(bearing),
+            -np.cos(tilt),
+        ]
+        self.sun_diffuse[env] = 0.7 + spread * rng.uniform(-0.2, 0.15)
+        self.sun_ambient[env] = 0.3 + spread * rng.uniform(-0.1, 0.15)
+
+    def pad_motion(self, time: Array) -> tuple[Array, Array, Array]:
+        """The pad's position (N, 2) m, velocity (N, 2) m/s and heading (N,) rad at ``time`` (N,) s, in closed form."""
+        turn = self.pad_turn_rate
+        angle = turn * time
+        safe = np.where(turn == 0.0, 1.0, turn)
+        curved = turn != 0.0
+        ahead = self.pad_speed * np.where(curved, np.sin(angle) / safe, time)
+        aside = self.pad_speed * np.where(curved, (1.0 - np.cos(angle)) / safe, 0.0)
+        ahead_rate = self.pad_speed * np.cos(angle)
+        aside_rate = self.pad_speed * np.sin(angle)
+        phase = self.pad_sway_rate * time
+        aside = aside + self.pad_sway * np.sin(phase)
+        aside_rate = aside_rate + self.pad_sway * self.pad_sway_rate * np.cos(phase)
+        cosine, sine = np.cos(self.pad_heading), np.sin(self.pad_heading)
+        position = self.pad_origin + np.stack([cosine * ahead - sine * aside, sine * ahead + cosine * aside], 1)
+        velocity = np.stack(
+            [cosine * ahead_rate - sine * aside_rate, sine * ahead_rate + cosine * aside_rate], 1
+        )
+        moving = (ahead_rate != 0.0) | (aside_rate != 0.0)
+        course = np.where(moving, np.arctan2(velocity[:, 1], velocity[:, 0]), self.pad_heading)
+        return position, velocity, course
+
+    def wind(self, time: Array) -> Array:
+        """The air's velocity (N, 3) m/s at ``time`` (N,) s: a mean and one gust frequency."""
+        return self.wind_mean + self.gust * np.sin(self.gust_rate * time + self.gust_phase)[:, None]
