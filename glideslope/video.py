@@ -1,0 +1,111 @@
+"""Videos of episodes: uint8 pictures in, an .mp4 or .gif file out. No display is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import imageio.v2 as imageio
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from glideslope.files import replacing
+
+Picture = NDArray[np.uint8]
+
+_GAP_PIXELS = 4
+
+
+def write_video(path: Path, frames: Iterable[Picture], fps: float) -> None:
+    """Writes frames to a video, whole or not at all.
+
+    Args:
+        path: `.mp4` (H.264, yuv420p: plays in browsers and slides) or `.gif`; its folder must exist.
+        frames: uint8 pictures (H, W, 3) RGB or (H, W) grey, all of one shape. Taken one at a time, so a
+            generator keeps memory small. Odd sizes are padded by one row or column for the .mp4.
+        fps: pictures per second.
+
+    Raises:
+        ValueError: another suffix, no frames, or a frame of another shape or type.
+        OSError: the file can't be written.
+    """
+    options: dict[str, Any]
+    if path.suffix == ".mp4":
+        # Quality 8 of 10; the size is padded here, so the encoder need not rescale to a multiple of 16.
+        options = {
+            "fps": fps,
+            "codec": "libx264",
+            "quality": 8,
+            "macro_block_size": 1,
+            "pixelformat": "yuv420p",
+        }
+    elif path.suffix == ".gif":
+        options = {"duration": 1000.0 / fps, "loop": 0}
+    else:
+        raise ValueError(f"{path.name}: a video's name ends in .mp4 or .gif")
+    pictures = _checked(frames)
+    first = next(pictures, None)
+    if first is None:
+        raise ValueError(f"{path.name}: no frames to write")
+    with replacing(path) as temporary:
+        writer: Any = imageio.get_writer(temporary, **options)
+        # Its own context manager doesn't close it after an error, and the encoder would write on.
+        with closing(writer):
+            for picture in chain([first], pictures):
+                writer.append_data(_even(picture))
+
+
+def side_by_side(onboard: Picture, chase: Picture, caption: str = "") -> Picture:
+    """The drone's own view beside a view of it from outside, at the height of the latter.
+
+    Args:
+        onboard: (h, w) grey uint8, enlarged without smoothing: each of its pixels stays visible.
+        chase: (H, W, 3) RGB uint8.
+        caption: one line of text in a strip below; empty for no strip.
+
+    Returns:
+        (H + strip, round(w * H / h) + gap + W, 3) uint8.
+    """
+    height, width = chase.shape[:2]
+    rows = np.arange(height) * onboard.shape[0] // height
+    onboard_width = round(onboard.shape[1] * height / onboard.shape[0])
+    columns = np.arange(onboard_width) * onboard.shape[1] // onboard_width
+    picture = np.zeros((height, onboard_width + _GAP_PIXELS + width, 3), np.uint8)
+    picture[:, :onboard_width] = onboard[rows[:, None], columns, None]
+    picture[:, onboard_width + _GAP_PIXELS :] = chase
+    return np.concatenate([picture, _strip(caption, picture.shape[1], height)]) if caption else picture
+
+
+def _strip(caption: str, width: int, height: int) -> Picture:
+    size = max(10, height // 24)
+    image = Image.new("RGB", (width, round(1.8 * size)))
+    ImageDraw.Draw(image).text(
+        (size // 2, 0.9 * size), caption, anchor="lm", font=ImageFont.load_default(size)
+    )
+    return np.asarray(image, np.uint8)
+
+
+def _checked(frames: Iterable[Picture]) -> Iterator[Picture]:
+    shape: tuple[int, ...] | None = None
+    for index, frame in enumerate(frames):
+        picture = np.asarray(frame)
+        shape = shape or picture.shape
+        known = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
+        if picture.dtype != np.uint8 or not known or picture.shape != shape:
+            raise ValueError(
+                f"frame {index} is {picture.dtype} {picture.shape}:"
+                " expected uint8 (H, W) or (H, W, 3), all alike"
+            )
+        yield picture
+
+
+def _even(picture: Picture) -> Picture:
+    height, width = picture.shape[:2]
+    if picture.ndim == 2:
+        picture = np.repeat(picture[..., None], 3, axis=2)
+    # Chroma is stored at half resolution, so H.264 wants even sizes; the edge is repeated.
+    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
