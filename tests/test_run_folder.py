@@ -1,0 +1,192 @@
+"""Run folders: one process at a time, no run overwritten, no half-written file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from glideslope import run_folder
+from glideslope.files import replacing, write_text
+from glideslope.run_folder import claim, read_config, require_free_space, versions
+from glideslope.settings import UserError
+
+HOLD = """
+import sys
+from pathlib import Path
+from glideslope.run_folder import claim
+with claim(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds tmp_path / "run" until its input ends."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_new_folder_with_its_record(tmp_path: Path) -> None:
+    with claim(tmp_path / "a" / "b") as folder:
+        assert folder.contents == "empty"
+        assert folder.path == tmp_path / "a" / "b"
+        config = {"lr": 1e-05, "stages": [{"name": "S0_lock"}], "lr_schedule": None, "text": "1e-4 ${x} ü"}
+        folder.write_config(config)
+        folder.write_versions()
+        assert (folder.path / ".lock").read_text().split()[0] == str(os.getpid())
+    assert read_config(folder.path) == config
+    assert json.loads((folder.path / "versions.json").read_text())["packages"]["torch"]
+    assert {file.name for file in folder.path.iterdir()} == {".lock", "config.yaml", "versions.json"}
+
+
+def test_a_folder_is_held_until_released(tmp_path: Path) -> None:
+    folder = claim(tmp_path)
+    with pytest.raises(UserError, match=f"in use by process {os.getpid()} on "):
+        claim(tmp_path)
+    folder.release()
+    folder.release()
+    claim(tmp_path).release()
+
+
+def test_another_process_is_named_and_its_death_frees_the_folder(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    before = (tmp_path / "run" / ".lock").read_bytes()
+    with pytest.raises(UserError, match=f"in use by process {holder.pid} on "):
+        claim(tmp_path / "run")
+    assert (tmp_path / "run" / ".lock").read_bytes() == before
+    holder.kill()
+    holder.wait()
+    with claim(tmp_path / "run") as folder:
+        assert folder.contents == "empty"
+
+
+def test_an_unfinished_run_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with claim(tmp_path) as folder:
+        folder.write_config({"lr": 1})
+    (tmp_path / ".tmp-1-snapshot.pt").write_text("torn")
+    before = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in tmp_path.iterdir()}
+    with pytest.raises(UserError, match="holds an unfinished run"):
+        claim(tmp_path)
+    assert before == {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in tmp_path.iterdir()}
+    with claim(tmp_path, resume=True) as folder:
+        assert folder.contents == "unfinished"
+        assert not (tmp_path / ".tmp-1-snapshot.pt").exists()
+
+
+@pytest.mark.parametrize("name", ["train.csv", "eval.csv", "snapshot.pt"])
+def test_a_run_that_lost_its_config_is_not_overwritten_either(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("")
+    with pytest.raises(UserError, match="holds an unfinished run"):
+        claim(tmp_path)
+
+
+def test_a_finished_run_says_so(tmp_path: Path) -> None:
+    with claim(tmp_path) as folder:
+        folder.write_config({})
+        folder.mark_finished({"frames": 20_000, "success_rate": 0.95})
+    with claim(tmp_path) as folder:
+        assert folder.contents == "finished"
+    assert json.loads((tmp_path / "finished.json").read_text()) == {"frames": 20_000, "success_rate": 0.95}
+
+
+def test_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(UserError, match=r"can't write to the run folder .*run: File exists"):
+        claim(tmp_path / "run")
+    with pytest.raises(UserError, match="Not a directory"):
+        claim(tmp_path / "run" / "below")
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made() -> None:
+    with pytest.raises(UserError, match="can't write to the run folder /proc/run"):
+        claim(Path("/proc/run"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="can't write to the run folder"):
+        claim(tmp_path)
+
+
+def test_reading_the_config_of_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a run folder"):
+        read_config(tmp_path)
+    for text in ("a: [", "- 1", ""):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(UserError, match=r"config\.yaml is damaged"):
+            read_config(tmp_path)
+
+
+def test_free_space(tmp_path: Path) -> None:
+    require_free_space(tmp_path, 1, "the replay buffer")
+    with pytest.raises(UserError, match=r"the replay buffer needs 1048576\.0 GiB of disk space, but only"):
+        require_free_space(tmp_path, 2**50, "the replay buffer")
+
+
+@pytest.fixture(autouse=True)
+def _no_inherited_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_git_state_of_a_tracked_file_only(tmp_path: Path) -> None:
+    code, elsewhere = tmp_path / "code.py", tmp_path / "venv.py"
+    code.write_text("1")
+    elsewhere.write_text("1")
+    assert run_folder._git_state(code) is None
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "code.py")
+    git(tmp_path, "commit", "-qm", "one")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    assert run_folder._git_state(code) == {"commit": commit, "dirty": False}
+    code.write_text("2")
+    assert run_folder._git_state(code) == {"commit": commit, "dirty": True}
+    assert run_folder._git_state(elsewhere) is None
+
+
+def test_versions_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    found = versions()
+    assert found["git"] is None
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_a_replaced_file_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "file.bin"
+    write_text(path, "old")
+
+    def stop_halfway() -> None:
+        with replacing(path) as temporary:
+            assert temporary.suffix == ".bin"
+            temporary.write_text("ne")
+            assert path.read_text() == "old"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_halfway()
+    assert path.read_text() == "old"
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
