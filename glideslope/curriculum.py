@@ -96,9 +96,8 @@ class Curriculum:
         return True
 
     def _window_is_good(self) -> bool:
-        # An empty window (a cooldown still running) is never good, whatever the minimum is.
         return (
-            len(self._outcomes) >= max(self._settings.min_episodes, 1)
+            len(self._outcomes) >= self._settings.min_episodes
             and self._episodes >= self._settings.min_stage_episodes
             and self.success_rate_window >= self._settings.success_rate
         )
