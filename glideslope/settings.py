@@ -1,0 +1,507 @@
+"""Every setting as a frozen, checked object: a plain mapping in, `Settings` out, or a report of every fault.
+
+The description below a field is part of it: `Settings.model_fields["lr"].description`.
+
+>>> try:
+...     TaskSettings.from_config({"image_sise": 64, "pad_size": -1})
+... except SettingsError as error:
+...     print(error)
+pad_size=-1: must be greater than 0
+image_sise=64: unknown key; did you mean image_size?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from glideslope.validation import (
+    Broken,
+    CheckedSettings,
+    Count,
+    Device,
+    Flag,
+    Frames,
+    NonNegative,
+    Positive,
+    PositiveShare,
+    Rate,
+    Seed,
+    SettingsError,
+    Share,
+    SomeFrames,
+    StageChoice,
+    StageName,
+    Text,
+    UserError,
+    Whole,
+    fault,
+    listed,
+    meant,
+)
+
+__all__ = [
+    "FULL_TASK",
+    "ActorCriticSettings",
+    "AgentSettings",
+    "ConvEncoderSettings",
+    "CurriculumSettings",
+    "EvaluateSettings",
+    "RewardSettings",
+    "Settings",
+    "SettingsError",
+    "StageSettings",
+    "StateEncoderSettings",
+    "TaskSettings",
+    "UserError",
+    "least_image_size",
+    "select_stages",
+]
+
+# --- The task -------------------------------------------------------------------------------------
+
+
+class RewardSettings(CheckedSettings):
+    """Weights of the reward's terms, each at least 0; those of the gimbal's terms are the stages' own."""
+
+    approach: NonNegative = 1.0
+    """Per metre of horizontal approach to the pad."""
+    descent: NonNegative = 0.5
+    """Per metre of height lost above the pad."""
+    speed: NonNegative = 0.5
+    """Penalty per m/s of sinking faster than is safe at that height."""
+    time: NonNegative = 0.02
+    """Penalty per decision."""
+    landing: NonNegative = 10.0
+    """Bonus for landing."""
+    crash: NonNegative = 10.0
+    """Penalty for a crash."""
+
+
+class TaskSettings(CheckedSettings):
+    """The landing task: rates, limits, geometry and what is randomised."""
+
+    image_size: Annotated[Count, Field(le=1024)] = 84
+    """Edge of the square camera image in pixels."""
+    decision_hz: Count = 6
+    """Decisions of the policy per second."""
+    physics_hz: Count = 240
+    """Physics steps per second; a whole multiple of controller_hz."""
+    controller_hz: Count = 60
+    """Updates of the flight controller per second; a whole multiple of decision_hz."""
+    episode_seconds: Positive = 18.0
+    """Time limit of an episode in seconds."""
+    max_horizontal_speed: Positive = 2.0
+    """Largest horizontal speed command in m/s."""
+    max_vertical_speed: Positive = 1.0
+    """Largest vertical speed command in m/s."""
+    max_touchdown_speed: Positive = 0.8
+    """Largest vertical speed in m/s that counts as landing."""
+    pad_size: Positive = 1.4
+    """Edge of the square pad in metres."""
+    camera_fov_deg: Annotated[Positive, Field(lt=180)] = 60.0
+    """Field of view of the camera in degrees."""
+    gimbal_control: Literal["position"] = "position"
+    """What the gimbal actions command."""
+    gimbal_stabilized: Flag = True
+    """Whether the gimbal cancels the tilt of the drone's body."""
+    gimbal_max_rate: Positive = 3.0
+    """Largest angular rate of the gimbal in rad/s."""
+    start_height: tuple[Positive, Positive] = (3.0, 5.0)
+    """Lowest and highest start in metres."""
+    pad_paths: Annotated[
+        tuple[Literal["static", "straight", "sinusoidal", "circular"], ...], Field(min_length=1)
+    ] = ("static", "straight", "sinusoidal", "circular")
+    """Paths of the pad, each as likely as the others."""
+    arena_radius: Positive = 8.0
+    """Horizontal distance to the pad in metres that is a crash."""
+    arena_height: Positive = 8.0
+    """Height in metres that is a crash."""
+    randomize_visuals: Flag = True
+    """Whether textures, colours and light differ by episode."""
+    rewards: RewardSettings = RewardSettings()
+    """Weights of the reward's terms."""
+
+    @property
+    def episode_decisions(self) -> int:
+        """The longest episode in decisions of the policy."""
+        return round(self.episode_seconds * self.decision_hz)
+
+    def broken_rules(self) -> Iterator[Broken]:
+        yield from self._broken_ratio("controller_hz", "decision_hz")
+        yield from self._broken_ratio("physics_hz", "controller_hz")
+        if self.episode_decisions < 1:
+            rule = f"must be long enough for a decision: at least {1 / self.decision_hz:.4g}"
+            yield Broken("episode_seconds", rule, self.episode_seconds, ("decision_hz",))
+        low, high = self.start_height
+        if low > high:
+            yield Broken("start_height", "the lowest start must not be above the highest", self.start_height)
+        if high >= self.arena_height:
+            rule = f"must be below arena_height ({self.arena_height:g})"
+            yield Broken("start_height", rule, self.start_height, ("arena_height",))
+        if len(set(self.pad_paths)) < len(self.pad_paths):
+            yield Broken("pad_paths", "must name each path once", self.pad_paths)
+
+    def _broken_ratio(self, fast_name: str, slow_name: str) -> Iterator[Broken]:
+        fast, slow = getattr(self, fast_name), getattr(self, slow_name)
+        if fast % slow:
+            multiple = max(1, round(fast / slow)) * slow
+            divisor = min((d for d in range(1, fast + 1) if fast % d == 0), key=lambda d: (abs(d - slow), d))
+            rule = (
+                f"must be a whole multiple of {slow_name} ({slow}); "
+                f"the nearest are {fast_name}={multiple} and {slow_name}={divisor}"
+            )
+            yield Broken(fast_name, rule, fast, (slow_name,))
+
+
+# --- The curriculum -------------------------------------------------------------------------------
+
+
+class StageSettings(CheckedSettings):
+    """A stage of the curriculum: what the gimbal may do and is rewarded for, and how hard episodes are."""
+
+    name: StageName
+    """Name of the stage, unique in its curriculum."""
+    gimbal_enabled: Flag = True
+    """Whether the policy moves the gimbal."""
+    lock_down: Flag = False
+    """Whether the camera is locked looking straight down."""
+    scale: tuple[Share, Share, Share] = (1.0, 0.0, 1.0)
+    """Share of the angle range [pitch, roll, yaw]; the gimbal has no roll axis."""
+    include_viz_reward: Flag = True
+    """Whether looking at the pad is rewarded and losing it penalised."""
+    viz_weight: NonNegative = 0.05
+    """Reward per decision for looking straight at the pad."""
+    not_visible_penalty: NonNegative = 0.1
+    """Penalty per decision with the pad out of view."""
+    smooth_penalty: NonNegative = 0.05
+    """Penalty per rad² that the gimbal turns in a decision."""
+    yaw_only: Flag = False
+    """Whether pitch is locked."""
+    pitch_only: Flag = False
+    """Whether yaw is locked."""
+    pad_speed: tuple[NonNegative, NonNegative] = (0.0, 0.5)
+    """Lowest and highest speed of a moving pad in m/s."""
+    start_offset: NonNegative = 2.5
+    """Largest horizontal distance to the pad at the start in metres."""
+    wind: NonNegative = 0.5
+    """Largest wind speed in m/s."""
+
+    def broken_rules(self) -> Iterator[Broken]:
+        if self.yaw_only and self.pitch_only:
+            yield Broken("pitch_only", "yaw_only and pitch_only exclude each other", True, ("yaw_only",))
+        if self.pad_speed[0] > self.pad_speed[1]:
+            yield Broken("pad_speed", "the lowest speed must not be above the highest", self.pad_speed)
+
+
+FULL_TASK = StageSettings(name="S4_full")
+"""The whole task: the gimbal over its full range. Its values are the defaults of a stage."""
+
+
+class CurriculumSettings(CheckedSettings):
+    """When the curriculum advances, and its stages; those after `last_stage` are not used."""
+
+    window: Count = 100
+    """Episodes that the success rate is taken over."""
+    min_episodes: Count = 80
+    """Episodes that the window must hold."""
+    success_rate: PositiveShare = 0.85
+    """Success rate over the window to be reached."""
+    require_consecutive_windows: Count = 5
+    """Episodes in a row at which all conditions hold."""
+    min_stage_episodes: Whole = 0
+    """Episodes to be played in a stage."""
+    cooldown_episodes: Whole = 0
+    """Episodes after an advance that the window leaves out."""
+    last_stage: Whole = 0
+    """Index of the last stage to be played, from 0."""
+    stages: Annotated[tuple[StageSettings, ...], Field(min_length=1)]
+    """The stages in order."""
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """Names of the stages that are played."""
+        return tuple(stage.name for stage in self.stages[: self.last_stage + 1])
+
+    def broken_rules(self) -> Iterator[Broken]:
+        if self.min_episodes > self.window:
+            rule = f"must not be greater than window ({self.window})"
+            yield Broken("min_episodes", rule, self.min_episodes, ("window",))
+        if self.last_stage >= len(self.stages):
+            rule = f"must be at most {len(self.stages) - 1}, the index of the last of the stages"
+            yield Broken("last_stage", rule, self.last_stage)
+        names = [stage.name for stage in self.stages]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                yield Broken(f"stages.{i}.name", f"stage {names.index(name)} has this name too", name)
+
+
+# --- The agent ------------------------------------------------------------------------------------
+
+_KERNEL = 3  # edge of the encoder's convolutions, which pad nothing
+
+
+def least_image_size(strides: Sequence[int]) -> int:
+    """The smallest image edge in pixels that unpadded 3 x 3 convolutions of these strides can read."""
+    size = 1
+    for stride in reversed(strides):
+        size = (size - 1) * stride + _KERNEL
+    return size
+
+
+class ConvEncoderSettings(CheckedSettings):
+    """The encoder of DrQ-v2: 3 x 3 convolutions on the pixels, one for each stride."""
+
+    name: Literal["original"] = "original"
+    """Name of the encoder."""
+    channels: Annotated[Count, Field(le=4096)] = 32
+    """Channels of each convolution."""
+    strides: Annotated[tuple[Annotated[Count, Field(le=8)], ...], Field(min_length=1, max_length=12)] = (
+        2,
+        1,
+        1,
+        1,
+    )
+    """Stride of each convolution."""
+
+
+class StateEncoderSettings(CheckedSettings):
+    """Two hidden layers on the simulator's own state: no pixels, nothing is rendered."""
+
+    name: Literal["state"] = "state"
+    """Name of the encoder."""
+    hidden_dim: Annotated[Count, Field(le=65536)] = 256
+    """Width of both layers."""
+
+
+class ActorCriticSettings(CheckedSettings):
+    """Actor and twin critic."""
+
+    name: Literal["original"] = "original"
+    """Name of the actor-critic pair."""
+
+
+class AgentSettings(CheckedSettings):
+    """The networks."""
+
+    encoder: Annotated[ConvEncoderSettings | StateEncoderSettings, Field(discriminator="name")] = (
+        ConvEncoderSettings()
+    )
+    """From observations to features."""
+    actor_critic: ActorCriticSettings = ActorCriticSettings()
+    """From features to actions and values."""
+
+
+# --- Training -------------------------------------------------------------------------------------
+
+
+class Settings(CheckedSettings):
+    """A training run. Defaults are those of the profile `full`."""
+
+    profile: Text = "full"
+    """Name of the profile that the settings started from."""
+    seed: Seed = 1
+    """Seed of every random draw."""
+    device: Device = "auto"
+    """Where networks are trained and images rendered: auto, cpu, cuda or cuda:N."""
+    num_threads: Annotated[Whole, Field(le=4096)] = 0
+    """Threads for physics and networks; 0 for all cores."""
+
+    lr: Rate = 1.0e-4
+    """Base learning rate of every network."""
+    lr_encoder: Rate | None = None
+    """Base learning rate of the encoder; null for lr."""
+    lr_actor: Rate | None = None
+    """Base learning rate of the actor; null for lr."""
+    lr_critic: Rate | None = None
+    """Base learning rate of the critic; null for lr."""
+    decay_rate: Positive | None = None
+    """What the presets exponential_smooth and differential multiply a rate by at each decay."""
+    lr_schedule: dict[str, Any] | None = None
+    """Learning rate over time by network; null for constant."""
+
+    num_train_frames: SomeFrames = 6_000_000
+    """Length of the training in frames."""
+    num_seed_frames: Frames = 4_000
+    """Frames of random actions before the first update."""
+    action_repeat: Annotated[Count, Field(le=1000)] = 1
+    """Decisions that an action is held for."""
+    frame_stack: Annotated[Count, Field(le=256)] = 3
+    """Frames in an observation."""
+    discount: Share = 0.99
+    """Discount of the reward per step."""
+    nstep: Annotated[Count, Field(le=1000)] = 3
+    """Steps of the n-step return."""
+    batch_size: Count = 512
+    """Transitions in an update."""
+    replay_buffer_size: Count = 400_000
+    """Frames that the replay buffer holds over all environments."""
+    replay_device: Device = "auto"
+    """Where the replay buffer lies; auto for the training device."""
+    num_envs: Annotated[Count, Field(le=65536)] = 16
+    """Environments side by side."""
+    update_every_steps: Count = 2
+    """Environment steps, over all environments, per update."""
+    critic_target_tau: PositiveShare = 0.01
+    """Share of the critic that enters its target per update."""
+    feature_dim: Annotated[Count, Field(le=65536)] = 50
+    """Width of the features behind the trunk."""
+    hidden_dim: Annotated[Count, Field(le=65536)] = 1024
+    """Width of the actor's and critic's layers."""
+    stddev: NonNegative = 1.0
+    """Base of the exploration noise, for multiples such as 0.5x."""
+    stddev_schedule: Any = "linear(1.0,0.1,500000)"
+    """Standard deviation of the exploration noise over time."""
+    stddev_clip: NonNegative = 0.3
+    """Bound of the noise on actions inside an update."""
+    gimbal_noise_scale: NonNegative = 0.5
+    """Factor on the exploration noise of the gimbal axes."""
+    reward_scale: Positive = 0.1
+    """Factor on rewards before they are learnt from."""
+    pretanh_penalty: NonNegative = 0.0
+    """Weight of the actor's squared pre-tanh output in its loss."""
+    augmentation_pad: Whole = 4
+    """Largest random shift of images in pixels; 0 for none."""
+
+    log_every_frames: SomeFrames = 1_000
+    """Frames between rows of the training log."""
+    eval_every_frames: SomeFrames = 20_000
+    """Frames between evaluations."""
+    num_eval_episodes: Count = 20
+    """Episodes of an evaluation."""
+    final_eval_episodes: Count = 100
+    """Episodes of the evaluation after training."""
+    snapshot_every_frames: SomeFrames = 50_000
+    """Frames between snapshots."""
+    save_video: Flag = True
+    """Whether evaluations record a video."""
+
+    agent: AgentSettings = AgentSettings()
+    """The networks."""
+    task: TaskSettings = TaskSettings()
+    """The landing task."""
+    curriculum: CurriculumSettings
+    """The curriculum."""
+
+    @property
+    def base_rates(self) -> dict[str, float]:
+        """The base learning rate of each network."""
+        own = {"encoder": self.lr_encoder, "actor": self.lr_actor, "critic": self.lr_critic}
+        return {network: self.lr if rate is None else rate for network, rate in own.items()}
+
+    @property
+    def total_steps(self) -> int:
+        """Length of the training in environment steps over all environments."""
+        return self.num_train_frames // self.action_repeat
+
+    def broken_rules(self) -> Iterator[Broken]:
+        yield from self._broken_sizes()
+        yield from self._broken_lengths()
+        encoder, size = self.agent.encoder, self.task.image_size
+        if isinstance(encoder, ConvEncoderSettings):
+            least = least_image_size(encoder.strides)
+            if size < least:
+                rule = f"must be at least {least} for the encoder's strides {list(encoder.strides)}"
+                yield Broken("task.image_size", rule, size, ("agent.encoder",))
+            if self.augmentation_pad >= size:
+                rule = f"must be less than task.image_size ({size})"
+                yield Broken("augmentation_pad", rule, self.augmentation_pad, ("task.image_size",))
+        for i, stage in enumerate(self.curriculum.stages):
+            if stage.start_offset >= self.task.arena_radius:
+                key = f"curriculum.stages.{i}.start_offset"
+                rule = f"must be less than task.arena_radius ({self.task.arena_radius:g})"
+                yield Broken(key, rule, stage.start_offset, ("task.arena_radius",))
+
+    def _broken_sizes(self) -> Iterator[Broken]:
+        if self.batch_size > self.replay_buffer_size:
+            rule = f"must not be greater than replay_buffer_size ({self.replay_buffer_size})"
+            yield Broken("batch_size", rule, self.batch_size, ("replay_buffer_size",))
+        episode = -(-self.task.episode_decisions // self.action_repeat)
+        least = self.num_envs * (episode + self.frame_stack + self.nstep)
+        if self.replay_buffer_size < least:
+            rule = (
+                f"must be at least {least} = num_envs ({self.num_envs}) * (an episode of {episode} steps + "
+                f"frame_stack ({self.frame_stack}) + nstep ({self.nstep}))"
+            )
+            reads = ("num_envs", "task", "action_repeat", "frame_stack", "nstep")
+            yield Broken("replay_buffer_size", rule, self.replay_buffer_size, reads)
+
+    def _broken_lengths(self) -> Iterator[Broken]:
+        if self.num_seed_frames >= self.num_train_frames:
+            rule = f"must be less than num_train_frames ({self.num_train_frames})"
+            yield Broken("num_seed_frames", rule, self.num_seed_frames, ("num_train_frames",))
+        least = self.num_envs * (self.nstep + 1) * self.action_repeat
+        if self.num_seed_frames < least:
+            rule = (
+                f"must be at least {least} = num_envs * (nstep + 1) * action_repeat: "
+                "an update needs a transition to learn from"
+            )
+            yield Broken(
+                "num_seed_frames", rule, self.num_seed_frames, ("num_envs", "nstep", "action_repeat")
+            )
+
+
+# --- Evaluation -----------------------------------------------------------------------------------
+
+
+class EvaluateSettings(CheckedSettings):
+    """An evaluation: of a run's policy, or of a scripted one on a task and a curriculum given here."""
+
+    run: Text | None = None
+    """Run folder or snapshot to be evaluated."""
+    policy: Literal["expert", "random", "fixed_camera"] | None = None
+    """Scripted policy to be evaluated."""
+    stage: StageChoice | None = None
+    """Stage to be played, by index or name, or all; null for the last one."""
+    episodes: Count = 100
+    """Episodes of each stage."""
+    video: Flag = False
+    """Whether a video is recorded."""
+    seed: Seed = 12345
+    """Seed of the episodes' scenarios."""
+    num_envs: Annotated[Count, Field(le=65536)] = 25
+    """Environments side by side."""
+    num_threads: Annotated[Whole, Field(le=4096)] = 0
+    """Threads for physics and networks; 0 for all cores."""
+    device: Device = "auto"
+    """Where networks run and images are rendered: auto, cpu, cuda or cuda:N."""
+    out: Text | None = None
+    """Folder for the results; null for the run's own folder, or the current one."""
+    task: TaskSettings = TaskSettings()
+    """The task that a scripted policy plays; a run plays the one it was trained on."""
+    curriculum: CurriculumSettings
+    """The curriculum whose stages a scripted policy plays; a run plays the one it was trained on."""
+
+    def broken_rules(self) -> Iterator[Broken]:
+        if self.run is None and self.policy is None:
+            rule = "give run=<run folder or snapshot>, or policy=expert, random or fixed_camera"
+            yield Broken("run", rule, None, ("policy",))
+        if self.run is not None and self.policy is not None:
+            yield Broken("policy", "run and policy exclude each other", self.policy, ("run",))
+        if self.policy is not None:
+            try:
+                select_stages(self.stage, self.curriculum)
+            except SettingsError as error:
+                yield Broken("stage", error.faults[0].split(": ", 1)[1], self.stage, ("policy", "curriculum"))
+
+
+def select_stages(stage: int | str | None, curriculum: CurriculumSettings) -> tuple[int, ...]:
+    """Indices of the stages that `stage` means: an index, a name, `all`, or None for the last one.
+
+    Raises:
+        SettingsError: the curriculum does not play such a stage.
+    """
+    names = curriculum.stage_names
+    if stage == "all":
+        return tuple(range(len(names)))
+    if stage is None:
+        return (len(names) - 1,)
+    if stage in names:
+        return (names.index(str(stage)),)
+    if isinstance(stage, int) and stage < len(names):
+        return (stage,)
+    numbered = listed([f"{i} {name}" for i, name in enumerate(names)], "and")
+    rule = f"unknown stage{meant(stage, [*names, 'all'])}; there are {numbered}, or all"
+    raise SettingsError([fault("stage", rule, stage)])

@@ -1,0 +1,360 @@
+"""Checked settings: the base class, the kinds of values, and how faults are told to the user."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from fractions import Fraction
+from typing import Annotated, Any, NamedTuple, Self, get_args, get_origin
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+# --- What can be said about a faulty value --------------------------------------------------------
+
+
+class UserError(Exception):
+    """A fault of the user's input: programs show its message without a traceback and exit with status 2."""
+
+
+class SettingsError(UserError, ValueError):
+    """Settings that cannot be used. `faults` holds every fault found, one line each: key=value: rule.
+
+    `repaired` holds the settings with their defaults in place of the faulty values, where there are such
+    defaults: other parts of the configuration can still be checked against it.
+    """
+
+    def __init__(self, faults: Sequence[str], repaired: CheckedSettings | None = None) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+        self.repaired = repaired
+
+
+def fault(key: str, rule: str, *value: object) -> str:
+    """One line of a report, `key=value: rule`; a value is shown as it would be typed, shortened when long."""
+    shown = "".join(f"={_typed(v)}" for v in value)
+    return f"{key}{shown if len(shown) <= 80 else shown[:77] + '...'}: {rule}"
+
+
+def unknown(name: object, kind: str, options: Sequence[str]) -> str:
+    """The rule for a name that does not exist: the nearest of the options, or all where none is near."""
+    return f"unknown {kind}{meant(name, options) or '; there are ' + listed(options, 'and')}"
+
+
+def meant(name: object, options: Sequence[str]) -> str:
+    """`; did you mean X?` for the nearest of the options, or nothing where none is near."""
+    text = str(name).lower()
+    by_lower = {option.lower(): option for option in options}
+    near = get_close_matches(text, by_lower, n=1, cutoff=0.6)
+    near = near or [option for option in by_lower if len(text) > 1 and option.startswith(text)]
+    return f"; did you mean {by_lower[near[0]]}?" if near else ""
+
+
+def listed(options: Sequence[str], word: str = "or") -> str:
+    """`a, b or c`."""
+    return f" {word} ".join(filter(None, (", ".join(options[:-1]), *options[-1:])))
+
+
+def _typed(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_typed(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_typed, value)) + "]"
+    return str(value) or "''"
+
+
+# --- Values ---------------------------------------------------------------------------------------
+
+_UNITS = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000}
+_DECIMAL = re.compile(r"([+-]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d{1,3})?)([kKM]?)")
+
+
+def _decimal(value: object, units: str = "") -> object:
+    """The number that a text spells, exactly; YAML reads 1e-4 as text. Anything else as it is."""
+    match = _DECIMAL.fullmatch(value.strip()) if isinstance(value, str) else None
+    return Fraction(match[1].replace("_", "")) * _UNITS[match[2]] if match and match[2] in units else value
+
+
+def _number(value: object) -> float:
+    number = _decimal(value)
+    if isinstance(number, str) and number.strip().lower().lstrip("+-.") in ("nan", "inf", "infinity"):
+        raise ValueError("must be a finite number")
+    if isinstance(number, bool) or not isinstance(number, int | float | Fraction):
+        raise ValueError("must be a number")
+    # The comparison is exact for whole numbers of any length, where float() would overflow.
+    if not -sys.float_info.max <= number <= sys.float_info.max:
+        raise ValueError("must be a finite number")
+    return float(number)
+
+
+def _whole(value: object, units: str = "") -> int:
+    number = _decimal(value, units)
+    if isinstance(number, bool) or not isinstance(number, int | float | Fraction) or number % 1 != 0:
+        raise ValueError(f"must be a whole number{', such as 3000000, 3.0e6, 500k or 3M' if units else ''}")
+    return int(number)
+
+
+def _frames(value: object) -> int:
+    return _whole(value, "kKM")
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", value):
+        rule = f"must be auto, cpu, cuda or cuda:N{meant(value, ('auto', 'cpu', 'cuda', 'cuda:0'))}"
+        raise ValueError(rule)
+    return value
+
+
+def _stage_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", value) or value.isdecimal() or value == "all":
+        rule = "must be 1 to 40 letters, digits, '_', '-' or '.', not a number and not 'all'"
+        raise ValueError(rule)
+    return value
+
+
+def _stage_choice(value: object) -> int | str:
+    if isinstance(value, str) and not value.strip().isdecimal():
+        return value
+    try:
+        number = _whole(value)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise ValueError("must be the index or the name of a stage, or all")
+    return number
+
+
+Real = Annotated[float, BeforeValidator(_number)]
+NonNegative = Annotated[Real, Field(ge=0)]
+Positive = Annotated[Real, Field(gt=0)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+PositiveShare = Annotated[Real, Field(gt=0, le=1)]
+Rate = Annotated[Real, Field(ge=0, le=1)]
+Whole = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=2**31 - 1)]
+Count = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=2**31 - 1)]
+Frames = Annotated[int, BeforeValidator(_frames), Field(ge=0, le=10**15)]
+SomeFrames = Annotated[int, BeforeValidator(_frames), Field(ge=1, le=10**15)]
+Seed = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=2**32 - 1)]
+Flag = Annotated[bool, Strict()]
+Text = Annotated[str, Strict()]
+Device = Annotated[Text, AfterValidator(_device)]
+StageChoice = Annotated[int | str, BeforeValidator(_stage_choice)]
+StageName = Annotated[Text, AfterValidator(_stage_name)]
+
+
+# --- The base of all settings ---------------------------------------------------------------------
+
+
+class Broken(NamedTuple):
+    """A broken rule between fields: `key` is to blame, has `value`, and the rule looks at `reads` too.
+
+    These are dotted paths below the settings that state the rule.
+    """
+
+    key: str
+    rule: str
+    value: object
+    reads: tuple[str, ...] = ()
+
+
+_Path = tuple[str | int, ...]
+
+
+class CheckedSettings(BaseModel):
+    """Frozen; unknown keys, NaN and infinite numbers are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], key: str = "") -> Self:
+        """The settings of a plain mapping (of mappings, lists, numbers, text, booleans and None).
+
+        key: the name of these settings, for messages.
+
+        Raises:
+            SettingsError: with every fault of the mapping.
+        """
+        plain = _copy(config)
+        try:
+            return cls.model_validate(plain)
+        except ValidationError as error:
+            faults, faulty = _report(cls, error, key)
+        # Rules between fields are not reached while one of them is at fault: look again, with defaults there.
+        for path in faulty:
+            _remove(plain, path)
+        repaired = None
+        try:
+            repaired = cls.model_validate(plain)
+        except ValidationError as error:
+            faults += _report(cls, error, key, known=faulty)[0]
+        raise SettingsError(faults, repaired)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The settings as a plain mapping, which `from_config` and YAML understand."""
+        return self.model_dump(mode="json")
+
+    def broken_rules(self) -> Iterator[Broken]:
+        """The rules between fields that are broken."""
+        return iter(())
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        errors = [
+            InitErrorDetails(
+                type=PydanticCustomError(
+                    "rule", "{rule}", {"rule": broken.rule, "key": broken.key, "reads": broken.reads}
+                ),
+                loc=_parts(broken.key),
+                input=broken.value,
+            )
+            for broken in self.broken_rules()
+        ]
+        if errors:
+            raise ValidationError.from_exception_data(type(self).__name__, errors)
+        return self
+
+
+def _parts(key: str) -> _Path:
+    return tuple(int(part) if part.isdecimal() else part for part in key.split("."))
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _remove(config: Any, path: _Path) -> None:
+    """Removes the value at `path`; an item takes its whole list with it, as only that has a default."""
+    holder: dict[str, Any] = {}
+    name, node = "", config
+    for part in path:
+        if isinstance(node, dict) and isinstance(part, str):
+            holder, name, node = node, part, node.get(part)
+        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+            node = node[part]
+        else:
+            break
+    holder.pop(name, None)
+
+
+def _report(
+    model: type[CheckedSettings], error: ValidationError, key: str, known: Sequence[_Path] = ()
+) -> tuple[list[str], list[_Path]]:
+    """The lines that report `error`, and the paths of all values involved.
+
+    known: paths of values whose faults have been reported; what involves them is left out.
+    """
+    lines: list[str] = []
+    paths: list[_Path] = []
+    for item in _distinct(error.errors(include_url=False)):
+        path, owner = _place(model, item["loc"])
+        context = item.get("ctx", {})
+        if item["type"].startswith("union_tag"):
+            path = (*path, "name")
+        involved = [path]
+        if item["type"] == "rule":
+            above = path[: len(path) - len(_parts(context["key"]))]
+            involved += [(*above, *_parts(read)) for read in context["reads"]]
+        if any(_overlap(one, other) for one in involved for other in known):
+            continue
+        shown = (
+            () if item["type"] in ("missing", "union_tag_not_found") else (context.get("tag", item["input"]),)
+        )
+        full_key = ".".join(map(str, (key, *path) if key else path)) or "the configuration"
+        lines.append(fault(full_key, _rule(item, path, owner), *shown))
+        paths += involved
+    return lines, paths
+
+
+def _distinct(items: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Without the complaint that a list is too short where that is only because of its items' own faults."""
+    faulty = [item["loc"] for item in items]
+    return [
+        item
+        for item in items
+        if item["type"] != "too_short"
+        or not any(at[: len(item["loc"])] == item["loc"] != at for at in faulty)
+    ]
+
+
+def _overlap(one: _Path, other: _Path) -> bool:
+    return all(a == b for a, b in zip(one, other, strict=False))
+
+
+def _place(model: type[CheckedSettings], location: tuple[int | str, ...]) -> tuple[_Path, Any]:
+    """The path that `location` stands for, and the settings that hold its last part, if they are known.
+
+    Pydantic's locations name the members of unions, which the configuration does not.
+    """
+    path: list[int | str] = []
+    owner: Any = None
+    here: Any = model
+    for part in location:
+        members = [m for m in get_args(here) if _is_settings(m)] if get_origin(here) is not tuple else []
+        if len(members) > 1:
+            here = next(m for m in members if part in get_args(m.model_fields["name"].annotation))
+            continue
+        path.append(part)
+        owner = here if _is_settings(here) else None
+        if owner is not None:
+            field = owner.model_fields.get(str(part))
+            here = None if field is None else field.annotation
+        else:
+            here = next(iter(get_args(here)), None)
+    return tuple(path), owner
+
+
+def _is_settings(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, CheckedSettings)
+
+
+_LIMITS = {
+    "greater_than": ("gt", "greater than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
+_KINDS = {
+    "missing": "is missing",
+    "union_tag_not_found": "is missing",
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+    "dict_type": "must be a mapping",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+}
+
+
+def _rule(item: ErrorDetails, path: _Path, owner: Any) -> str:
+    """What is wrong, in the words of a configuration file."""
+    kind, context = item["type"], item.get("ctx", {})
+    if kind == "extra_forbidden":
+        return unknown(path[-1], "key", list(owner.model_fields))
+    if kind in _LIMITS:
+        name, words = _LIMITS[kind]
+        return f"must be {words} {context[name]:.15g}"
+    if kind in ("literal_error", "union_tag_invalid"):
+        options = re.findall("'([^']*)'", context.get("expected", context.get("expected_tags", "")))
+        return f"must be {listed(options)}{meant(context.get('tag', item['input']), options)}"
+    if kind in ("too_short", "too_long"):
+        words, number = ("least", "min_length") if kind == "too_short" else ("most", "max_length")
+        return f"must have at {words} {context[number]} of them, not {context['actual_length']}"
+    if kind == "value_error":
+        return str(context["error"])
+    return _KINDS.get(kind, item["msg"])
