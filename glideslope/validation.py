@@ -188,19 +188,24 @@ class CheckedSettings(BaseModel):
             SettingsError: with every fault of the mapping.
         """
         plain = _copy(config)
-        try:
-            return cls.model_validate(plain)
-        except ValidationError as error:
-            faults, faulty = _report(cls, error, key)
-        # Rules between fields are not reached while one of them is at fault: look again, with defaults there.
-        for path in faulty:
-            _remove(plain, path)
-        repaired = None
-        try:
-            repaired = cls.model_validate(plain)
-        except ValidationError as error:
-            faults += _report(cls, error, key, known=faulty)[0]
-        raise SettingsError(faults, repaired)
+        lines: list[str] = []
+        faulty: list[_Path] = []
+        while True:
+            try:
+                settings = cls.model_validate(plain)
+            except ValidationError as error:
+                new_lines, new_faulty = _report(cls, error, key, faulty)
+            else:
+                if lines:
+                    raise SettingsError(lines, settings)
+                return settings
+            if not new_lines:
+                raise SettingsError(lines)
+            # A rule between fields is not reached while one of them is at fault: look again, with defaults there.
+            for path in new_faulty:
+                _remove(plain, path)
+            lines += new_lines
+            faulty += new_faulty
 
     def to_plain(self) -> dict[str, Any]:
         """The settings as a plain mapping, which `from_config` and YAML understand."""
@@ -263,9 +268,9 @@ def _report(
     for item in _distinct(error.errors(include_url=False)):
         path, owner = _place(model, item["loc"])
         context = item.get("ctx", {})
+        involved = [path]
         if item["type"].startswith("union_tag"):
             path = (*path, "name")
-        involved = [path]
         if item["type"] == "rule":
             above = path[: len(path) - len(_parts(context["key"]))]
             involved += [(*above, *_parts(read)) for read in context["reads"]]
