@@ -196,7 +196,6 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[np.fl
                 groups=ALL_GROUPS,
                 shadows=True,
                 sky=True,
-                samples_per_pixel=2,
             )
         return self._chase.render(self._task.physics, self._task.scenarios, np.array([env]))[0]
 

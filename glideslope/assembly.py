@@ -1,0 +1,144 @@
+"""Builds a run's parts from its settings: the one place where settings meet constructors."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from glideslope.agent import DrQV2Agent
+from glideslope.envs.gym import LandingVectorEnv, Observation
+from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, PRIVILEGED_DIM, STATE_DIM
+from glideslope.replay import ReplayBuffer
+from glideslope.settings import Settings, StageSettings, StateEncoderSettings, UserError
+
+
+def resolve_device(name: str) -> str:
+    """The torch device to use for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        UserError: the device isn't there.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda"):
+        count = torch.cuda.device_count()
+        index = int(name.partition(":")[2] or 0)
+        if index >= count:
+            there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(count))])
+            raise UserError(f"device={name}: this machine has no such device; available: {there}")
+    return name
+
+
+def use_threads(num_threads: int) -> int:
+    """Give torch ``num_threads`` threads, all usable processors for 0; returns the number."""
+    threads = num_threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    return threads
+
+
+def uses_pixels(settings: Settings) -> bool:
+    """Whether the policy sees images, so that views must be rendered."""
+    return not isinstance(settings.agent.encoder, StateEncoderSettings)
+
+
+def make_env(settings: Settings, num_envs: int, stage: StageSettings, device: str) -> LandingVectorEnv:
+    """The landing task as the policy of these settings sees it."""
+    pixels = uses_pixels(settings)
+    return LandingVectorEnv(
+        num_envs,
+        task=settings.task,
+        stage=stage,
+        pixels=pixels,
+        privileged=not pixels,
+        frame_stack=settings.frame_stack,
+        action_repeat=settings.action_repeat,
+        device=device,
+        num_threads=settings.num_threads,
+    )
+
+
+def make_agent(settings: Settings, device: str) -> DrQV2Agent:
+    """An untrained agent."""
+    pixels = uses_pixels(settings)
+    size = settings.task.image_size
+    return DrQV2Agent(
+        pixels_shape=(settings.frame_stack, size, size) if pixels else None,
+        state_dim=settings.frame_stack * STATE_DIM if pixels else 0,
+        privileged_dim=0 if pixels else PRIVILEGED_DIM,
+        action_dim=ACTION_DIM,
+        encoder=settings.agent.encoder,
+        actor_critic=settings.agent.actor_critic,
+        feature_dim=settings.feature_dim,
+        hidden_dim=settings.hidden_dim,
+        rates=settings.base_rates,
+        critic_target_tau=settings.critic_target_tau,
+        stddev_clip=settings.stddev_clip,
+        augmentation_pad=settings.augmentation_pad,
+        pretanh_penalty=settings.pretanh_penalty,
+        noise_scale=[
+            settings.gimbal_noise_scale if axis in GIMBAL_AXES else 1.0 for axis in range(ACTION_DIM)
+        ],
+        device=device,
+        seed=settings.seed,
+    )
+
+
+def replay_bytes(settings: Settings) -> int:
+    """Memory that the replay buffer of these settings will take."""
+    pixels = uses_pixels(settings)
+    size = settings.task.image_size
+    return ReplayBuffer.estimate_bytes(
+        capacity=settings.replay_buffer_size,
+        num_envs=settings.num_envs,
+        frame_shape=(size, size) if pixels else None,
+        state_dim=STATE_DIM,
+        privileged_dim=0 if pixels else PRIVILEGED_DIM,
+        action_dim=ACTION_DIM,
+    )
+
+
+def require_memory(needed: int, device: str) -> None:
+    """Refuse a replay buffer that can't fit.
+
+    Raises:
+        UserError: the device has less free memory than ``needed`` bytes.
+    """
+    free = torch.cuda.mem_get_info(device)[0] if device != "cpu" else psutil.virtual_memory().available
+    if needed > free:
+        raise UserError(
+            f"replay_buffer_size: the replay buffer needs {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB"
+            f" are free on {device}; lower replay_buffer_size, task.image_size or set replay_device"
+        )
+
+
+def make_replay(settings: Settings, device: str) -> ReplayBuffer:
+    """An empty replay buffer on ``device``."""
+    pixels = uses_pixels(settings)
+    size = settings.task.image_size
+    return ReplayBuffer(
+        capacity=settings.replay_buffer_size,
+        num_envs=settings.num_envs,
+        frame_shape=(size, size) if pixels else None,
+        state_dim=STATE_DIM,
+        privileged_dim=0 if pixels else PRIVILEGED_DIM,
+        action_dim=ACTION_DIM,
+        frame_stack=settings.frame_stack,
+        nstep=settings.nstep,
+        discount=settings.discount,
+        device=device,
+        seed=settings.seed,
+    )
+
+
+def newest(observation: Observation) -> dict[str, NDArray[np.generic] | None]:
+    """The latest frame of each stack, as the replay buffer stores it: ``frame``, ``state``, ``privileged``."""
+    pixels = observation.get("pixels")
+    return {
+        "frame": None if pixels is None else pixels[:, -1],
+        "state": observation["state"][:, -1],
+        "privileged": observation.get("privileged"),
+    }
