@@ -1,6 +1,9 @@
 """The DrQ-v2 agent: shapes, gradient routing, targets, augmentation, snapshots and a golden update."""
 
 import io
+import platform
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -9,16 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from glideslope.agent import ConvEncoderSettings, DrQV2Agent, StateEncoderSettings
+from glideslope.agent import DrQV2Agent
 from glideslope.agent.augmentation import random_shift, shift
+from glideslope.settings import ActorCriticSettings, ConvEncoderSettings, StateEncoderSettings
 
 STACK, SIZE, STATE, PRIVILEGED, ACTIONS, BATCH = 3, 20, 6, 7, 5, 8
 RATES = {"encoder": 1e-3, "actor": 2e-3, "critic": 3e-3}
-
-
-@dataclass(frozen=True)
-class ActorCritic:
-    name: str = "original"
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def make_agent(profile="pixels", **changes):
         privileged_dim=0,
         action_dim=ACTIONS,
         encoder=ConvEncoderSettings(channels=4, strides=(2, 1, 1, 1)),
-        actor_critic=ActorCritic(),
+        actor_critic=ActorCriticSettings(),
         feature_dim=6,
         hidden_dim=16,
         rates=RATES,
@@ -56,7 +55,10 @@ def make_agent(profile="pixels", **changes):
     )
     if profile == "state":
         arguments.update(
-            pixels_shape=None, state_dim=0, privileged_dim=PRIVILEGED, encoder=StateEncoderSettings(12)
+            pixels_shape=None,
+            state_dim=0,
+            privileged_dim=PRIVILEGED,
+            encoder=StateEncoderSettings(hidden_dim=12),
         )
     return DrQV2Agent(**(arguments | changes))
 
@@ -198,7 +200,7 @@ def test_an_image_too_small_is_refused_with_the_least_size(strides, least):
     ("changes", "message"),
     [
         ({"pixels_shape": None}, "needs pixels"),
-        ({"encoder": StateEncoderSettings(8)}, "privileged_dim=0"),
+        ({"encoder": StateEncoderSettings(hidden_dim=8)}, "privileged_dim=0"),
         ({"rates": {"encoder": 1e-3, "actor": 1e-3}}, "exactly encoder, actor, critic"),
         ({"noise_scale": (1.0, 1.0)}, "5 values"),
     ],
@@ -320,10 +322,10 @@ def test_gradients_of_the_losses_match_plain_autograd(profile):
     with torch.no_grad():
         features = agent.encoder(after)
         q = q_values(features, after.state, torch.tanh(agent.actor(features, after.state)))
-        target = batch.reward + batch.discount * torch.minimum(q[:, :1], q[:, 1:])
+        target = batch.reward + batch.discount * torch.minimum(q[0], q[1])
     features = agent.encoder(now)
     q = q_values(features, now.state, batch.action)
-    loss = torch.nn.functional.mse_loss(q[:, :1], target) + torch.nn.functional.mse_loss(q[:, 1:], target)
+    loss = torch.nn.functional.mse_loss(q[0], target) + torch.nn.functional.mse_loss(q[1], target)
     owners = [p for name in ("encoder", "critic") for p in agent.networks[name].parameters()]
     for parameter, gradient in zip(owners, torch.autograd.grad(loss, owners), strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
@@ -331,7 +333,7 @@ def test_gradients_of_the_losses_match_plain_autograd(profile):
     features = agent.encoder(now).detach()
     pretanh = agent.actor(features, now.state)
     q = q_values(features, now.state, torch.tanh(pretanh))
-    loss = -torch.minimum(q[:, 0], q[:, 1]).mean() + 0.1 * pretanh.square().mean()
+    loss = -torch.minimum(q[0], q[1]).mean() + 0.1 * pretanh.square().mean()
     owners = list(agent.actor.parameters())
     for parameter, gradient in zip(owners, torch.autograd.grad(loss, owners), strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
@@ -343,11 +345,10 @@ def test_the_target_takes_the_smaller_q_and_the_given_discount():
     with torch.no_grad():
         for parameter in agent.critic_target.parameters():
             parameter.zero_()
-        agent.critic_target.q1[-1].bias.fill_(4.0)
-        agent.critic_target.q2[-1].bias.fill_(-2.0)
+        agent.critic_target.output.bias.copy_(torch.tensor([4.0, -2.0]).view(2, 1, 1))
         for parameter in agent.critic.parameters():
             parameter.zero_()
-        agent.critic.q1[-1].bias.fill_(1.0)
+        agent.critic.output.bias[0] = 1.0
     batch = replace(
         make_batch("state", batch=2),
         reward=torch.tensor([[1.0], [3.0]]),
@@ -511,22 +512,22 @@ def test_a_snapshot_of_other_sizes_is_refused():
 
 GOLDEN = {
     "pixels": {
-        "critic_loss": 6.1136827,
-        "actor_loss": 0.045325913,
-        "critic_q1": 0.32235846,
-        "critic_q2": 0.31811473,
-        "target_q": -0.7534942,
+        "critic_loss": 5.1129522,
+        "actor_loss": 0.025628075,
+        "critic_q1": 0.42582715,
+        "critic_q2": -0.20391744,
+        "target_q": -0.76605052,
         "batch_reward": -0.68476421,
-        "actor_pretanh": 0.19529143,
+        "actor_pretanh": 0.27215001,
     },
     "state": {
-        "critic_loss": 2.5666924,
-        "actor_loss": 0.20681724,
-        "critic_q1": -0.12763806,
-        "critic_q2": -0.15814091,
-        "target_q": -0.20999682,
+        "critic_loss": 2.600081,
+        "actor_loss": 0.14151148,
+        "critic_q1": -0.1110205,
+        "critic_q2": -0.13367841,
+        "target_q": -0.057411399,
         "batch_reward": 0.029588405,
-        "actor_pretanh": 0.29102778,
+        "actor_pretanh": 0.10007651,
     },
 }
 
@@ -539,3 +540,29 @@ def test_golden_update(profile):
     assert {name: float(value) for name, value in measures.items()} == pytest.approx(
         GOLDEN[profile], rel=1e-5, abs=1e-6
     )
+
+
+# --- memory ---
+
+MEMORY_PROBE = """
+import resource
+import torch
+from glideslope.agent import keep_freed_memory
+
+def fresh_pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.empty(16_000_000).fill_(1.0)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(fresh_pages(), keep_freed_memory(), fresh_pages())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of the GNU C library")
+def test_kept_memory_is_used_again_without_fresh_pages():
+    command = [sys.executable, "-c", MEMORY_PROBE]
+    before, kept, after = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert kept == "True"
+    assert int(before) > 100_000
+    assert int(after) < int(before) / 3

@@ -1,6 +1,6 @@
 """The DrQ-v2 agent: networks, augmentation and update."""
 
 from glideslope.agent.drqv2 import DrQV2Agent
-from glideslope.agent.encoders import ConvEncoderSettings, StateEncoderSettings
+from glideslope.agent.memory import keep_freed_memory
 
-__all__ = ["ConvEncoderSettings", "DrQV2Agent", "StateEncoderSettings"]
+__all__ = ["DrQV2Agent", "keep_freed_memory"]

@@ -4,6 +4,7 @@ Shapes: B batch, F encoder features, S state values, A action axes.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -42,17 +43,29 @@ class Actor(nn.Module):
         return pretanh
 
 
+class TwinLinear(nn.Module):
+    """Two Linear layers in one product: (2, B, inputs), or (B, inputs) for both, to (2, B, outputs)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(2, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(2, 1, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x.expand(2, -1, -1), self.weight)
+
+
 class TwinCritic(nn.Module):
-    """Two Q functions on one trunk: `code` gives what both read, `forward` their values (B, 2)."""
+    """Two Q functions on one trunk: `code` gives what both read, `forward` their values (2, B, 1)."""
 
     def __init__(
         self, feature_size: int, state_dim: int, action_dim: int, feature_dim: int, hidden_dim: int
     ) -> None:
         super().__init__()
         self.trunk = Trunk(feature_size, feature_dim, state_dim)
-        inputs = self.trunk.output_size + action_dim
-        self.q1 = _q_function(inputs, hidden_dim)
-        self.q2 = _q_function(inputs, hidden_dim)
+        self.first = TwinLinear(self.trunk.output_size + action_dim, hidden_dim)
+        self.second = TwinLinear(hidden_dim, hidden_dim)
+        self.output = TwinLinear(hidden_dim, 1)
 
     def code(self, features: Tensor, state: Tensor | None) -> Tensor:
         """(B, feature_dim + S), what the two Q functions read beside the action."""
@@ -60,25 +73,24 @@ class TwinCritic(nn.Module):
         return code
 
     def forward(self, code: Tensor, action: Tensor) -> Tensor:
-        x = torch.cat((code, action), dim=1)
-        return torch.cat((self.q1(x), self.q2(x)), dim=1)
+        x = F.relu(self.first(torch.cat((code, action), dim=1)), inplace=True)
+        x = F.relu(self.second(x), inplace=True)
+        values: Tensor = self.output(x)
+        return values
 
 
+@torch.no_grad()
 def initialize(module: nn.Module) -> None:
     """DrQ-v2's initial weights: orthogonal, with the ReLU gain for convolutions; biases zero."""
     for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Conv2d):
-            gain = nn.init.calculate_gain("relu") if isinstance(part, nn.Conv2d) else 1.0
-            nn.init.orthogonal_(part.weight, gain)
+        if isinstance(part, nn.Linear):
+            nn.init.orthogonal_(part.weight)
+            nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Conv2d):
+            nn.init.orthogonal_(part.weight, nn.init.calculate_gain("relu"))
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
-
-
-def _q_function(inputs: int, hidden_dim: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(inputs, hidden_dim),
-        nn.ReLU(inplace=True),
-        nn.Linear(hidden_dim, hidden_dim),
-        nn.ReLU(inplace=True),
-        nn.Linear(hidden_dim, 1),
-    )
+        elif isinstance(part, TwinLinear):
+            for weight in part.weight:
+                nn.init.orthogonal_(weight.T)
+            nn.init.zeros_(part.bias)

@@ -5,7 +5,7 @@ Shapes: B batch, N environments, K stacked frames, S state values, P privileged 
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,16 +13,12 @@ from torch import Tensor, nn
 
 from glideslope.agent.actor_critic import Actor, TwinCritic, initialize
 from glideslope.agent.augmentation import random_shift
-from glideslope.agent.encoders import ConvEncoderSettings, Observation, StateEncoderSettings, build_encoder
+from glideslope.agent.encoders import Observation, build_encoder
+from glideslope.settings import ActorCriticSettings, ConvEncoderSettings, StateEncoderSettings
 
 NETWORKS = ("encoder", "actor", "critic")
 # Sampled actions stay this far inside (-1, 1), as in DrQ-v2.
 _ACTION_MARGIN = 1e-6
-
-
-class ActorCriticSettings(Protocol):
-    @property
-    def name(self) -> Literal["original"]: ...
 
 
 class Batch(Protocol):
@@ -159,7 +155,7 @@ class DrQV2Agent:
         with torch.no_grad():
             target_q = self._target_q(following, batch.reward, batch.discount, stddev)
         q = self.critic(self.critic.code(features, observation.state), batch.action)
-        critic_loss = (q - target_q).square().mean(dim=0).sum()
+        critic_loss = (q - target_q).square().mean(dim=(1, 2)).sum()
         self._step(critic_loss, ("encoder", "critic"))
 
         actor_loss, pretanh = self._actor_loss(features.detach(), observation.state, stddev)
@@ -167,7 +163,7 @@ class DrQV2Agent:
 
         with torch.no_grad():
             torch._foreach_lerp_(self._target_parameters, self._parameters["critic"], self._tau)
-            q1, q2 = q.detach().mean(dim=0).unbind()
+            q1, q2 = q.detach().mean(dim=(1, 2)).unbind()
             measures = {
                 "critic_loss": critic_loss.detach(),
                 "actor_loss": actor_loss.detach(),
@@ -249,7 +245,7 @@ class DrQV2Agent:
         features = self.encoder(following)
         action = self._sample(torch.tanh(self.actor(features, following.state)), stddev)
         q = self.critic_target(self.critic_target.code(features, following.state), action)
-        return torch.addcmul(reward, discount, q.amin(dim=1, keepdim=True))
+        return torch.addcmul(reward, discount, q.amin(dim=0))
 
     def _actor_loss(self, features: Tensor, state: Tensor | None, stddev: float) -> tuple[Tensor, Tensor]:
         """The loss and the pre-tanh output (B, A)."""
@@ -257,16 +253,17 @@ class DrQV2Agent:
         action = self._sample(torch.tanh(pretanh), stddev)
         with torch.no_grad():
             code = self.critic.code(features, state)
-        loss = -self.critic(code, action).amin(dim=1).mean()
+        loss = -self.critic(code, action).amin(dim=0).mean()
         if self._pretanh_penalty:
             loss = loss + self._pretanh_penalty * pretanh.square().mean()
         return loss, pretanh
 
     def _step(self, loss: Tensor, names: Iterable[str]) -> None:
         """Step these networks down the loss; the others get no gradient, and none is computed for them."""
-        for name in names:
-            self.optimizers[name].zero_grad(set_to_none=True)
-        torch.autograd.backward(loss, inputs=[p for name in names for p in self._parameters[name]])
+        parameters = [p for name in names for p in self._parameters[name]]
+        for parameter in parameters:  # as zero_grad, without its bookkeeping
+            parameter.grad = None
+        torch.autograd.backward(loss, inputs=parameters)
         for name in names:
             self.optimizers[name].step()
 

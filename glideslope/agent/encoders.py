@@ -4,12 +4,13 @@ Shapes: B batch, K stacked frames, H x W image, P privileged values.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from glideslope.settings import ConvEncoderSettings, StateEncoderSettings, least_image_size
 
 _KERNEL = 3
 
@@ -20,23 +21,6 @@ class Observation(NamedTuple):
     pixels: Tensor | None  # (B, K, H, W) uint8
     state: Tensor | None  # (B, S) float32
     privileged: Tensor | None  # (B, P) float32
-
-
-@dataclass(frozen=True)
-class ConvEncoderSettings:
-    """The encoder of DrQ-v2: 3 x 3 convolutions, one for each stride."""
-
-    channels: int = 32
-    strides: tuple[int, ...] = (2, 1, 1, 1)
-    name: Literal["original"] = "original"
-
-
-@dataclass(frozen=True)
-class StateEncoderSettings:
-    """Two hidden layers on the privileged vector; no pixels."""
-
-    hidden_dim: int = 256
-    name: Literal["state"] = "state"
 
 
 class Encoder(nn.Module):
@@ -60,7 +44,7 @@ class ConvEncoder(Encoder):
     def __init__(self, pixels_shape: tuple[int, int, int], channels: int, strides: Sequence[int]) -> None:
         super().__init__()
         frames, height, width = pixels_shape
-        least = _least_size(strides)
+        least = least_image_size(strides)
         if min(height, width) < least:
             raise ValueError(
                 f"images of {height} x {width} are too small for an encoder with strides {list(strides)}: "
@@ -75,8 +59,10 @@ class ConvEncoder(Encoder):
 
     def forward(self, observation: Observation) -> Tensor:
         assert observation.pixels is not None
-        # Channels-last is the layout the CPU convolutions are fastest in.
-        x = observation.pixels.to(torch.float32, memory_format=torch.channels_last).div_(255.0).sub_(0.5)
+        # The convolutions are fastest on channels-last memory. Stacking copies plane by plane, in half the time
+        # of a copy into that format.
+        x = torch.stack(observation.pixels.unbind(1), dim=-1).float().div_(255.0).sub_(0.5)
+        x = x.permute(0, 3, 1, 2)
         for conv in self.convs:
             x = F.relu(conv(x), inplace=True)
         # In the order height, width, channel: no copy from the channels-last layout.
@@ -113,7 +99,7 @@ def build_encoder(
     privileged_dim: int,
 ) -> Encoder:
     """The encoder that `settings.name` names. Raises ValueError when the observation lacks what it reads."""
-    if settings.name == "state":
+    if isinstance(settings, StateEncoderSettings):
         return StateEncoder(privileged_dim, settings.hidden_dim)
     if pixels_shape is None:
         raise ValueError("the encoder 'original' needs pixels; without them use the encoder 'state'")
@@ -123,11 +109,4 @@ def build_encoder(
 def _output_size(size: int, strides: Sequence[int]) -> int:
     for stride in strides:
         size = (size - _KERNEL) // stride + 1
-    return size
-
-
-def _least_size(strides: Sequence[int]) -> int:
-    size = 1
-    for stride in reversed(strides):
-        size = (size - 1) * stride + _KERNEL
     return size
