@@ -555,7 +555,8 @@ def fresh_pages():
         torch.empty(16_000_000).fill_(1.0)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-print(fresh_pages(), keep_freed_memory(), fresh_pages())
+before, kept, _ = fresh_pages(), keep_freed_memory(), fresh_pages()  # the first round still grows
+print(before, kept, fresh_pages())
 """
 
 
@@ -565,4 +566,4 @@ def test_kept_memory_is_used_again_without_fresh_pages():
     before, kept, after = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert kept == "True"
     assert int(before) > 100_000
-    assert int(after) < int(before) / 3
+    assert int(after) < int(before) / 5

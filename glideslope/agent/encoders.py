@@ -59,8 +59,7 @@ class ConvEncoder(Encoder):
 
     def forward(self, observation: Observation) -> Tensor:
         assert observation.pixels is not None
-        # The convolutions are fastest on channels-last memory. Stacking copies plane by plane, in half the time
-        # of a copy into that format.
+        # Channels-last memory suits the convolutions; stacked planes take half the time of a copy into it.
         x = torch.stack(observation.pixels.unbind(1), dim=-1).float().div_(255.0).sub_(0.5)
         x = x.permute(0, 3, 1, 2)
         for conv in self.convs:
