@@ -201,7 +201,7 @@ class CheckedSettings(BaseModel):
                 return settings
             if not new_lines:
                 raise SettingsError(lines)
-            # A rule between fields is not reached while one of them is at fault: look again, with defaults there.
+            # Rules between fields are not reached while a field is at fault: look again, with defaults there.
             for path in new_faulty:
                 _remove(plain, path)
             lines += new_lines

@@ -1,0 +1,324 @@
+"""From a command line to checked settings: with `glideslope.overrides`, the only code that knows Hydra.
+
+Hydra composes the files of `cfgs/` without its side effects: no folder, no log, no change of directory.
+Every fault, Hydra's own included, becomes a line `key=value: rule`; together they are one message and exit
+status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar, cast
+
+import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from glideslope.lr_scheduler import ScheduleError, build_schedules, parse_stddev
+from glideslope.overrides import COMPOSITION_FAULTS, CONFIG_FAULTS, Overrides, blame, explain, read_overrides
+from glideslope.settings import Settings, SettingsError, UserError
+from glideslope.validation import CheckedSettings, fault
+
+CONFIG_DIR = Path(__file__).resolve().parent.parent / "cfgs"
+USER_FAULT = 2
+INTERRUPTED = 130
+
+_VERSION_BASE = "1.3"
+_LONGEST_NAME = 80
+
+S = TypeVar("S", bound=CheckedSettings)
+
+
+@dataclass(frozen=True)
+class Composed(Generic[S]):
+    """What a command line asks for.
+
+    Attributes:
+        settings: the checked settings.
+        mapping: the plain mapping that they were made from, interpolations resolved.
+        choices: the file chosen in each group of `cfgs/`, such as {"lr_schedule": "gentle_decay"}.
+        run_dir: the run's folder; it is not created.
+        overrides: the overrides as typed, without those of Hydra's own settings.
+        keys: the dotted keys whose values the command line sets.
+    """
+
+    settings: S
+    mapping: Mapping[str, Any]
+    choices: Mapping[str, str]
+    run_dir: Path
+    overrides: tuple[str, ...]
+    keys: frozenset[str]
+
+
+def run_cli(
+    main: Callable[[Composed[S]], int],
+    config_name: str,
+    settings: type[S],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Composes the settings that `argv` (default: this process's) asks for, calls `main`; returns the exit status.
+
+    With `--multirun`, `main` is called for one job after the other, once all of them have been checked; `--help`,
+    `--cfg` and the like are Hydra's. A fault of the user's, also one that `main` raises as UserError or
+    ScheduleError, becomes a message on stderr and status 2.
+    """
+    try:
+        arguments = _read_arguments(sys.argv[1:] if argv is None else argv)
+        if arguments.plain:
+            return main(_compose(arguments, config_name, settings))
+        return _hand_over(main, arguments, config_name, settings)
+    except (UserError, ScheduleError) as error:
+        sys.stderr.write(_message(error))
+        return USER_FAULT
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted.\n")
+        return INTERRUPTED
+
+
+def compose(config_name: str, argv: Sequence[str], settings: type[S]) -> Composed[S]:
+    """Composes and checks the settings that a plain command line asks for. Writes nothing.
+
+    config_name: a file of `cfgs/`, without its suffix.
+
+    Raises:
+        SettingsError: with every fault of the command line and of the files that it names.
+        UserError: the command line has an unknown flag.
+    """
+    return _compose(_read_arguments(argv), config_name, settings)
+
+
+def _message(error: Exception) -> str:
+    faults = getattr(error, "faults", (str(error),))
+    if len(faults) == 1:
+        return f"Error: {faults[0]}\n"
+    return "".join(
+        [f"Error: {len(faults)} faults in the configuration:\n", *(f"  {line}\n" for line in faults)]
+    )
+
+
+# --- One job --------------------------------------------------------------------------------------
+
+
+def _compose(arguments: _Arguments, config_name: str, settings: type[S]) -> Composed[S]:
+    name = arguments.flags.config_name or config_name
+    words, search_path = arguments.flags.overrides, arguments.search_path
+    with _hydra_for(arguments) as loader:
+        overrides = read_overrides(words, loader, name, search_path, sweeps=False)
+        try:
+            config = hydra.compose(name, [*search_path, *overrides.texts], return_hydra_config=True)
+            run_dir, choices = str(config.hydra.run.dir), dict(config.hydra.runtime.choices)
+            with open_dict(config):
+                del config["hydra"]
+            mapping = cast(
+                "dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            )
+        except COMPOSITION_FAULTS as error:
+            raise SettingsError(blame(error, name, search_path, overrides)) from error
+    faults = [*_misplaced(mapping, overrides), *_unused(config, overrides)]
+    if not run_dir:
+        faults.append(fault("hydra.run.dir", "must not be empty", run_dir))
+    if "profile" in settings.model_fields:
+        mapping["profile"] = choices.get("profile", "none")
+    return Composed(
+        settings=_check(mapping, settings, faults),
+        mapping=mapping,
+        choices={group: str(name) for group, name in choices.items() if not group.startswith("hydra/")},
+        run_dir=Path(run_dir),
+        overrides=tuple(word.lstrip("+") for word in words if not re.match(r"[+~]*hydra[./]", word)),
+        keys=overrides.keys,
+    )
+
+
+def _check(mapping: Mapping[str, Any], settings: type[S], faults: list[str]) -> S:
+    """The checked settings; schedules are read too, so that their faults are in the same report."""
+    checked: CheckedSettings | None
+    try:
+        checked = settings.from_config(mapping)
+    except SettingsError as error:
+        faults = [*faults, *error.faults]
+        checked = error.repaired
+    if isinstance(checked, Settings):
+        faults = [*faults, *_schedule_faults(checked)]
+    if faults:
+        raise SettingsError(faults)
+    return cast(S, checked)
+
+
+def _schedule_faults(settings: Settings) -> Iterator[str]:
+    steps, names = settings.total_steps, settings.curriculum.stage_names
+    try:
+        build_schedules(settings.lr_schedule, base=settings.base_rates, total_steps=steps, stage_names=names)
+    except ScheduleError as error:
+        yield from error.faults
+    try:
+        parse_stddev(settings.stddev_schedule, base=settings.stddev, total_steps=steps, stage_names=names)
+    except ScheduleError as error:
+        yield from error.faults
+
+
+def _misplaced(mapping: dict[str, Any], overrides: Overrides) -> Iterator[str]:
+    """Chosen files whose content has landed below the name of their group; takes it out of `mapping`."""
+    for group in ("profile", "curriculum_preset", "curriculum_stages"):
+        typed = [key for key in sorted(overrides.keys) if key.startswith(f"{group}.")]
+        yield from (f"{key}: {group} is the name of a file; it has no keys" for key in typed)
+        if mapping.pop(group, None) is not None and not typed:
+            yield f"{group}: its file must begin with the line `# @package _global_`; add it as the first line"
+
+
+def _unused(config: DictConfig, overrides: Overrides) -> Iterator[str]:
+    """Overrides that nothing would read."""
+    raw = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
+    if "decay_rate" in overrides.keys and "${decay_rate}" not in repr(raw.get("lr_schedule")):
+        rule = "the lr_schedule chosen does not use it; lr_schedule=exponential_smooth does"
+        yield fault("decay_rate", rule, raw["decay_rate"])
+    if raw.get("run") is not None:
+        for root in sorted(
+            overrides.roots & {"task", "curriculum", "curriculum_preset", "curriculum_stages"}
+        ):
+            yield f"{root}: goes with policy=...; a run plays the task and the stages it was trained on"
+
+
+# --- Flags, and what Hydra does itself ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    """A command line: `flags` as Hydra's parser reads them, and `words`, all but the overrides."""
+
+    flags: argparse.Namespace
+    words: tuple[str, ...]
+
+    @property
+    def multirun(self) -> bool:
+        """Whether several jobs are asked for."""
+        return bool(self.flags.multirun) or "hydra.mode=MULTIRUN" in self.flags.overrides
+
+    @property
+    def plain(self) -> bool:
+        """Whether one job is to be run, and nothing that Hydra does itself."""
+        others = ("help", "hydra_help", "cfg", "resolve", "shell_completion", "info")
+        return not self.multirun and not any(getattr(self.flags, name) for name in others)
+
+    @property
+    def search_path(self) -> list[str]:
+        """The override that adds the folder of --config-dir."""
+        folder = self.flags.config_dir
+        return [] if folder is None else [f'hydra.searchpath=["file://{Path(folder).resolve()}"]']
+
+    def for_job(self, overrides: Sequence[str]) -> _Arguments:
+        """The plain command line of one job with these overrides."""
+        flags = {**vars(self.flags), "multirun": False, "overrides": list(overrides)}
+        return _Arguments(argparse.Namespace(**flags), ())
+
+
+def _read_arguments(argv: Sequence[str]) -> _Arguments:
+    parser = get_args_parser()
+    parser.error = _refuse_flag  # type: ignore[method-assign]
+    flags = parser.parse_intermixed_args(list(argv))
+    if flags.experimental_rerun is not None:
+        raise UserError("--experimental-rerun is not supported: it runs what is in a file")
+    if flags.config_dir is not None and not Path(flags.config_dir).is_dir():
+        raise UserError(f"--config-dir {flags.config_dir}: there is no such folder")
+    return _Arguments(flags, tuple(word for word in argv if word not in flags.overrides))
+
+
+def _refuse_flag(message: str) -> NoReturn:
+    raise UserError(f"{message}; settings are written key=value, without dashes")
+
+
+@contextmanager
+def _hydra_for(arguments: _Arguments) -> Iterator[ConfigLoader]:
+    folder = arguments.flags.config_path
+    directory = CONFIG_DIR if folder is None else Path(folder).resolve()
+    with hydra.initialize_config_dir(str(directory), job_name="glideslope", version_base=_VERSION_BASE):
+        yield GlobalHydra.instance().config_loader()
+
+
+def _hand_over(
+    main: Callable[[Composed[S]], int], arguments: _Arguments, config_name: str, settings: type[S]
+) -> int:
+    """Lets Hydra act on the command line; returns the worst status of the jobs that it runs."""
+    words = list(arguments.flags.overrides)
+    if not arguments.flags.shell_completion:
+        words = _check_jobs(arguments, config_name, settings)
+    statuses = [0]
+
+    def job(_: DictConfig) -> int:
+        own = HydraConfig.get()
+        composed = _compose(arguments.for_job(own.overrides.task), config_name, settings)
+        status = main(replace(composed, run_dir=Path(own.runtime.output_dir)))
+        statuses.append(status)
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt
+        return status
+
+    start = hydra.main(config_path=str(CONFIG_DIR), config_name=config_name, version_base=_VERSION_BASE)(job)
+    try:
+        with _process(argv=[sys.argv[0], *arguments.words, *words]):
+            start()
+    except CONFIG_FAULTS as error:
+        raise SettingsError([explain(error)]) from error
+    return max(statuses)
+
+
+def _check_jobs(arguments: _Arguments, config_name: str, settings: type[S]) -> list[str]:
+    """The overrides as Hydra is to get them, once every job of a sweep over a grid has been checked."""
+    name = arguments.flags.config_name or config_name
+    with _hydra_for(arguments) as loader:
+        overrides = read_overrides(
+            arguments.flags.overrides, loader, name, arguments.search_path, sweeps=arguments.multirun
+        )
+    # Other sweepers choose the values as they go.
+    over_grid = not any(re.match(r"hydra/sweeper=(?!basic$)", text) for text in overrides.texts)
+    if arguments.multirun and over_grid:
+        faults: dict[str, None] = {}
+        for job in BasicSweeper.split_arguments(list(overrides.parsed), None)[0]:
+            try:
+                _compose(arguments.for_job(job), config_name, settings)
+            except SettingsError as error:
+                faults |= dict.fromkeys(error.faults)
+        if faults:
+            raise SettingsError(list(faults))
+    return overrides.texts
+
+
+@contextmanager
+def _process(argv: list[str]) -> Iterator[None]:
+    """A process that Hydra takes the command line from and raises its errors in, instead of printing them."""
+    own_argv, own_setting = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = argv, "1"
+    try:
+        yield
+    finally:
+        sys.argv = own_argv
+        if own_setting is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = own_setting
+
+
+# --- Names of run folders -------------------------------------------------------------------------
+
+
+def run_name(prefix: object, overrides: Sequence[str]) -> str:
+    """Prefix and overrides as the name of a folder: [A-Za-z0-9._-], at most 80 characters, easy to type back.
+
+    >>> run_name("101500", ["lr_schedule=gentle_decay", "++lr_schedule.encoder.intervals.0.lr=2.0e-4"])
+    '101500_lr_schedule-gentle_decay_lr_schedule.encoder.intervals.0.lr-2.0e-4'
+    """
+    words = [re.sub(r"[^A-Za-z0-9._-]+", "-", str(word).lstrip("+~")).strip("-") for word in overrides]
+    return "_".join([str(prefix), *(words or ["defaults"])])[:_LONGEST_NAME].rstrip("-._")
+
+
+OmegaConf.register_new_resolver("run_name", run_name, replace=True)
