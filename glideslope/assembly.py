@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
-import numpy as np
 import psutil
 import torch
-from numpy.typing import NDArray
 
 from glideslope.agent import DrQV2Agent
 from glideslope.envs.gym import LandingVectorEnv, Observation
@@ -134,8 +133,12 @@ def make_replay(settings: Settings, device: str) -> ReplayBuffer:
     )
 
 
-def newest(observation: Observation) -> dict[str, NDArray[np.generic] | None]:
-    """The latest frame of each stack, as the replay buffer stores it: ``frame``, ``state``, ``privileged``."""
+def newest(observation: Observation) -> dict[str, Any]:
+    """The latest frame of each stack, as the replay buffer stores it.
+
+    Returns:
+        ``frame`` (N, H, W) or None, ``state`` (N, S), ``privileged`` (N, P) or None.
+    """
     pixels = observation.get("pixels")
     return {
         "frame": None if pixels is None else pixels[:, -1],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +51,12 @@ class Plan:
     replay_device: str
 
 
-def plan(settings: Settings) -> Plan:
+def plan(settings: Settings, given: Collection[str] = ()) -> Plan:
     """Check schedules, devices and memory; touches nothing.
+
+    Args:
+        settings: the run's settings.
+        given: the keys that the user set, to tell of those without effect.
 
     Raises:
         ScheduleError: a schedule is malformed.
@@ -60,7 +64,7 @@ def plan(settings: Settings) -> Plan:
     """
     names = settings.curriculum.stage_names
     own = settings.lr_encoder, settings.lr_actor, settings.lr_critic
-    given = {
+    keys = {
         network: "lr" if rate is None else f"lr_{network}"
         for network, rate in zip(("encoder", "actor", "critic"), own, strict=True)
     }
@@ -69,7 +73,7 @@ def plan(settings: Settings) -> Plan:
         base=settings.base_rates,
         total_steps=settings.total_steps,
         stage_names=names,
-        given=given,
+        given={network: key for network, key in keys.items() if key in given},
     )
     stddev = parse_stddev(
         settings.stddev_schedule, base=settings.stddev, total_steps=settings.total_steps, stage_names=names
@@ -80,14 +84,22 @@ def plan(settings: Settings) -> Plan:
     return Plan(settings, schedules, stddev, device, replay_device)
 
 
-def train(settings: Settings, run_dir: Path, console: Console | None = None) -> int:
-    """Train to the end in ``run_dir``; returns the exit status.
+def train(
+    settings: Settings, run_dir: Path, *, given: Collection[str] = (), console: Console | None = None
+) -> int:
+    """Train to the end in ``run_dir``; returns the exit status: 0, 1 after a training error, 130 when stopped.
+
+    Args:
+        settings: the run's settings.
+        run_dir: the run's folder, made if need be.
+        given: the keys that the user set.
+        console: where to show progress; standard output by default.
 
     Raises:
         UserError, ScheduleError: before anything is written.
     """
     console = console or Console()
-    planned = plan(settings)
+    planned = plan(settings, given)
     with claim(run_dir) as folder:
         if folder.contents == "finished":
             console.print(f"This run is finished: {folder.path}", highlight=False, soft_wrap=True)
@@ -130,9 +142,7 @@ def _run(planned: Plan, folder: RunFolder, console: Console) -> int:
     return 0
 
 
-def _build(
-    planned: Plan, path: Path, curriculum: Curriculum, logger: Logger, progress: Progress
-) -> Parts:
+def _build(planned: Plan, path: Path, curriculum: Curriculum, logger: Logger, progress: Progress) -> Parts:
     settings, device = planned.settings, planned.device
     stage = curriculum.stage_settings
     # Evaluation draws all its worlds at once, so it has environments of its own.

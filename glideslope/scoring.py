@@ -61,9 +61,7 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959963984540054) -
     return (0.0 if successes == 0 else centre - half), (1.0 if successes == trials else centre + half)
 
 
-def score(
-    env: LandingVectorEnv, act: Act, stage: StageSettings, index: int, seeds: Sequence[int]
-) -> Score:
+def score(env: LandingVectorEnv, act: Act, stage: StageSettings, index: int, seeds: Sequence[int]) -> Score:
     """Play one episode of every scenario in ``seeds`` and sum up.
 
     The scenarios are handed out to environments as they become free, so the result doesn't favour short episodes

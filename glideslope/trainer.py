@@ -65,6 +65,7 @@ class Trainer:
         self._rng = np.random.default_rng([settings.seed, 1])
         self._last_log = (time.monotonic(), 0)
         self._stop = False
+        self._logged = -1  # the log interval that was last written; none yet
 
     @property
     def frame(self) -> int:
@@ -126,7 +127,7 @@ class Trainer:
         )
         if ended.any():
             ids = np.flatnonzero(ended)
-            first = {k: None if v is None else v[ids] for k, v in newest(following).items()}
+            first: dict[str, Any] = {k: None if v is None else v[ids] for k, v in newest(following).items()}
             parts.replay.add_first(ids, **first)
         self._step += settings.num_envs
         for key, value in infos.items():
@@ -158,9 +159,8 @@ class Trainer:
         if axes:
             # While an axis was locked its output meant nothing: start it where it was held.
             parts.agent.zero_action_outputs(axes)
-        parts.progress.note(
-            f"frame {self.frame:,}: stage {left} {stages[left].name} mastered, on to {index} {stages[index].name}"
-        )
+        names = f"{left} {stages[left].name} mastered, on to {index} {stages[index].name}"
+        parts.progress.note(f"frame {self.frame:,}: stage {names}")
 
     def _update(self, step: int) -> None:
         """One gradient update with the rates of ``step``; logs when a log interval is complete."""
@@ -177,15 +177,11 @@ class Trainer:
             self._logged = frame // settings.log_every_frames
             self._log(frame, step, metrics)
 
-    _logged = -1
-
     # --- records ---
 
     def _log(self, frame: int, step: int, metrics: Mapping[str, Any]) -> None:
         parts = self._parts
-        values = {
-            key if "/" in key else f"train/{key}": float(value) for key, value in metrics.items()
-        }
+        values = {key if "/" in key else f"train/{key}": float(value) for key, value in metrics.items()}
         for name in ("critic_loss", "actor_loss"):
             if not np.isfinite(values[f"train/{name}"]):
                 raise TrainingError(f"{name} is {values[f'train/{name}']} at frame {frame}")
@@ -248,7 +244,7 @@ class Trainer:
         return score(self._parts.eval_env, self.act_greedily, stage, index, seeds)
 
     def finish(self) -> Score:
-        """Score the highest stage's best snapshot on test scenarios that chose nothing, and film a landing."""
+        """Score the highest stage's best snapshot on test scenarios, which chose nothing, and film it."""
         parts, settings = self._parts, self._settings
         index = parts.curriculum.stage
         best = parts.snapshots.best(index)
@@ -303,14 +299,12 @@ def describe(result: Score) -> str:
     )
 
 
-def _with_final(
-    last: dict[str, NDArray[Any] | None], final_obs: NDArray[Any], ended: NDArray[np.bool_]
-) -> dict[str, NDArray[Any] | None]:
-    """The true next observations: where an episode ended, its own last one instead of the next one's first."""
+def _with_final(last: dict[str, Any], final_obs: NDArray[Any], ended: NDArray[np.bool_]) -> dict[str, Any]:
+    """The true next observations: where an episode ended, its own last one, not the next one's first."""
     replaced = {key: None if value is None else value.copy() for key, value in last.items()}
     for env in np.flatnonzero(ended):
         row = newest({key: value[None] for key, value in final_obs[env].items()})
         for key, value in replaced.items():
             if value is not None:
-                value[env] = row[key][0]  # type: ignore[index]
+                value[env] = row[key][0]
     return replaced

@@ -57,7 +57,12 @@ def make_policy(name: str, seed: int = 0) -> Policy:
     Raises:
         KeyError: there is no such baseline.
     """
-    return {"expert": expert, "fixed_camera": fixed_camera, "random": RandomPolicy(seed)}[name]
+    policies: dict[str, Policy] = {
+        "expert": expert,
+        "fixed_camera": fixed_camera,
+        "random": RandomPolicy(seed),
+    }
+    return policies[name]
 
 
 def _servo(

@@ -6,10 +6,8 @@ one thread, so the worlds are split over several contexts that render side by si
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
 from typing import Any
 
 import mujoco
@@ -30,10 +28,9 @@ TEXTURE_ROLE_RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 
 
 def initialise_warp() -> None:
-    """Start warp once, without its banner: the progress display is ours."""
-    wp.config.quiet = True
-    with redirect_stdout(io.StringIO()):
-        wp.init()
+    """Start warp once and keep it from the screen but for errors: the progress display is ours."""
+    wp.config.log_level = wp.LOG_ERROR
+    wp.init()  # type: ignore[no-untyped-call]
 
 
 def warp_device(device: str) -> str:

@@ -37,7 +37,7 @@ Observation = dict[str, NDArray[Any]]
 CHASE_RESOLUTION = (480, 360)
 
 
-class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[np.float64]]):
+class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]):
     """N landing episodes in one process, simulated and rendered in batches."""
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": ["rgb_array"], "render_fps": 6}  # noqa: RUF012
@@ -137,9 +137,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[np.fl
 
     def step(
         self, actions: NDArray[Any]
-    ) -> tuple[
-        Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
-    ]:
+    ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Fly one decision everywhere; ended episodes are followed by new ones at once.
 
         ``infos`` holds, per environment, every reward term (``reward/<term>``), ``outcome``, ``stage`` and
@@ -178,7 +176,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[np.fl
             infos |= {"final_info": self._final_info(ended, infos, result), "_final_info": ended}
         return result.reward, terminated, truncated, infos
 
-    def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """Chase views (360, 480, 3), one per environment, if ``render_mode`` is ``rgb_array``."""
         if self.render_mode != "rgb_array":
             return None
@@ -318,9 +316,7 @@ class LandingEnv(gym.Env[Observation, NDArray[np.float32]]):
         observations, infos = self._vector.reset(seed=seed, options=options)
         return _first(observations), _first_info(infos)
 
-    def step(
-        self, action: NDArray[Any]
-    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Fly one decision; ``info`` holds the reward terms and, at the end, how the episode went."""
         reward, terminated, truncated, infos = self._vector.advance(np.asarray(action)[None])
         info = _first_info(infos) | _first_info(infos.get("final_info", {}))
@@ -332,7 +328,7 @@ class LandingEnv(gym.Env[Observation, NDArray[np.float32]]):
             info,
         )
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """The chase view (360, 480, 3), if ``render_mode`` is ``rgb_array``."""
         return None if self.render_mode != "rgb_array" else self._vector.chase_view(0)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -227,9 +228,7 @@ class LandingTask:
         offset = physics.position[:, :2] - pad_position
         distance = np.linalg.norm(offset, axis=1)
         touched = running & physics.touches_anything
-        outside = running & (
-            (distance > task.arena_radius) | (physics.position[:, 2] > task.arena_height)
-        )
+        outside = running & ((distance > task.arena_radius) | (physics.position[:, 2] > task.arena_height))
         if not (touched.any() or outside.any()):
             return running
         in_pad = rotate_about_z(np.column_stack([offset, np.zeros(len(offset))]), -pad_course)
@@ -271,9 +270,7 @@ class LandingTask:
         self._distance, self._descent = distance, descent
 
     @staticmethod
-    def _accumulate(
-        terms: dict[str, Array], running: NDArray[np.bool_], name: str, value: Array
-    ) -> None:
+    def _accumulate(terms: dict[str, Array], running: NDArray[np.bool_], name: str, value: Array) -> None:
         terms[name] += np.where(running, value, 0.0)
 
     # --- what can be seen ---
@@ -326,7 +323,7 @@ class LandingTask:
         """What only the simulator knows, (N, 20): pad position / 5 m (3) and velocity / 2 m/s (3), both relative and
         in the heading frame; the direction to the pad in the camera's frame (3); the instruments' state (11)."""
         position, velocity = self.pad_relative()
-        columns = [position / 5.0, velocity / 2.0, self.pad_direction(), self.state()]
+        columns: list[NDArray[Any]] = [position / 5.0, velocity / 2.0, self.pad_direction(), self.state()]
         return np.concatenate(columns, axis=1).astype(np.float32)
 
     def views(self, ids: Ids | None = None) -> NDArray[np.uint8]:

@@ -80,12 +80,12 @@ class Physics:
     @property
     def position(self) -> Array:
         """(N, 3) m, the drone's centre; a live view."""
-        return self._qpos[:, :3]  # type: ignore[no-any-return]
+        return self._qpos[:, :3]
 
     @property
     def attitude(self) -> Array:
         """(N, 4) quaternion, body to world; a live view."""
-        return self._qpos[:, 3:7]  # type: ignore[no-any-return]
+        return self._qpos[:, 3:7]
 
     @property
     def rotation(self) -> Array:
@@ -95,22 +95,22 @@ class Physics:
     @property
     def velocity(self) -> Array:
         """(N, 3) m/s, world; a live view."""
-        return self._qvel[:, :3]  # type: ignore[no-any-return]
+        return self._qvel[:, :3]
 
     @property
     def body_rate(self) -> Array:
         """(N, 3) rad/s, body; a live view."""
-        return self._qvel[:, 3:6]  # type: ignore[no-any-return]
+        return self._qvel[:, 3:6]
 
     @property
     def touches_pad(self) -> NDArray[np.bool_]:
         """(N,) whether the hull touched the pad's top at the last substep."""
-        return self._sensors[:, self._touch_pad] > 0  # type: ignore[no-any-return]
+        return self._sensors[:, self._touch_pad] > 0
 
     @property
     def touches_anything(self) -> NDArray[np.bool_]:
         """(N,) whether the hull touched anything at the last substep."""
-        return self._sensors[:, self._touch_any] > 0  # type: ignore[no-any-return]
+        return self._sensors[:, self._touch_any] > 0
 
     def reset(self, ids: Ids, position: Array, attitude: Array, velocity: Array) -> None:
         """Start the simulations ``ids`` anew with the drone at this pose and velocity, without rotation."""

@@ -71,9 +71,7 @@ class Scenarios:
         self._draw_wind(env, rng, stage)
         self._draw_look(env, rng, task.randomize_visuals)
 
-    def _draw_pad(
-        self, env: int, rng: np.random.Generator, task: TaskSettings, stage: StageSettings
-    ) -> None:
+    def _draw_pad(self, env: int, rng: np.random.Generator, task: TaskSettings, stage: StageSettings) -> None:
         path = task.pad_paths[rng.integers(len(task.pad_paths))]
         speed = rng.uniform(*stage.pad_speed)
         sway_rate, radius = rng.uniform(0.5, 1.5), rng.uniform(1.0, 3.0)
@@ -129,7 +127,9 @@ class Scenarios:
         aside = aside + self.pad_sway * np.sin(phase)
         aside_rate = aside_rate + self.pad_sway * self.pad_sway_rate * np.cos(phase)
         cosine, sine = np.cos(self.pad_heading), np.sin(self.pad_heading)
-        position = self.pad_origin + np.stack([cosine * ahead - sine * aside, sine * ahead + cosine * aside], 1)
+        position = self.pad_origin + np.stack(
+            [cosine * ahead - sine * aside, sine * ahead + cosine * aside], 1
+        )
         velocity = np.stack(
             [cosine * ahead_rate - sine * aside_rate, sine * ahead_rate + cosine * aside_rate], 1
         )
