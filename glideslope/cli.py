@@ -31,6 +31,8 @@ from glideslope.settings import Settings, SettingsError, UserError
 from glideslope.validation import CheckedSettings, fault
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "cfgs"
+TRAIN_CONFIG = "config_gimbal_curriculum"
+EVALUATE_CONFIG = "config_evaluate"
 USER_FAULT = 2
 INTERRUPTED = 130
 
@@ -50,7 +52,7 @@ class Composed(Generic[S]):
         choices: the file chosen in each group of `cfgs/`, such as {"lr_schedule": "gentle_decay"}.
         run_dir: the run's folder; it is not created.
         overrides: the overrides as typed, without those of Hydra's own settings.
-        keys: the dotted keys whose values the command line sets.
+        given: the dotted keys that the command line sets.
     """
 
     settings: S
@@ -58,7 +60,7 @@ class Composed(Generic[S]):
     choices: Mapping[str, str]
     run_dir: Path
     overrides: tuple[str, ...]
-    keys: frozenset[str]
+    given: frozenset[str]
 
 
 def run_cli(
@@ -67,8 +69,9 @@ def run_cli(
     settings: type[S],
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Composes the settings that `argv` (default: this process's) asks for, calls `main`; returns the exit status.
+    """Composes the settings that `argv` (by default the process's) asks for, and calls `main` with them.
 
+    Returns the exit status.
     With `--multirun`, `main` is called for one job after the other, once all of them have been checked; `--help`,
     `--cfg` and the like are Hydra's. A fault of the user's, also one that `main` raises as UserError or
     ScheduleError, becomes a message on stderr and status 2.
@@ -114,7 +117,7 @@ def _compose(arguments: _Arguments, config_name: str, settings: type[S]) -> Comp
     name = arguments.flags.config_name or config_name
     words, search_path = arguments.flags.overrides, arguments.search_path
     with _hydra_for(arguments) as loader:
-        overrides = read_overrides(words, loader, name, search_path, sweeps=False)
+        overrides, faults = read_overrides(words, loader, name, search_path, sweeps=False)
         try:
             config = hydra.compose(name, [*search_path, *overrides.texts], return_hydra_config=True)
             run_dir, choices = str(config.hydra.run.dir), dict(config.hydra.runtime.choices)
@@ -124,8 +127,8 @@ def _compose(arguments: _Arguments, config_name: str, settings: type[S]) -> Comp
                 "dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             )
         except COMPOSITION_FAULTS as error:
-            raise SettingsError(blame(error, name, search_path, overrides)) from error
-    faults = [*_misplaced(mapping, overrides), *_unused(config, overrides)]
+            raise SettingsError([*faults, *blame(error, name, search_path, overrides)]) from error
+    faults += [*_misplaced(mapping, overrides), *_unused(config, overrides)]
     if not run_dir:
         faults.append(fault("hydra.run.dir", "must not be empty", run_dir))
     if "profile" in settings.model_fields:
@@ -136,7 +139,7 @@ def _compose(arguments: _Arguments, config_name: str, settings: type[S]) -> Comp
         choices={group: str(name) for group, name in choices.items() if not group.startswith("hydra/")},
         run_dir=Path(run_dir),
         overrides=tuple(word.lstrip("+") for word in words if not re.match(r"[+~]*hydra[./]", word)),
-        keys=overrides.keys,
+        given=overrides.keys,
     )
 
 
@@ -173,7 +176,7 @@ def _misplaced(mapping: dict[str, Any], overrides: Overrides) -> Iterator[str]:
         typed = [key for key in sorted(overrides.keys) if key.startswith(f"{group}.")]
         yield from (f"{key}: {group} is the name of a file; it has no keys" for key in typed)
         if mapping.pop(group, None) is not None and not typed:
-            yield f"{group}: its file must begin with the line `# @package _global_`; add it as the first line"
+            yield f"{group}: its file must begin with the line `# @package _global_`; add it there"
 
 
 def _unused(config: DictConfig, overrides: Overrides) -> Iterator[str]:
@@ -276,20 +279,19 @@ def _check_jobs(arguments: _Arguments, config_name: str, settings: type[S]) -> l
     """The overrides as Hydra is to get them, once every job of a sweep over a grid has been checked."""
     name = arguments.flags.config_name or config_name
     with _hydra_for(arguments) as loader:
-        overrides = read_overrides(
+        overrides, faults = read_overrides(
             arguments.flags.overrides, loader, name, arguments.search_path, sweeps=arguments.multirun
         )
     # Other sweepers choose the values as they go.
     over_grid = not any(re.match(r"hydra/sweeper=(?!basic$)", text) for text in overrides.texts)
     if arguments.multirun and over_grid:
-        faults: dict[str, None] = {}
         for job in BasicSweeper.split_arguments(list(overrides.parsed), None)[0]:
             try:
                 _compose(arguments.for_job(job), config_name, settings)
             except SettingsError as error:
-                faults |= dict.fromkeys(error.faults)
-        if faults:
-            raise SettingsError(list(faults))
+                faults += error.faults
+    if faults:
+        raise SettingsError(list(dict.fromkeys(faults)))
     return overrides.texts
 
 

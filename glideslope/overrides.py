@@ -1,7 +1,7 @@
 """The overrides of a command line: read into the form that Hydra takes, and checked one by one.
 
-Values are forced (`++`): keys of free-form mappings need no `+` then, and unknown keys are found later, together
-with all other faults. What Hydra says about the rest is told in the words of `glideslope.validation`.
+Values are forced (`++`): keys of free-form mappings need no `+` then, and unknown keys are found later,
+together with all other faults. What Hydra says is told in the words of `glideslope.validation`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ CONFIG_FAULTS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 COMPOSITION_FAULTS = (*CONFIG_FAULTS, ValueError, TypeError)
 
 _CHOSEN_BY = {"curriculum": "curriculum_preset", "agent": "encoder_bundle@agent"}
-_SCHEDULE_CALL = re.compile(r"(?<![\w\"'])((?:step_)?linear\([^()]*\))")
+# Text to Hydra, which has functions of its own.
+_SCHEDULE_CALL = re.compile(
+    r"(?<![\w\"'])(?!(?:choice|range|interval|glob|sort|shuffle|tag|str|int|float|bool)\()(\w+\([^()]*\))"
+)
 
 
 @dataclass(frozen=True)
@@ -67,19 +70,20 @@ def read_overrides(
     search_path: Sequence[str] = (),
     *,
     sweeps: bool,
-) -> Overrides:
-    """Reads the overrides `words` for the primary config `config_name`.
+) -> tuple[Overrides, list[str]]:
+    """Reads the overrides `words` of the primary config `config_name`: the sound ones, and the faults of the rest.
 
     search_path: Hydra's override that adds folders of config files. sweeps: allow several values for a key.
 
     Raises:
-        SettingsError: with the faults of all of them: grammar, unknown groups, unknown files.
+        SettingsError: a faulty choice leaves open what the other overrides are about.
     """
     parser = OverridesParser.create(loader)
     groups = _Groups(loader, config_name, list(search_path))
     parsed: list[Override] = []
     values: list[Override] = []
     faults: list[str] = []
+    undecided = False
     for word in words:
         text = _normalised(word)
         try:
@@ -88,22 +92,29 @@ def read_overrides(
             faults.append(f"{word}: is not of the form key=value ({str(error).splitlines()[0]})")
             continue
         override.config_loader = loader
-        found = [*_form_faults(override, sweeps), *groups.faults(override)]
-        if not found and _sets_value(override, groups):
-            override = override if override.is_delete() else parser.parse_override(f"++{text}")
-            override.config_loader = loader
+        found = _form_faults(override, sweeps) or groups.faults(override)
+        chooses = groups.concerns(override)
+        if found:
+            faults += found
+            undecided = undecided or chooses
+            continue
+        if not chooses and not override.is_hydra_override():
+            if not override.is_delete():
+                override = parser.parse_override(f"++{text}")
+                override.config_loader = loader
             values.append(override)
-        faults += found
         parsed.append(override)
-    if faults:
+    if undecided:
         raise SettingsError(faults)
-    return Overrides(tuple(parsed), tuple(values))
+    return Overrides(tuple(parsed), tuple(values)), faults
 
 
 def _normalised(word: str) -> str:
-    """The override without `+`, with .0 for [0], and with calls such as linear(1,0.1,100k) in quotes."""
+    """The override as Hydra is to get it: without `+`, with .0 for [0], and linear(1,0.1,100k) in quotes."""
     key, equals, value = word.partition("=")
     key = re.sub(r"\[(\d+)\]", r".\1", key.lstrip("+"))
+    if (key, value) == ("lr_schedule", "null"):
+        value = "constant"
     if key == "stddev_schedule":
         value = _SCHEDULE_CALL.sub(r'"\1"', value)
     return f"{key}{equals}{value}"
@@ -121,10 +132,6 @@ def _form_faults(override: Override, sweeps: bool) -> list[str]:
     return []
 
 
-def _sets_value(override: Override, groups: _Groups) -> bool:
-    return not override.is_hydra_override() and not groups.concerns(override)
-
-
 class _Groups:
     """The groups of files that a primary config chooses from."""
 
@@ -138,7 +145,7 @@ class _Groups:
         self._chosen = [name for name in defaults.overrides.known_choices if not name.startswith("hydra/")]
 
     def concerns(self, override: Override) -> bool:
-        """Whether an override chooses a file: lr_schedule=gentle_decay does, lr_schedule={...} sets values."""
+        """Whether an override chooses a file; lr_schedule={...} sets values instead."""
         is_group = override.key_or_group in [name.split("@")[0] for name in self._chosen]
         return override.package is not None or (is_group and not isinstance(override.value(), dict))
 
@@ -152,7 +159,7 @@ class _Groups:
             if same and not override.is_delete():
                 return [f"{override.input_line}: is written {same[0]}={override.get_value_string()}"]
             rule = (
-                f"unknown group of files{meant(key, self._chosen)}; there are {listed(self._chosen, 'and')}"
+                f"unknown group of files; there are {listed(self._chosen, 'and')}{meant(key, self._chosen)}"
             )
             return [fault(key, rule)]
         return [] if override.is_delete() else self._choice_faults(key, group, override)
@@ -214,7 +221,7 @@ def _missing_item(config: Any, key: str) -> str | None:
 
 
 def explain(error: Exception, key: str = "") -> str:
-    """One line from a message of Hydra's, OmegaConf's or the YAML reader's, about `key` where that is known."""
+    """One line from a message of Hydra's, OmegaConf's or the YAML reader's; `key` is known to be its subject."""
     if isinstance(error, yaml.YAMLError):
         return " ".join(str(error).split())
     source = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error

@@ -503,5 +503,5 @@ def select_stages(stage: int | str | None, curriculum: CurriculumSettings) -> tu
     if isinstance(stage, int) and stage < len(names):
         return (stage,)
     numbered = listed([f"{i} {name}" for i, name in enumerate(names)], "and")
-    rule = f"unknown stage{meant(stage, [*names, 'all'])}; there are {numbered}, or all"
+    rule = f"unknown stage; there are {numbered}, or all{meant(stage, [*names, 'all'])}"
     raise SettingsError([fault("stage", rule, stage)])

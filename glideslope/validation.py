@@ -24,6 +24,9 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 # --- What can be said about a faulty value --------------------------------------------------------
 
 
+_LONGEST_LIST = 24
+
+
 class UserError(Exception):
     """A fault of the user's input: programs show its message without a traceback and exit with status 2."""
 
@@ -49,7 +52,8 @@ def fault(key: str, rule: str, *value: object) -> str:
 
 def unknown(name: object, kind: str, options: Sequence[str]) -> str:
     """The rule for a name that does not exist: the nearest of the options, or all where none is near."""
-    return f"unknown {kind}{meant(name, options) or '; there are ' + listed(options, 'and')}"
+    those = f"; there are {listed(options, 'and')}" if len(options) <= _LONGEST_LIST else ""
+    return f"unknown {kind}{meant(name, options) or those}"
 
 
 def meant(name: object, options: Sequence[str]) -> str:
@@ -113,7 +117,8 @@ def _frames(value: object) -> int:
 
 def _device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", value):
-        rule = f"must be auto, cpu, cuda or cuda:N{meant(value, ('auto', 'cpu', 'cuda', 'cuda:0'))}"
+        near = "; did you mean cuda?" if "gpu" in value.lower() else meant(value, ("auto", "cpu", "cuda"))
+        rule = f"must be auto, cpu, cuda or cuda:N{near}"
         raise ValueError(rule)
     return value
 
