@@ -136,11 +136,12 @@ def newest_snapshot(run_dir: Path) -> Path:
     if index.exists():
         try:
             entries = [Best(**entry) for entry in json.loads(index.read_text(encoding="utf-8"))]
-        except (json.JSONDecodeError, TypeError) as error:
+            there = [entry for entry in entries if (run_dir / entry.file).exists()]
+            if there:
+                best = max(there, key=lambda best: (best.stage, best.success_rate, best.frame))
+                return run_dir / best.file
+        except (ValueError, TypeError) as error:
             raise UserError(f"{index}: is damaged: {error}") from error
-        there = [entry for entry in entries if (run_dir / entry.file).exists()]
-        if there:
-            return run_dir / max(there, key=lambda best: (best.stage, best.success_rate, best.frame)).file
     rolling = run_dir / ROLLING
     if not rolling.exists():
         raise UserError(f"{run_dir}: holds no snapshot{_others(rolling)}")

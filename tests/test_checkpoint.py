@@ -1,0 +1,303 @@
+"""Snapshots: round trip, which ones are kept, and refusal of everything that isn't one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from glideslope import checkpoint
+from glideslope.checkpoint import Snapshots
+from glideslope.settings import UserError
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal in type, value and structure; tensors in dtype and bits too."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def full_content() -> dict[str, Any]:
+    torch.manual_seed(0)
+    network = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    network(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    return {
+        "frame": 12_000,
+        "rate": 1.0e-4,
+        "done": False,
+        "nothing": None,
+        "name": "S4_full",
+        "history": [(0, 0), (4_000, 1)],
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random_state": torch.get_rng_state(),
+        "half": torch.tensor([1.5, -2.0], dtype=torch.float16),
+        "image": torch.arange(12, dtype=torch.uint8).reshape(3, 4),
+    }
+
+
+def test_round_trip_keeps_types_values_and_structure(tmp_path: Path) -> None:
+    content = full_content()
+    path = checkpoint.save(tmp_path / "snapshot.pt", content)
+    assert same(checkpoint.load(path), {"format": checkpoint.FORMAT, **content})
+
+
+def test_a_snapshot_read_back_restores_network_and_optimizer(tmp_path: Path) -> None:
+    content = checkpoint.load(checkpoint.save(tmp_path / "snapshot.pt", full_content()))
+    network = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1.0)
+    network.load_state_dict(content["network"])
+    optimizer.load_state_dict(content["optimizer"])
+    assert same(network.state_dict(), full_content()["network"])
+    assert same(optimizer.state_dict(), full_content()["optimizer"])
+
+
+def test_a_failed_write_leaves_the_old_snapshot(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path / "snapshot.pt", {"frame": 1})
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        checkpoint.save(path, {"frame": 2, "function": lambda: None})
+    assert checkpoint.load(path)["frame"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["snapshot.pt"]
+
+
+# --- which are kept ---
+
+
+def kept_files(folder: Path) -> set[str]:
+    return {file.name for file in folder.glob("*.pt")}
+
+
+def indexed_files(folder: Path) -> set[str]:
+    return {entry["file"] for entry in json.loads((folder / checkpoint.INDEX).read_text())}
+
+
+def test_best_of_a_stage_by_a_hand_worked_sequence(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, last_stage=4)
+    # (frame, success rate) -> frames kept, three at most
+    script = [
+        ((100, 0.79), set()),  # under 0.8
+        ((200, 0.80), {200}),
+        ((300, 0.95), {200, 300}),
+        ((400, 0.85), {200, 300, 400}),
+        ((500, 0.80), {300, 400, 500}),  # as good as 200, and later
+        ((600, 0.75), {300, 400, 500}),
+        ((700, 0.90), {300, 400, 700}),
+        ((800, 0.80), {300, 400, 700}),  # below all three
+        ((900, 1.00), {300, 700, 900}),
+        ((1000, 0.90), {300, 900, 1000}),  # as good as 700, and later
+    ]
+    rates = {frame: rate for (frame, rate), _ in script}
+    for (frame, rate), frames in script:
+        path = snapshots.save_best({"frame": frame}, 0, frame, rate)
+        expected = {f"snapshot_best_sr{round(100 * rates[kept])}_stage0_{kept}.pt" for kept in frames}
+        assert kept_files(tmp_path) == expected
+        assert (path is not None) == (frame in frames)
+        if expected:
+            assert indexed_files(tmp_path) == expected
+            best = snapshots.best(0)
+            assert best is not None
+            leader = max(frames, key=lambda kept: (rates[kept], kept))
+            assert checkpoint.load(best)["frame"] == leader
+    entries = json.loads((tmp_path / checkpoint.INDEX).read_text())
+    assert entries[0] == {
+        "file": "snapshot_best_sr100_stage0_900.pt",
+        "stage": 0,
+        "frame": 900,
+        "success_rate": 1.0,
+    }
+
+
+def test_stages_do_not_compete_and_the_last_keeps_eight(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, last_stage=1)
+    for frame in range(1, 5):
+        snapshots.save_best({"frame": frame}, 0, frame, 1.0)
+    for frame in range(11, 21):
+        snapshots.save_best({"frame": frame}, 1, frame, 0.8)
+    assert kept_files(tmp_path) == {f"snapshot_best_sr100_stage0_{frame}.pt" for frame in (2, 3, 4)} | {
+        f"snapshot_best_sr80_stage1_{frame}.pt" for frame in range(13, 21)
+    }
+    assert indexed_files(tmp_path) == kept_files(tmp_path)
+    assert snapshots.best(0) == tmp_path / "snapshot_best_sr100_stage0_4.pt"
+    assert snapshots.best(2) is None
+
+
+def test_files_of_rolling_and_stage_snapshots(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, last_stage=4)
+    assert snapshots.save_rolling({"frame": 1}) == tmp_path / "snapshot.pt"
+    assert snapshots.save_rolling({"frame": 2}) == tmp_path / "snapshot.pt"
+    assert (
+        snapshots.save_stage({"frame": 3}, 2, "S2 my/stage", 3)
+        == tmp_path / "snapshot_stage2_S2-my-stage_3.pt"
+    )
+    assert checkpoint.load(tmp_path / "snapshot.pt")["frame"] == 2
+    assert len(kept_files(tmp_path)) == 2
+
+
+def test_a_run_folder_is_represented_by_the_best_of_its_highest_stage(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no snapshot"):
+        checkpoint.newest_snapshot(tmp_path)
+    snapshots = Snapshots(tmp_path, last_stage=1)
+    rolling = snapshots.save_rolling({"frame": 9})
+    assert checkpoint.newest_snapshot(tmp_path) == rolling
+    first = snapshots.save_best({"frame": 1}, 0, 1, 1.0)
+    assert checkpoint.newest_snapshot(tmp_path) == first
+    high = snapshots.save_best({"frame": 2}, 1, 2, 0.9)
+    snapshots.save_best({"frame": 3}, 1, 3, 0.8)
+    assert high is not None
+    assert checkpoint.newest_snapshot(tmp_path) == high
+    high.unlink()
+    assert checkpoint.newest_snapshot(tmp_path).name == "snapshot_best_sr80_stage1_3.pt"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "5",
+        "[5]",
+        "[{}]",
+        '{"file": "x"}',
+        '[{"file": 3, "stage": 0, "frame": 1, "success_rate": 1}]',
+    ],
+)
+def test_a_damaged_index_is_told(tmp_path: Path, text: str) -> None:
+    Snapshots(tmp_path, last_stage=0).save_rolling({})
+    (tmp_path / checkpoint.INDEX).write_text(text)
+    with pytest.raises(UserError, match="best_checkpoints.json: is damaged"):
+        checkpoint.newest_snapshot(tmp_path)
+
+
+# --- refusals ---
+
+
+def test_missing_snapshots_name_those_that_are_there(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "snapshot_b.pt", {})
+    checkpoint.save(tmp_path / "snapshot_a.pt", {})
+    with pytest.raises(
+        UserError, match=r"c\.pt: no such snapshot; there are: snapshot_a\.pt, snapshot_b\.pt$"
+    ):
+        checkpoint.load(tmp_path / "c.pt")
+    with pytest.raises(UserError, match=r"c\.pt: no such snapshot$"):
+        checkpoint.load(tmp_path / "nowhere" / "c.pt")
+    with pytest.raises(UserError, match="can't be read"):
+        checkpoint.load(tmp_path)
+
+
+def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
+    """A changed bit anywhere is refused, or lies in padding that holds nothing."""
+    content = {"weights": torch.arange(600.0), "counters": {"step": 3, "rows": [1, 2.5, None, True]}}
+    path = checkpoint.save(tmp_path / "good.pt", content)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for place in rng.choice(len(whole), 250, replace=False):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(bytes(damaged))
+        try:
+            read = checkpoint.load(path)
+        except UserError as error:
+            assert str(path) in str(error)
+            refused += 1
+        else:
+            assert same(read, {"format": checkpoint.FORMAT, **content}), f"byte {place} of {len(whole)}"
+    assert refused > 150
+
+
+def test_cut_off_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path / "snapshot.pt", {"weights": torch.arange(600.0)})
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    cut = [whole[:length] for length in (*range(0, len(whole), 400), len(whole) - 1)]
+    noise = [rng.bytes(length) for length in (1, 10, 100, 1000, 10_000)]
+    for damaged in [*cut, *noise, b"PK\x03\x04", b"not a snapshot", whole + whole[:-1]]:
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"snapshot\.pt: is damaged or no snapshot"):
+            checkpoint.load(path)
+
+
+class Trap:
+    """Unpickling it makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self._mark),)
+
+
+def plain_pickle(trap: Trap, path: Path) -> None:
+    path.write_bytes(pickle.dumps({"format": checkpoint.FORMAT, "network": trap}))
+
+
+def torch_archive(trap: Trap, path: Path) -> None:
+    torch.save({"format": checkpoint.FORMAT, "network": trap}, path)
+
+
+def torch_legacy_file(trap: Trap, path: Path) -> None:
+    torch.save({"format": checkpoint.FORMAT, "network": trap}, path, _use_new_zipfile_serialization=False)
+
+
+def rewritten_archive(trap: Trap, path: Path) -> None:
+    """A good snapshot whose pickle was exchanged, checksums and all."""
+    torch.save({"format": checkpoint.FORMAT}, path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, pickle.dumps(trap, protocol=2) if name.endswith("data.pkl") else part)
+
+
+@pytest.mark.parametrize("write", [plain_pickle, torch_archive, torch_legacy_file, rewritten_archive])
+def test_code_in_a_snapshot_is_not_run(tmp_path: Path, write: Callable[[Trap, Path], None]) -> None:
+    mark, path = tmp_path / "was_run", tmp_path / "snapshot.pt"
+    write(Trap(mark), path)
+    with pytest.raises(UserError, match=r"snapshot\.pt: is damaged"):
+        checkpoint.load(path)
+    assert not mark.exists()
+    # The trap is real: an ordinary load springs it.
+    if write is torch_archive:
+        torch.load(path, weights_only=False)
+        assert mark.exists()
+
+
+def test_whole_objects_are_refused(tmp_path: Path) -> None:
+    torch.save({"format": checkpoint.FORMAT, "network": nn.Linear(1, 1)}, tmp_path / "snapshot.pt")
+    with pytest.raises(UserError, match="holds more than tensors and plain data"):
+        checkpoint.load(tmp_path / "snapshot.pt")
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), OrderedDict(weight=torch.zeros(1)), {}])
+def test_other_archives_are_no_snapshots(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "snapshot.pt")
+    with pytest.raises(UserError, match="is not a snapshot of this program"):
+        checkpoint.load(tmp_path / "snapshot.pt")
+
+
+@pytest.mark.parametrize("other", [0, checkpoint.FORMAT + 1, "1", None])
+def test_other_formats_are_refused(tmp_path: Path, other: Any) -> None:
+    torch.save({"format": other}, tmp_path / "snapshot.pt")
+    with pytest.raises(
+        UserError, match=f"has snapshot format {other}, this version reads format {checkpoint.FORMAT}"
+    ):
+        checkpoint.load(tmp_path / "snapshot.pt")
