@@ -23,6 +23,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from glideslope.lr_scheduler import ScheduleError, build_schedules, parse_stddev
@@ -231,8 +232,13 @@ def _read_arguments(argv: Sequence[str]) -> _Arguments:
     flags = parser.parse_intermixed_args(list(argv))
     if flags.experimental_rerun is not None:
         raise UserError("--experimental-rerun is not supported: it runs what is in a file")
-    if flags.config_dir is not None and not Path(flags.config_dir).is_dir():
-        raise UserError(f"--config-dir {flags.config_dir}: there is no such folder")
+    for flag, folder in (("--config-dir", flags.config_dir), ("--config-path", flags.config_path)):
+        if folder is not None and not Path(folder).is_dir():
+            raise UserError(f"{flag} {folder}: there is no such folder")
+    if sum(map(bool, (flags.run, flags.multirun, flags.cfg, flags.info, flags.shell_completion))) > 1:
+        raise UserError("--run, --multirun, --cfg, --info and --shell-completion exclude each other")
+    if flags.resolve and not (flags.cfg or flags.help):
+        raise UserError("--resolve goes with --cfg or --help")
     return _Arguments(flags, tuple(word for word in argv if word not in flags.overrides))
 
 
@@ -244,8 +250,15 @@ def _refuse_flag(message: str) -> NoReturn:
 def _hydra_for(arguments: _Arguments) -> Iterator[ConfigLoader]:
     folder = arguments.flags.config_path
     directory = CONFIG_DIR if folder is None else Path(folder).resolve()
-    with hydra.initialize_config_dir(str(directory), job_name="glideslope", version_base=_VERSION_BASE):
-        yield GlobalHydra.instance().config_loader()
+    # A job of a sweep runs inside Hydra, which allows one configuration at a time.
+    instance = GlobalHydra.instance()
+    outer = instance.hydra
+    instance.clear()
+    try:
+        with hydra.initialize_config_dir(str(directory), job_name="glideslope", version_base=_VERSION_BASE):
+            yield instance.config_loader()
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def _hand_over(
@@ -285,7 +298,11 @@ def _check_jobs(arguments: _Arguments, config_name: str, settings: type[S]) -> l
     # Other sweepers choose the values as they go.
     over_grid = not any(re.match(r"hydra/sweeper=(?!basic$)", text) for text in overrides.texts)
     if arguments.multirun and over_grid:
-        for job in BasicSweeper.split_arguments(list(overrides.parsed), None)[0]:
+        try:
+            jobs = BasicSweeper.split_arguments(list(overrides.parsed), None)[0]
+        except HydraException as error:
+            raise SettingsError([*faults, explain(error)]) from error
+        for job in jobs:
             try:
                 _compose(arguments.for_job(job), config_name, settings)
             except SettingsError as error:
