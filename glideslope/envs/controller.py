@@ -100,4 +100,5 @@ class VelocityController:
         # Project on the present axis, so that a tilted drone neither climbs nor sinks.
         wrench[:, 0] = airframe.mass * magnitude * np.maximum(axis[:, 2], 0.2)
         wrench[:, 1:] = airframe.inertia * gains.rate * rate_error + cross(body_rate, momentum)
-        return np.clip(wrench @ self._unmix.T, 0.0, airframe.max_thrust)
+        # Not a matrix product: BLAS rounds a row differently by how many rows there are.
+        return np.clip(np.einsum("nj,ij->ni", wrench, self._unmix), 0.0, airframe.max_thrust)
