@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -187,7 +188,8 @@ class LandingTask:
             self._add_rewards(terms, running, self.gimbal.angles - angles_before)
         self.physics.place_gimbal(self.camera_orientation())
         self.physics.refresh()
-        reward = np.sum(list(terms.values()), axis=0)
+        # Term by term: np.sum adds in another order when there is but one environment.
+        reward = reduce(np.add, terms.values())
         return StepResult(reward, terms, self.outcome.copy(), error, speed)
 
     def _fly(self, actions: Array, error: Array, speed: Array) -> None:
