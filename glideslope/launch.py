@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from glideslope.agent import keep_freed_memory
 from glideslope.assembly import (
     make_agent,
     make_env,
@@ -113,6 +114,9 @@ def _run(planned: Plan, folder: RunFolder, console: Console) -> int:
     settings = planned.settings
     began = time.monotonic()
     threads = use_threads(settings.num_threads)
+    # Dead units leave denormal Adam moments, which processors multiply many times slower.
+    torch.set_flush_denormal(True)
+    keep_freed_memory()
     _introduce(planned, folder.path, threads, console)
     curriculum = Curriculum(settings.curriculum)
     with (

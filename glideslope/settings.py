@@ -68,14 +68,14 @@ class RewardSettings(CheckedSettings):
 
     approach: NonNegative = 1.0
     """Per metre of horizontal approach to the pad."""
-    descent: NonNegative = 0.5
+    descent: NonNegative = 1.0
     """Per metre of height lost above the pad."""
-    speed: NonNegative = 0.5
+    speed: NonNegative = 2.0
     """Penalty per m/s of sinking faster than is safe at that height."""
     time: NonNegative = 0.02
     """Penalty per decision."""
     landing: NonNegative = 10.0
-    """Bonus for landing."""
+    """Bonus for landing in the pad's centre; half of it at the edge."""
     crash: NonNegative = 10.0
     """Penalty for a crash."""
 

@@ -260,11 +260,13 @@ class LandingTask:
             -self.physics.velocity[:, 2], -relative[:, 2], task.max_touchdown_speed
         )
         cosine, visible = self.pad_in_view()
+        landed = self.outcome == Outcome.LANDED
+        landing = landed * rewards.precision(np.linalg.norm(relative[:, :2], axis=1), task.pad_size)
         self._accumulate(terms, running, "approach", weights.approach * (distance - self._distance))
         self._accumulate(terms, running, "descent", weights.descent * (descent - self._descent))
         self._accumulate(terms, running, "speed", -weights.speed * sink)
         self._accumulate(terms, running, "time", np.full(self.num_envs, -weights.time))
-        self._accumulate(terms, running, "landing", weights.landing * (self.outcome == Outcome.LANDED))
+        self._accumulate(terms, running, "landing", weights.landing * landing)
         self._accumulate(terms, running, "crash", -weights.crash * (self.outcome == Outcome.CRASHED))
         self._accumulate(terms, running, "alignment", self._viz_weight * rewards.alignment(cosine))
         self._accumulate(terms, running, "not_visible", -self._not_visible_penalty * ~visible)
