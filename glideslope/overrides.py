@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import hydra
@@ -137,16 +138,20 @@ class _Groups:
 
     def __init__(self, loader: ConfigLoader, config_name: str, search_path: list[str]) -> None:
         self._loader, self._config_name, self._search_path = loader, config_name, search_path
+        self._names = set(loader.list_groups(""))
+
+    @cached_property
+    def _chosen(self) -> list[str]:
+        """Those that it chooses from, as on the command line: lr_schedule, encoder_bundle@agent, ..."""
         try:
-            defaults = loader.compute_defaults_list(config_name, search_path, RunMode.RUN)
+            defaults = self._loader.compute_defaults_list(self._config_name, self._search_path, RunMode.RUN)
         except CONFIG_FAULTS as error:
             raise SettingsError([explain(error)]) from error
-        # As they are written on the command line: lr_schedule, encoder_bundle@agent, ...
-        self._chosen = [name for name in defaults.overrides.known_choices if not name.startswith("hydra/")]
+        return [name for name in defaults.overrides.known_choices if not name.startswith("hydra/")]
 
     def concerns(self, override: Override) -> bool:
         """Whether an override chooses a file; lr_schedule={...} sets values instead."""
-        is_group = override.key_or_group in [name.split("@")[0] for name in self._chosen]
+        is_group = override.key_or_group in self._names
         return override.package is not None or (is_group and not isinstance(override.value(), dict))
 
     def faults(self, override: Override) -> list[str]:
