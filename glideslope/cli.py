@@ -72,10 +72,9 @@ def run_cli(
 ) -> int:
     """Composes the settings that `argv` (by default the process's) asks for, and calls `main` with them.
 
-    Returns the exit status.
     With `--multirun`, `main` is called for one job after the other, once all of them have been checked; `--help`,
     `--cfg` and the like are Hydra's. A fault of the user's, also one that `main` raises as UserError or
-    ScheduleError, becomes a message on stderr and status 2.
+    ScheduleError, becomes a message on stderr and status 2. Returns the exit status, of a sweep the worst.
     """
     try:
         arguments = _read_arguments(sys.argv[1:] if argv is None else argv)
@@ -137,7 +136,7 @@ def _compose(arguments: _Arguments, config_name: str, settings: type[S]) -> Comp
     return Composed(
         settings=_check(mapping, settings, faults),
         mapping=mapping,
-        choices={group: str(name) for group, name in choices.items() if not group.startswith("hydra/")},
+        choices={group: str(file) for group, file in choices.items() if not group.startswith("hydra/")},
         run_dir=Path(run_dir),
         overrides=tuple(word.lstrip("+") for word in words if not re.match(r"[+~]*hydra[./]", word)),
         given=overrides.keys,
