@@ -38,7 +38,7 @@ class Score:
     touchdown_error_m: float | None  # mean distance from the pad's centre over landings; None without any
     touchdown_speed: float | None  # mean vertical speed at landing, m/s
     episode_reward: float  # mean undiscounted return
-    episode_length: float  # mean decisions
+    episode_length: float  # mean environment steps
 
     def to_plain(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -69,7 +69,7 @@ def score(env: LandingVectorEnv, act: Act, stage: StageSettings, index: int, see
     """
     env.set_stage(stage, index)
     observation, _ = env.reset(seed=0, options={"scenario_seeds": seeds})
-    keys = ("outcome", "touchdown_error_m", "touchdown_speed", "episode_return", "episode_length")
+    keys = ("scenario", "outcome", "touchdown_error_m", "touchdown_speed", "episode_return", "episode_length")
     ended: dict[str, list[NDArray[Any]]] = {key: [] for key in keys}
     played = 0
     while played < len(seeds):
@@ -79,7 +79,9 @@ def score(env: LandingVectorEnv, act: Act, stage: StageSettings, index: int, see
             for key, rows in ended.items():
                 rows.append(infos["final_info"][key][done])
             played += int(done.sum())
-    figures = {key: np.concatenate(rows) for key, rows in ended.items()}
+    joined = {key: np.concatenate(rows) for key, rows in ended.items()}
+    # In the order of the scenarios, not of their ends: a mean's last bit depends on it.
+    figures = {key: values[np.argsort(joined["scenario"])] for key, values in joined.items()}
     outcome = figures["outcome"]
     landed = outcome == Outcome.LANDED
     low, high = wilson_interval(int(landed.sum()), len(seeds))

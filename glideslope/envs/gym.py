@@ -140,9 +140,10 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
     ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Fly one decision everywhere; ended episodes are followed by new ones at once.
 
-        ``infos`` holds, per environment, every reward term (``reward/<term>``), ``outcome``, ``stage`` and
-        ``scenario``; for ended episodes ``final_obs`` and ``final_info`` with the same keys plus ``success``,
-        ``touchdown_error_m``, ``touchdown_speed``, ``episode_return`` and ``episode_length``.
+        ``infos`` holds, per environment, every reward term of this step (``reward/<term>``) and ``outcome``,
+        ``stage`` and ``scenario`` of the episode that runs now; for ended episodes ``final_obs`` and
+        ``final_info`` with the same keys plus ``success``, ``touchdown_error_m``, ``touchdown_speed``,
+        ``episode_return`` and ``episode_length``.
         """
         if not self._seeds:
             raise gym.error.ResetNeeded("call reset() before step()")
@@ -155,7 +156,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
                 final_obs[env] = {name: value[env].copy() for name, value in last.items()}
             infos |= {"final_obs": final_obs, "_final_obs": ended}
             self._begin(np.flatnonzero(ended))
-            infos["stage"], infos["scenario"] = self._task.stage_index.copy(), self._scenario.copy()
+            infos |= self._status()
         return self.observations(), reward, terminated, truncated, infos
 
     def advance(
@@ -221,6 +222,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         """Start new episodes in ``ids``, or let them idle where the queue of scenarios is empty."""
         starting, generators = [], []
         for env in ids:
+            self._scenario[env] = -1
             if self._queue is None:
                 generator = np.random.default_rng([self._seeds[env], int(self._episodes[env])])
                 self._episodes[env] += 1
@@ -228,11 +230,11 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
                 self._scenario[env], scenario_seed = self._queue.popleft()
                 generator = np.random.default_rng([scenario_seed, 0])
             else:
-                self._scenario[env] = -1
                 self._idle[env] = True
                 continue
             starting.append(env)
             generators.append(generator)
+        self._task.stop(np.flatnonzero(self._idle))
         if not starting:
             return
         started = np.array(starting)
@@ -263,14 +265,17 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
 
     def _infos(self, result: StepResult | None = None) -> dict[str, Any]:
         everyone = np.ones(self.num_envs, bool)
-        infos: dict[str, Any] = {
+        infos: dict[str, Any] = self._status()
+        if result is not None:
+            infos |= {f"reward/{name}": term for name, term in result.terms.items()}
+        return infos | {f"_{key}": everyone for key in infos}
+
+    def _status(self) -> dict[str, NDArray[np.int64]]:
+        return {
             "outcome": self._task.outcome.copy(),
             "stage": self._task.stage_index.copy(),
             "scenario": self._scenario.copy(),
         }
-        if result is not None:
-            infos |= {f"reward/{name}": term for name, term in result.terms.items()}
-        return infos | {f"_{key}": everyone for key in infos}
 
     def _final_info(
         self, ended: NDArray[np.bool_], infos: dict[str, Any], result: StepResult

@@ -166,6 +166,10 @@ class LandingTask:
         distance, descent = self._potentials(relative)
         self._distance[ids], self._descent[ids] = distance[ids], descent[ids]
 
+    def stop(self, ids: Ids) -> None:
+        """Let the environments ``ids`` stand still until their next reset."""
+        self.outcome[ids] = Outcome.TIMED_OUT
+
     def step(self, actions: Array) -> StepResult:
         """Fly one action (N, 5) in [−1, 1] in every running episode; values outside are clipped.
 
