@@ -71,11 +71,11 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
             render_mode: ``rgb_array`` lets :meth:`render` draw a chase view (360, 480, 3) per environment.
 
         Raises:
-            ValueError: a setting is out of range or unknown.
+            SettingsError: a setting is out of range or unknown.
         """
         self.num_envs = num_envs
         self.render_mode = render_mode
-        self._task_settings = task if isinstance(task, TaskSettings) else TaskSettings(**(task or {}))
+        self._task_settings = task if isinstance(task, TaskSettings) else TaskSettings.from_config(task or {})
         self._stage = stage if isinstance(stage, StageSettings) else _stage(stage)
         self._task = LandingTask(
             num_envs,
@@ -358,7 +358,7 @@ def observation_space(
 
 
 def _stage(stage: Mapping[str, Any] | None) -> StageSettings:
-    return FULL_TASK if stage is None else StageSettings(**stage)
+    return FULL_TASK if stage is None else StageSettings.from_config(stage)
 
 
 def _first(observations: Observation) -> Observation:
