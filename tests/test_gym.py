@@ -476,6 +476,16 @@ def test_every_scenario_is_played_once_whatever_the_number_of_environments() -> 
     assert len(differing) == 1  # the scenario's own number
 
 
+def test_scenarios_are_no_ordinary_episodes() -> None:
+    """A run that happens to use a scenario's seed doesn't train on it."""
+    env = LandingVectorEnv(1, **options(pixels=False))
+    scenario = env.reset(seed=0, options={"scenario_seeds": [7]})[0]["state"]
+    np.testing.assert_array_equal(env.reset(seed=1, options={"scenario_seeds": [7]})[0]["state"], scenario)
+    env.reset(seed=7)
+    episodes = [env.reset(seed=7 if k == 0 else None)[0]["state"] for k in range(5)]
+    assert not any(np.array_equal(episode, scenario) for episode in episodes)
+
+
 def test_after_a_queue_ordinary_episodes_go_on() -> None:
     _, envs = outcomes_by_scenario(3, [1, 2])
     state = envs.task.state()

@@ -224,9 +224,10 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         for env in ids:
             self._scenario[env] = -1
             if self._queue is None:
-                generator = np.random.default_rng([self._seeds[env], int(self._episodes[env])])
                 self._episodes[env] += 1
+                generator = np.random.default_rng([self._seeds[env], int(self._episodes[env])])
             elif self._queue:
+                # Ordinary episodes count from 1: no seed ever trains on a scenario that is measured.
                 self._scenario[env], scenario_seed = self._queue.popleft()
                 generator = np.random.default_rng([scenario_seed, 0])
             else:
