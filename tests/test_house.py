@@ -1,0 +1,323 @@
+"""The house rules: which way imports run, what stays light, and that no file is read in a way that could run code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "glideslope"
+
+# From the ground up: a part may import from lower layers and from itself, not from its own layer.
+LAYERS = (
+    ("files", "validation", "lr_scheduler"),
+    ("settings",),
+    ("agent", "envs", "replay", "curriculum", "checkpoint", "csv_table", "progress", "video", "run_folder"),
+    ("logger", "plots", "scoring"),
+    ("assembly",),
+    ("trainer",),
+    ("launch", "evaluation"),
+    ("overrides",),
+    ("cli",),
+)
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+READS_HYDRA = {"cli", "overrides"}
+ALONE = {"lr_scheduler"}  # usable in any program: imports nothing of ours
+
+
+def sources() -> dict[str, Path]:
+    """Dotted name → file, of every module in the package."""
+    files = {}
+    for file in sorted((ROOT / PACKAGE).rglob("*.py")):
+        parts = list(file.relative_to(ROOT).with_suffix("").parts)
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return files
+
+
+def programs() -> list[Path]:
+    """Every Python file of the project that isn't a test."""
+    return [*sources().values(), *sorted(ROOT.glob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
+
+
+def parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"), str(file))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Dotted names that a tree imports, `from a import b` as `a.b`; relative imports begin with a dot."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def at_import_time(tree: ast.Module) -> Iterator[ast.AST]:
+    """What runs when the module is imported: everything but functions and blocks for type checkers."""
+    pending: list[ast.AST] = list(tree.body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            pending.extend(node.orelse)
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        pending.extend(ast.iter_child_nodes(node))
+
+
+def our_modules(tree: ast.AST, modules: set[str]) -> set[str]:
+    """Modules of the package that a tree imports."""
+    found = set()
+    for name in imported(tree):
+        if name.split(".")[0] == PACKAGE:
+            found.add(name if name in modules else name.rpartition(".")[0])
+    return found
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def outside(tree: ast.AST) -> set[str]:
+    """Top-level names of other packages that a tree imports."""
+    return {name.split(".")[0] for name in imported(tree)} - {PACKAGE, ""}
+
+
+# --- directions ---
+
+
+def test_every_part_has_its_place() -> None:
+    parts = {part_of(module) for module in sources()} - {""}
+    assert parts <= set(LEVEL), f"place {sorted(parts - set(LEVEL))} in LAYERS"
+
+
+def test_imports_run_one_way() -> None:
+    files = sources()
+    upward = []
+    for module, file in files.items():
+        for target in our_modules(parse(file), set(files)):
+            here, there = part_of(module), part_of(target)
+            if there and here != there and LEVEL[there] >= LEVEL.get(here, -1):
+                upward.append(f"{module} imports {target}")
+    assert not upward
+
+
+def test_no_modules_import_each_other() -> None:
+    files = sources()
+    graph = {}
+    for module, file in files.items():
+        tree = parse(file)
+        graph[module] = set().union(*(our_modules(node, set(files)) for node in at_import_time(tree))) - {
+            module
+        }
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+    assert set(files) <= set(order)
+
+
+def test_envs_and_agent_know_nothing_of_each_other() -> None:
+    files = sources()
+    for module, file in files.items():
+        tree = parse(file)
+        parts = {part_of(target) for target in our_modules(tree, set(files))}
+        if part_of(module) == "envs":
+            assert "agent" not in parts, module
+            assert not outside(tree) & {"torch"}, module
+        if part_of(module) == "agent":
+            assert "envs" not in parts, module
+            assert not outside(tree) & {"mujoco", "mujoco_warp", "warp", "gymnasium"}, module
+
+
+def test_the_scheduler_stands_alone_and_loads_torch_only_where_an_optimizer_is_touched() -> None:
+    for part in ALONE:
+        tree = parse(ROOT / PACKAGE / f"{part}.py")
+        assert not our_modules(tree, set())
+        assert "torch" not in {name for node in at_import_time(tree) for name in outside(node)}
+        assert outside(tree) <= sys.stdlib_module_names | {"torch", "numpy"}
+
+
+def test_only_the_command_line_knows_hydra() -> None:
+    for module, file in sources().items():
+        if part_of(module) not in READS_HYDRA:
+            assert not outside(parse(file)) & {"hydra", "omegaconf"}, module
+
+
+def test_the_package_imports_no_scripts_and_nothing_relatively() -> None:
+    scripts = {file.stem for file in ROOT.glob("*.py")} | {"benchmarks", "tests"}
+    for module, file in sources().items():
+        tree = parse(file)
+        assert not outside(tree) & scripts, module
+        assert not any(name.startswith(".") for name in imported(tree)), module
+
+
+LIGHT = f"""
+import sys
+import {PACKAGE}.lr_scheduler, {PACKAGE}.settings, {PACKAGE}.envs
+heavy = {{"torch", "mujoco", "mujoco_warp", "warp", "hydra", "matplotlib"}} & set(sys.modules)
+sys.exit(f"loaded {{sorted(heavy)}}" if heavy else 0)
+"""
+
+
+def test_schedules_settings_and_registration_load_nothing_heavy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# --- what is used is declared ---
+
+
+def test_every_package_used_is_a_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[^A-Za-z0-9._-]", entry)[0].lower() for entry in project["dependencies"]}
+    distributions = packages_distributions()
+    used = set().union(*(outside(parse(file)) for file in sources().values()))
+    used -= sys.stdlib_module_names | {"__future__"}
+    assert {"torch", "numpy", "mujoco"} <= used
+    for name in used - {"pydantic_core"}:  # pydantic's own core, pinned by it
+        names = {distribution.lower() for distribution in distributions[name]}
+        assert names & declared, f"{name} ({names}) is not in pyproject.toml"
+
+
+# --- reading files can't run code ---
+
+FORBIDDEN = {
+    *(
+        "eval",
+        "exec",
+        "pickle.load",
+        "pickle.loads",
+        "pickle.Unpickler",
+        "yaml.unsafe_load",
+        "yaml.full_load",
+    ),
+    *("joblib.load", "dill.load", "dill.loads", "os.system", "torch.serialization.load", "torch.jit.load"),
+}
+
+
+def dangers(tree: ast.AST) -> list[str]:
+    """Calls that could run code out of a file, and broad handlers that hide what went wrong."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            if (
+                name in FORBIDDEN
+                or (name == "torch.load" and keywords.get("weights_only") != "True")
+                or (name == "np.load" and keywords.get("allow_pickle", "False") != "False")
+                or (name == "yaml.load" and "Safe" not in ast.unparse(node))
+                or keywords.get("shell", "False") != "False"
+            ):
+                found.append(f"line {node.lineno}: {ast.unparse(node)}")
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            if names & (FORBIDDEN | {"torch.load", "numpy.load", "yaml.load"}):
+                found.append(f"line {node.lineno}: {ast.unparse(node)}")
+        elif isinstance(node, ast.ExceptHandler):
+            broad = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
+            if broad and all(isinstance(step, ast.Pass) for step in node.body):
+                found.append(f"line {node.lineno}: an error is hidden")
+    return found
+
+
+def test_no_file_is_read_in_a_way_that_could_run_code() -> None:
+    found = {str(file.relative_to(ROOT)): dangers(parse(file)) for file in programs()}
+    assert not {file: lines for file, lines in found.items() if lines}
+    loads = [
+        node
+        for file in sources().values()
+        for node in ast.walk(parse(file))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    ]
+    assert loads  # the rule has something to hold for
+
+
+# --- the rules themselves ---
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "torch.load(path, weights_only=trusted)",
+        "from torch import load",
+        "pickle.loads(data)",
+        "from pickle import loads",
+        "eval(text)",
+        "np.load(path, allow_pickle=True)",
+        "yaml.load(text, Loader=yaml.Loader)",
+        "subprocess.run(line, shell=True)",
+        "try:\n    go()\nexcept Exception:\n    pass",
+        "try:\n    go()\nexcept:\n    pass",
+    ],
+)
+def test_dangers_are_seen(source: str) -> None:
+    assert dangers(ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.load(path, map_location='cpu', weights_only=True)",
+        "np.load(path)",
+        "yaml.safe_load(text)",
+        "try:\n    go()\nexcept OSError:\n    pass",
+        "try:\n    go()\nexcept Exception as error:\n    raise ValueError from error",
+    ],
+)
+def test_harmless_calls_are_left_alone(source: str) -> None:
+    assert not dangers(ast.parse(source))
+
+
+def test_imports_are_seen_wherever_they_hide() -> None:
+    source = """
+import a.b, c as d
+from e.f import g, h
+from . import i
+from .j import k
+if TYPE_CHECKING:
+    import l
+else:
+    import m
+def function():
+    import n
+class Thing:
+    import o
+    def method(self):
+        from p import q
+try:
+    import r
+except ImportError:
+    import s
+"""
+    tree = ast.parse(source)
+    assert set(imported(tree)) == {
+        *("a.b", "c", "e.f.g", "e.f.h", "..i", ".j.k", "l", "m", "n", "o", "p.q", "r", "s")
+    }
+    early = {name for node in at_import_time(tree) for name in imported(node)}
+    assert early == {"a.b", "c", "e.f.g", "e.f.h", "..i", ".j.k", "m", "o", "r", "s"}
+
+
+def test_our_modules_are_told_from_their_contents() -> None:
+    tree = ast.parse(
+        "from glideslope import checkpoint, __version__\nfrom glideslope.files import replacing\nimport torch"
+    )
+    modules = {"glideslope", "glideslope.checkpoint", "glideslope.files"}
+    assert our_modules(tree, modules) == modules
