@@ -42,7 +42,7 @@ def test_the_expert_lands_at_every_stage(index: int) -> None:
     assert result.touchdown_error_m is not None
     assert result.touchdown_error_m < 0.2
     assert result.touchdown_speed is not None
-    assert result.touchdown_speed < 0.75
+    assert result.touchdown_speed < MOVING.max_touchdown_speed
     assert result.episode_length < 60
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.tasks import pinned_task
 
 from glideslope.envs.camera import Camera
 from glideslope.envs.gimbal import (
@@ -24,7 +25,7 @@ from glideslope.envs.gimbal import (
 from glideslope.envs.landing import ACTION_DIM, LandingTask, gimbal_scale
 from glideslope.envs.rotation import quat_to_matrix
 from glideslope.envs.scenario import GROUND_TEXTURES, PAD_TEXTURES
-from glideslope.settings import FULL_TASK, StageSettings, TaskSettings
+from glideslope.settings import FULL_TASK, StageSettings
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
@@ -108,7 +109,7 @@ def place(task: LandingTask, poses: list[Pose]) -> None:
 def make_task(
     num: int, *, pixels: bool = True, stabilized: bool = True, pad_size: float = 0.4
 ) -> LandingTask:
-    settings = TaskSettings(
+    settings = pinned_task(
         image_size=SIZE, pad_size=pad_size, gimbal_stabilized=stabilized, pad_paths=("static",)
     )
     task = LandingTask(num, settings, FULL_TASK, pixels=pixels, num_threads=1)
@@ -331,7 +332,7 @@ def test_a_stage_opens_its_share_of_the_gimbals_range(
 ) -> None:
     stage = StageSettings.model_validate({"name": "S", "scale": (0.6, 0.9, 0.4)} | changes)
     np.testing.assert_array_equal(gimbal_scale(stage), scale)
-    task = LandingTask(1, TaskSettings(gimbal_max_rate=1.7), stage, pixels=False, num_threads=1)
+    task = LandingTask(1, pinned_task(gimbal_max_rate=1.7), stage, pixels=False, num_threads=1)
     task.reset(np.array([0]), [np.random.default_rng(0)])
     action = np.zeros((1, ACTION_DIM))
     action[0, 3:] = [1.0, -1.0]
@@ -357,7 +358,7 @@ def scene() -> Iterator[LandingTask]:
 
 def same_look(task: LandingTask) -> None:
     """Give every environment the look of a task without randomised visuals."""
-    plain = TaskSettings(randomize_visuals=False, pad_paths=("static",))
+    plain = pinned_task(randomize_visuals=False, pad_paths=("static",))
     headings = task.scenarios.heading.copy()
     for env in range(task.num_envs):
         task.scenarios.draw(env, np.random.default_rng(0), plain, FULL_TASK)

@@ -12,15 +12,16 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
+from tests.tasks import pinned_task
 
 from glideslope.envs import ENV_ID, register
 from glideslope.envs.baselines import expert
 from glideslope.envs.gym import LandingEnv, LandingVectorEnv, Observation
 from glideslope.envs.landing import Outcome
-from glideslope.settings import SettingsError, StageSettings, TaskSettings
+from glideslope.settings import SettingsError, StageSettings
 
 # Low starts and three seconds: episodes end often, in every way.
-SHORT = TaskSettings(image_size=20, episode_seconds=3.0, start_height=(0.6, 1.4))
+SHORT = pinned_task(image_size=20, episode_seconds=3.0, start_height=(0.6, 1.4))
 STAGE = StageSettings(name="S", start_offset=0.8, pad_speed=(0.1, 0.5))
 SHAPE = (3, 20, 20)
 
@@ -278,7 +279,7 @@ def fly_until_the_end(
 
 def test_landings_and_crashes_terminate_and_time_outs_truncate() -> None:
     calm = StageSettings(name="calm", wind=0.0, start_offset=0.0, pad_speed=(0.0, 0.0))
-    task = TaskSettings(pad_paths=("static",), start_height=(0.8, 0.8))
+    task = pinned_task(pad_paths=("static",), start_height=(0.8, 0.8))
     env = LandingEnv(task=task, stage=calm, pixels=False)
     for sink, expected in ((0.5, Outcome.LANDED), (1.0, Outcome.CRASHED), (0.0, Outcome.TIMED_OUT)):
         env.reset(seed=1)

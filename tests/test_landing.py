@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.tasks import pinned_task
 
 from glideslope.envs import rewards
 from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, STATE_DIM, LandingTask, Outcome
@@ -23,7 +24,7 @@ Array = NDArray[np.float64]
 
 PATHS = ("static", "straight", "sinusoidal", "circular")
 TOUCH_HEIGHT = PAD_TOP_HEIGHT + HULL_BOTTOM
-STILL = TaskSettings(pad_paths=("static",))
+STILL = pinned_task(pad_paths=("static",))
 CALM = StageSettings(name="calm", wind=0.0, pad_speed=(0.0, 0.0), start_offset=0.0)
 DECISION = 1.0 / 6.0  # s
 
@@ -67,7 +68,7 @@ def draws(num: int, task: TaskSettings, stage: StageSettings, seed: int = 0) -> 
 @pytest.mark.parametrize("path", PATHS)
 def test_pad_velocity_is_the_derivative_of_its_position(path: str) -> None:
     stage = StageSettings(name="S", pad_speed=(0.1, 1.0))
-    scenarios = draws(60, TaskSettings(pad_paths=(path,)), stage)
+    scenarios = draws(60, pinned_task(pad_paths=(path,)), stage)
     step = 1e-4
     for time in (0.0, 0.7, 3.0, 11.5, 18.0):
         now = np.full(60, time)
@@ -79,7 +80,7 @@ def test_pad_velocity_is_the_derivative_of_its_position(path: str) -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_pad_keeps_to_the_speed_drawn_and_begins_at_the_origin(path: str) -> None:
     speed = 0.4
-    scenarios = draws(60, TaskSettings(pad_paths=(path,)), StageSettings(name="S", pad_speed=(speed, speed)))
+    scenarios = draws(60, pinned_task(pad_paths=(path,)), StageSettings(name="S", pad_speed=(speed, speed)))
     times = np.linspace(0.0, 18.0, 400)
     tracks = [scenarios.pad_motion(np.full(60, time)) for time in times]
     positions, velocities, courses = (np.array(part) for part in zip(*tracks, strict=True))
@@ -113,7 +114,7 @@ def test_pad_keeps_to_the_speed_drawn_and_begins_at_the_origin(path: str) -> Non
 
 def test_a_pad_of_no_speed_stands_still_on_every_path() -> None:
     stage = StageSettings(name="S", pad_speed=(0.0, 0.0))
-    scenarios = draws(40, TaskSettings(), stage)
+    scenarios = draws(40, pinned_task(), stage)
     position, velocity, course = scenarios.pad_motion(np.full(40, 9.0))
     assert not position.any()
     assert not velocity.any()
@@ -121,7 +122,7 @@ def test_a_pad_of_no_speed_stands_still_on_every_path() -> None:
 
 
 def test_every_path_is_drawn_about_equally_often() -> None:
-    scenarios = draws(400, TaskSettings(), StageSettings(name="S", pad_speed=(0.5, 0.5)))
+    scenarios = draws(400, pinned_task(), StageSettings(name="S", pad_speed=(0.5, 0.5)))
     circular, sinusoidal = scenarios.pad_turn_rate != 0, scenarios.pad_sway != 0
     static = scenarios.pad_speed == 0
     straight = ~(circular | sinusoidal | static)
@@ -130,7 +131,7 @@ def test_every_path_is_drawn_about_equally_often() -> None:
 
 
 def test_wind_is_level_bounded_and_gusty() -> None:
-    scenarios = draws(200, TaskSettings(), StageSettings(name="S", wind=0.7))
+    scenarios = draws(200, pinned_task(), StageSettings(name="S", wind=0.7))
     winds = np.array([scenarios.wind(np.full(200, time)) for time in np.linspace(0, 18, 200)])
     strength = np.linalg.norm(winds, axis=2)
     assert not winds[..., 2].any()
@@ -138,13 +139,13 @@ def test_wind_is_level_bounded_and_gusty() -> None:
     assert strength.max() > 0.6
     assert strength.max(axis=0).min() < 0.1  # calm episodes too
     assert np.all(np.ptp(strength, axis=0) > 0.1 * strength.max(axis=0))
-    calm = draws(10, TaskSettings(), StageSettings(name="S", wind=0.0))
+    calm = draws(10, pinned_task(), StageSettings(name="S", wind=0.0))
     assert not calm.wind(np.linspace(0, 18, 10)).any()
 
 
 def test_starts_fill_the_space_they_are_drawn_from() -> None:
     stage = StageSettings(name="S", start_offset=2.0)
-    start = draws(1500, TaskSettings(start_height=(2.0, 6.0)), stage).start_position
+    start = draws(1500, pinned_task(start_height=(2.0, 6.0)), stage).start_position
     offset = np.linalg.norm(start[:, :2], axis=1)
     assert offset.max() <= 2.0
     assert np.mean(offset**2) == pytest.approx(2.0, abs=0.1)  # even over a disc: half of 2.0²
@@ -160,7 +161,7 @@ def rows_of(scenarios: Scenarios) -> dict[str, NDArray[Any]]:
 
 def test_scenarios_repeat_with_their_seed_and_differ_otherwise() -> None:
     stage = StageSettings(name="S", pad_speed=(0.1, 0.5))
-    task = TaskSettings(pad_paths=("sinusoidal", "circular"))
+    task = pinned_task(pad_paths=("sinusoidal", "circular"))
     one, again, other = (rows_of(draws(30, task, stage, seed)) for seed in (1, 1, 2))
     for name, rows in one.items():
         np.testing.assert_array_equal(rows, again[name])
@@ -174,7 +175,7 @@ def test_scenarios_repeat_with_their_seed_and_differ_otherwise() -> None:
 
 
 def test_looks_are_all_the_same_without_randomised_visuals() -> None:
-    rows = rows_of(draws(20, TaskSettings(randomize_visuals=False), FULL_TASK))
+    rows = rows_of(draws(20, pinned_task(randomize_visuals=False), FULL_TASK))
     looks = ("ground_texture", "pad_texture", "ground_tint", "pad_tint", "vehicle_tint", "texture_scale")
     for name in (*looks, "sun_direction", "sun_diffuse", "sun_ambient"):
         np.testing.assert_allclose(rows[name], rows[name][:1].repeat(20, axis=0), atol=1e-12, err_msg=name)
@@ -185,7 +186,7 @@ def test_looks_are_all_the_same_without_randomised_visuals() -> None:
 
 
 def test_an_action_is_flown_for_one_decision_in_the_heading_frame() -> None:
-    task = begin(4, TaskSettings(pad_paths=("static",), max_horizontal_speed=1.5, max_vertical_speed=0.6))
+    task = begin(4, pinned_task(pad_paths=("static",), max_horizontal_speed=1.5, max_vertical_speed=0.6))
     settle(task)
     command = np.zeros((4, ACTION_DIM))
     command[0, :3], command[1, :3], command[2, :3] = (1, 0, 0), (0, 1, 0), (0, 0, 1)
@@ -206,7 +207,7 @@ def test_an_action_is_flown_for_one_decision_in_the_heading_frame() -> None:
 
 
 def test_rates_are_those_configured() -> None:
-    task = begin(1, TaskSettings(decision_hz=10, controller_hz=50, physics_hz=200, pad_paths=("static",)))
+    task = begin(1, pinned_task(decision_hz=10, controller_hz=50, physics_hz=200, pad_paths=("static",)))
     assert task.max_decisions == 180
     task.step(actions(1))
     assert task.time[0] == pytest.approx(0.1)
@@ -241,7 +242,7 @@ def test_actions_that_are_no_numbers_are_refused(value: float) -> None:
 
 def test_holding_an_action_equals_giving_it_twice() -> None:
     moving = StageSettings(name="S", pad_speed=(0.3, 0.5))
-    settings = TaskSettings(start_height=(0.7, 1.2))
+    settings = pinned_task(start_height=(0.7, 1.2))
     held, plain = begin(6, settings, moving, action_repeat=2), begin(6, settings, moving)
     rng = np.random.default_rng(0)
     for _ in range(54):
@@ -344,7 +345,7 @@ def test_flying_into_the_vehicles_side_is_a_crash() -> None:
 
 
 def test_leaving_the_arena_sideways_or_upwards_is_a_crash() -> None:
-    task = begin(2, TaskSettings(pad_paths=("static",), arena_radius=5.0, arena_height=6.0))
+    task = begin(2, pinned_task(pad_paths=("static",), arena_radius=5.0, arena_height=6.0))
     command = actions(2)
     command[0, 0] = command[1, 2] = 1.0
     for _ in range(30):
@@ -360,7 +361,7 @@ def test_leaving_the_arena_sideways_or_upwards_is_a_crash() -> None:
 
 def test_the_arena_moves_with_the_pad() -> None:
     """A drone that hovers is left behind by a pad that drives off."""
-    settings = TaskSettings(pad_paths=("straight",), arena_radius=3.0)
+    settings = pinned_task(pad_paths=("straight",), arena_radius=3.0)
     task = begin(1, settings, StageSettings(name="S", wind=0.0, start_offset=0.0, pad_speed=(0.5, 0.5)))
     settle(task)
     ends = [task.step(actions(1)).outcome[0] for _ in range(40)]
@@ -466,7 +467,7 @@ VIEWING = StageSettings(name="S", viz_weight=0.2, not_visible_penalty=0.3, smoot
 
 
 def test_terms_follow_from_what_happened_and_add_up_to_the_reward() -> None:
-    settings = TaskSettings(rewards=WEIGHTS, start_height=(1.0, 2.0))
+    settings = pinned_task(rewards=WEIGHTS, start_height=(1.0, 2.0))
     task = begin(8, settings, VIEWING)
     rng = np.random.default_rng(0)
     seen = set()
@@ -505,7 +506,7 @@ def test_terms_follow_from_what_happened_and_add_up_to_the_reward() -> None:
 
 def test_potential_terms_telescope() -> None:
     """Over any flight they earn the difference of end and beginning, whatever lies between."""
-    task = begin(8, TaskSettings(rewards=WEIGHTS, start_height=(1.0, 3.0)), FULL_TASK)
+    task = begin(8, pinned_task(rewards=WEIGHTS, start_height=(1.0, 3.0)), FULL_TASK)
     start = task.pad_relative()[0].copy()
     totals = {"approach": np.zeros(8), "descent": np.zeros(8)}
     rng = np.random.default_rng(4)
@@ -586,7 +587,7 @@ def test_state_by_hand() -> None:
 
 def test_privileged_state_by_hand() -> None:
     task = begin(
-        1, settings=TaskSettings(pad_paths=("straight",)), stage=StageSettings(name="S", pad_speed=(0.4, 0.4))
+        1, settings=pinned_task(pad_paths=("straight",)), stage=StageSettings(name="S", pad_speed=(0.4, 0.4))
     )
     scenarios = task.scenarios
     scenarios.heading[0], scenarios.pad_heading[0] = np.pi / 2, 0.0

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from tests.tasks import pinned_task
 
 from glideslope.envs import physics as physics_module
 from glideslope.envs.controller import Airframe, VelocityController
@@ -25,7 +26,7 @@ from glideslope.envs.physics import (
     read_airframe,
 )
 from glideslope.envs.rotation import cross, quat_about, quat_multiply, quat_to_matrix, rotate_about_z
-from glideslope.settings import FULL_TASK, StageSettings, TaskSettings
+from glideslope.settings import FULL_TASK, StageSettings
 
 Array = NDArray[np.float64]
 
@@ -275,6 +276,17 @@ def test_signs_of_the_controller(airframe: Airframe, heading: float) -> None:
     np.testing.assert_allclose(turn.sum(), MASS * GRAVITY, rtol=1e-9)
 
 
+def test_rates_are_damped_and_the_gyroscopic_torque_is_met(airframe: Airframe) -> None:
+    """Level and at rest but turning at ω: torque = −28 J ω + ω × J ω."""
+    rate = np.array([0.3, 0.2, 0.05])
+    zero = np.zeros((1, 3))
+    controller = VelocityController(airframe, 1, TICK)
+    thrusts = controller.thrusts(np.eye(3)[None], zero, rate[None], zero, np.zeros(1))[0]
+    inertia = np.array([0.003, 0.003, 0.0052])
+    expected = -28.0 * inertia * rate + np.cross(rate, inertia * rate)
+    np.testing.assert_allclose(airframe.mixing @ thrusts, [MASS * GRAVITY, *expected], rtol=1e-9)
+
+
 @settings(max_examples=60)
 @given(unit_quats, vectors, vectors, vectors, angles)
 def test_thrusts_stay_within_the_rotors_limits(
@@ -311,7 +323,7 @@ def test_hover_holds_within_5_cm_for_10_s_whatever_the_heading_and_its_error(mod
 
 
 def test_the_task_hovers_on_the_zero_action() -> None:
-    task = LandingTask(3, TaskSettings(), CALM, pixels=False, num_threads=1)
+    task = LandingTask(3, pinned_task(), CALM, pixels=False, num_threads=1)
     everyone = np.arange(3)
     task.reset(everyone, [np.random.default_rng(i) for i in range(3)])
     task.physics.velocity[:] = 0.0
@@ -393,7 +405,7 @@ def test_controller_forgets_on_reset(model: mujoco.MjModel, airframe: Airframe) 
 
 def trajectory(num_threads: int, seed: int = 7) -> dict[str, NDArray[Any]]:
     """Everything of eight drones' flights under random actions, pixels included."""
-    settings = TaskSettings(image_size=24, episode_seconds=4.0)
+    settings = pinned_task(image_size=24, episode_seconds=4.0)
     task = LandingTask(8, settings, FULL_TASK, num_threads=num_threads)
     task.reset(np.arange(8), [np.random.default_rng([seed, i]) for i in range(8)])
     rng = np.random.default_rng(seed)

@@ -12,16 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.tasks import pinned_task
 
 from glideslope import scoring
 from glideslope.envs.baselines import expert
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import Outcome
 from glideslope.scoring import TEST_SEED, VALIDATION_SEED, Score, record_episodes, score, wilson_interval
-from glideslope.settings import StageSettings, TaskSettings
+from glideslope.settings import StageSettings
 
 STAGE = StageSettings(name="S3_mid", start_offset=1.0)
-SHORT = TaskSettings(image_size=20, episode_seconds=4.0, start_height=(0.8, 1.6))
+SHORT = pinned_task(image_size=20, episode_seconds=4.0, start_height=(0.8, 1.6))
 Z = 1.959963984540054
 
 

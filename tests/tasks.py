@@ -1,0 +1,34 @@
+"""The task that tests reckon with: its numbers are written here, so that tuning the defaults changes no test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from glideslope.settings import RewardSettings, TaskSettings
+
+REWARDS = RewardSettings(approach=1.0, descent=0.5, speed=0.5, time=0.02, landing=10.0, crash=10.0)
+
+
+def pinned_task(**changes: Any) -> TaskSettings:
+    """6 decisions, 60 controller ticks and 240 physics steps a second; at most 0.8 m/s on a pad of 1.4 m."""
+    numbers: dict[str, Any] = {
+        "image_size": 84,
+        "decision_hz": 6,
+        "controller_hz": 60,
+        "physics_hz": 240,
+        "episode_seconds": 18.0,
+        "max_horizontal_speed": 2.0,
+        "max_vertical_speed": 1.0,
+        "max_touchdown_speed": 0.8,
+        "pad_size": 1.4,
+        "camera_fov_deg": 60.0,
+        "gimbal_stabilized": True,
+        "gimbal_max_rate": 3.0,
+        "start_height": (3.0, 5.0),
+        "pad_paths": ("static", "straight", "sinusoidal", "circular"),
+        "arena_radius": 8.0,
+        "arena_height": 8.0,
+        "randomize_visuals": True,
+        "rewards": REWARDS,
+    }
+    return TaskSettings(**numbers | changes)
