@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.tasks import pinned_task
 
 from glideslope.envs.camera import Camera
 from glideslope.envs.gimbal import (
@@ -26,6 +25,7 @@ from glideslope.envs.landing import ACTION_DIM, LandingTask, gimbal_scale
 from glideslope.envs.rotation import quat_to_matrix
 from glideslope.envs.scenario import GROUND_TEXTURES, PAD_TEXTURES
 from glideslope.settings import FULL_TASK, StageSettings
+from tests.tasks import pinned_task
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]

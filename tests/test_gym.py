@@ -12,13 +12,13 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
-from tests.tasks import pinned_task
 
 from glideslope.envs import ENV_ID, register
 from glideslope.envs.baselines import expert
 from glideslope.envs.gym import LandingEnv, LandingVectorEnv, Observation
 from glideslope.envs.landing import Outcome
 from glideslope.settings import SettingsError, StageSettings
+from tests.tasks import pinned_task
 
 # Low starts and three seconds: episodes end often, in every way.
 SHORT = pinned_task(image_size=20, episode_seconds=3.0, start_height=(0.6, 1.4))

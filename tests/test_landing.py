@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.tasks import pinned_task
 
 from glideslope.envs import rewards
 from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, STATE_DIM, LandingTask, Outcome
@@ -19,6 +18,7 @@ from glideslope.envs.physics import HULL_BOTTOM, PAD_TOP_HEIGHT
 from glideslope.envs.rotation import quat_about
 from glideslope.envs.scenario import GROUND_TEXTURES, PAD_TEXTURES, Scenarios
 from glideslope.settings import FULL_TASK, RewardSettings, StageSettings, TaskSettings
+from tests.tasks import pinned_task
 
 Array = NDArray[np.float64]
 

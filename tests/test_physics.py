@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from tests.tasks import pinned_task
 
 from glideslope.envs import physics as physics_module
 from glideslope.envs.controller import Airframe, VelocityController
@@ -27,6 +26,7 @@ from glideslope.envs.physics import (
 )
 from glideslope.envs.rotation import cross, quat_about, quat_multiply, quat_to_matrix, rotate_about_z
 from glideslope.settings import FULL_TASK, StageSettings
+from tests.tasks import pinned_task
 
 Array = NDArray[np.float64]
 

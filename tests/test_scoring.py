@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.tasks import pinned_task
 
 from glideslope import scoring
 from glideslope.envs.baselines import expert
@@ -20,6 +19,7 @@ from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import Outcome
 from glideslope.scoring import TEST_SEED, VALIDATION_SEED, Score, record_episodes, score, wilson_interval
 from glideslope.settings import StageSettings
+from tests.tasks import pinned_task
 
 STAGE = StageSettings(name="S3_mid", start_offset=1.0)
 SHORT = pinned_task(image_size=20, episode_seconds=4.0, start_height=(0.8, 1.6))
