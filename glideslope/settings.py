@@ -68,15 +68,15 @@ class RewardSettings(CheckedSettings):
 
     approach: NonNegative = 1.0
     """Per metre of horizontal approach to the pad."""
-    descent: NonNegative = 1.0
+    descent: NonNegative = 2.0
     """Per metre of height lost above the pad."""
-    speed: NonNegative = 2.0
+    speed: NonNegative = 1.0
     """Penalty per m/s of sinking faster than is safe at that height."""
-    time: NonNegative = 0.02
+    time: NonNegative = 0.05
     """Penalty per decision."""
     landing: NonNegative = 10.0
     """Bonus for landing in the pad's centre; half of it at the edge."""
-    crash: NonNegative = 10.0
+    crash: NonNegative = 5.0
     """Penalty for a crash."""
 
 
@@ -97,7 +97,7 @@ class TaskSettings(CheckedSettings):
     """Largest horizontal speed command in m/s."""
     max_vertical_speed: Positive = 1.0
     """Largest vertical speed command in m/s."""
-    max_touchdown_speed: Positive = 0.8
+    max_touchdown_speed: Positive = 1.1
     """Largest vertical speed in m/s that counts as landing."""
     pad_size: Positive = 1.4
     """Edge of the square pad in metres."""

@@ -32,7 +32,7 @@ def approach_potential(distance: Array) -> Array:
 
 def descent_potential(distance: Array, height: Array, pad_size: float) -> Array:
     """Height lost below the ceiling (m, in [0, 5]), counted as far as the drone is over the pad's middle."""
-    centred = np.exp(-np.square(distance / (0.35 * pad_size)))
+    centred = np.exp(-np.square(distance / (0.5 * pad_size)))
     return np.clip(DESCENT_CEILING - height, 0.0, DESCENT_CEILING) * centred
 
 
