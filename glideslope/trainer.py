@@ -188,10 +188,16 @@ class Trainer:
         now = time.monotonic()
         since, frame_then = self._last_log
         self._last_log = (now, frame)
-        row: dict[str, float | None] = dict(self.rates())
+        rates = self.rates()
+        row: dict[str, float | None] = dict(rates)
         row[STAGE_TAG] = parts.curriculum.stage
         row[SUCCESS_TAG] = self._window_rate()
         row |= values
+        for tag in RATE_TAGS:
+            network = tag.removeprefix("lr_")
+            row[f"diagnostics/{network}_effective_lr"] = (
+                rates[tag] / values[f"diagnostics/{network}_param_norm"]
+            )
         row["train/stddev"] = float(parts.stddev(step, parts.curriculum.history))
         row["train/buffer_size"] = len(parts.replay)
         row["train/fps"] = (frame - frame_then) / max(now - since, 1e-9)

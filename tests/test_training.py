@@ -29,8 +29,9 @@ TINY_STATE = (
     "eval_every_frames=1000000",
     "final_eval_episodes=1",
 )
-# A pad so large and a limit so high that random flight lands often.
+# A pad so large and a limit so high that random flight lands often; a rate so low that it stays random.
 EASY = (
+    *("lr=1.0e-12", "stddev_schedule=1.0"),
     *("task.pad_size=14", "task.max_touchdown_speed=10", "task.start_height=[0.5,0.8]"),
     *("curriculum.window=5", "curriculum.min_episodes=3", "curriculum.success_rate=0.4"),
     *("curriculum.require_consecutive_windows=1", "curriculum.min_stage_episodes=3"),
@@ -115,8 +116,9 @@ def test_rates_depend_on_frames_alone(tmp_path: Path) -> None:
         logged[name] = read_tags(run)["lr_actor"]
     # With action_repeat=2 a frame is half a step, and the whole is half as many steps: the same share is done.
     for name, rates in logged.items():
-        for frame in (200, 250, 300):
-            assert rates[frame] == approx(1e-4 * 0.9995 ** (20 * frame)), name
+        assert {200, 300} <= set(rates)
+        for frame, rate in rates.items():
+            assert rate == approx(1e-4 * 0.9995 ** (20 * frame)), name
 
 
 @pytest.mark.slow
@@ -168,7 +170,7 @@ def test_a_signal_ends_a_training_with_a_snapshot_and_the_folder_is_safe(tmp_pat
     ("override", "told"),
     [
         ("device=cuda:7", "cuda:7"),
-        ("replay_buffer_size=40000000000", "GB"),
+        ("replay_buffer_size=2000000000", "GB"),
         ("hydra.run.dir=/dev/null/run", "/dev/null/run"),
     ],
 )

@@ -1,0 +1,71 @@
+"""The README's commands are understood and its Python runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from glideslope.cli import EVALUATE_CONFIG, TRAIN_CONFIG, compose
+from glideslope.settings import EvaluateSettings, Settings
+from tests.training import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def fenced(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def commands(script: str) -> list[list[str]]:
+    """The arguments of each of the README's calls of ``script``."""
+    lines = [
+        line for block in fenced("") for line in block.splitlines() if line.startswith(f"python {script}")
+    ]
+    return [shlex.split(line, comments=True)[2:] for line in lines]
+
+
+@pytest.mark.parametrize("arguments", commands("train_gimbal_curriculum.py"), ids=" ".join)
+def test_training_commands_are_understood(arguments: list[str]) -> None:
+    if arguments != ["--help"]:
+        assert compose(TRAIN_CONFIG, arguments, Settings).settings.num_train_frames > 0
+
+
+@pytest.mark.parametrize("arguments", commands("evaluate.py"), ids=lambda words: words[0])
+def test_evaluation_commands_are_understood(arguments: list[str]) -> None:
+    text = " ".join(arguments).replace("<run folder or snapshot>", "exp_local/run")
+    assert compose(EVALUATE_CONFIG, text.split(), EvaluateSettings).settings.episodes == 100
+
+
+def test_every_command_was_found() -> None:
+    assert len(commands("train_gimbal_curriculum.py")) == 10
+    assert len(commands("evaluate.py")) == 2
+
+
+def test_the_schedule_example_runs() -> None:
+    (example,) = [block for block in fenced("python") if "build_schedules" in block]
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    exec(example, {"optimizer": optimizer, "step": 50_000})
+    # Half-way, a cosine from 3e-4 to 3e-5 is at their mean.
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(1.65e-4)
+
+
+def test_the_schedule_file_is_valid(tmp_path: Path) -> None:
+    (example,) = fenced("yaml")
+    preset = ROOT / "cfgs" / "lr_schedule" / "readme_example.yaml"
+    preset.write_text(example, encoding="utf-8")
+    try:
+        settings = compose(TRAIN_CONFIG, ["lr_schedule=readme_example"], Settings).settings
+    finally:
+        preset.unlink()
+    assert settings.lr_schedule is not None
+    assert set(settings.lr_schedule) == {"encoder", "critic"}
+
+
+def test_pictures_are_there() -> None:
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
+    assert pictures
+    assert all((ROOT / picture).is_file() for picture in pictures)
