@@ -1,6 +1,5 @@
 """Trains a quadrotor to land: ``python train_gimbal_curriculum.py key=value …``; every key is in cfgs/."""
 
-import os
 import sys
 
 from glideslope.cli import TRAIN_CONFIG, Composed, run_cli
@@ -8,8 +7,6 @@ from glideslope.settings import Settings
 
 
 def main(composed: Composed[Settings]) -> int:
-    # Waiting threads that spin slow a busy machine down thirtyfold; torch reads this when it is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Imported here, so that a mistyped command line is answered without waiting for torch.
     from glideslope.launch import train
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 
@@ -15,7 +16,7 @@ from glideslope.replay import ReplayBuffer
 from glideslope.settings import Settings, StageSettings, StateEncoderSettings, UserError
 
 
-def resolve_device(name: str) -> str:
+def resolve_device(name: str, key: str = "device") -> str:
     """The torch device to use for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
@@ -28,7 +29,7 @@ def resolve_device(name: str) -> str:
         index = int(name.partition(":")[2] or 0)
         if index >= count:
             there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(count))])
-            raise UserError(f"device={name}: this machine has no such device; available: {there}")
+            raise UserError(f"{key}={name}: this machine has no such device; available: {there}")
     return name
 
 
@@ -44,14 +45,16 @@ def uses_pixels(settings: Settings) -> bool:
     return not isinstance(settings.agent.encoder, StateEncoderSettings)
 
 
-def make_env(settings: Settings, num_envs: int, stage: StageSettings, device: str) -> LandingVectorEnv:
-    """The landing task as the policy of these settings sees it."""
+def make_env(
+    settings: Settings, num_envs: int, stage: StageSettings, device: str, *, film: bool = False
+) -> LandingVectorEnv:
+    """The landing task as the policy of these settings sees it; for a film there are views in any case."""
     pixels = uses_pixels(settings)
     return LandingVectorEnv(
         num_envs,
         task=settings.task,
         stage=stage,
-        pixels=pixels,
+        pixels=pixels or film,
         privileged=not pixels,
         frame_stack=settings.frame_stack,
         action_repeat=settings.action_repeat,
@@ -129,7 +132,8 @@ def make_replay(settings: Settings, device: str) -> ReplayBuffer:
         nstep=settings.nstep,
         discount=settings.discount,
         device=device,
-        seed=settings.seed,
+        # The agent draws from the seed itself; equal streams would tie its noise to the transitions drawn.
+        seed=int(np.random.SeedSequence([settings.seed, 2]).generate_state(1)[0]),
     )
 
 

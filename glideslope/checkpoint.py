@@ -129,22 +129,26 @@ def load(path: Path, device: str = "cpu") -> dict[str, Any]:
 
 
 def newest_snapshot(run_dir: Path) -> Path:
-    """The snapshot that best represents a run folder: the best of its highest stage, else the rolling one.
+    """The snapshot that best represents a run folder: the best one of the stage that the run reached.
+
+    Where no evaluation of that stage was good enough to be kept, it is the rolling snapshot.
 
     Raises:
         UserError: the folder has none.
     """
-    index = run_dir / INDEX
+    index, rolling = run_dir / INDEX, run_dir / ROLLING
     if index.exists():
         try:
             entries = [Best(**entry) for entry in json.loads(index.read_text(encoding="utf-8"))]
             there = [entry for entry in entries if (run_dir / entry.file).exists()]
             if there:
                 best = max(there, key=lambda best: (best.stage, best.success_rate, best.frame))
-                return run_dir / best.file
+                if not rolling.exists() or load(rolling).get("stage", 0) <= best.stage:
+                    return run_dir / best.file
+        except OSError as error:
+            raise UserError(f"{index}: can't be read: {error.strerror}") from error
         except (ValueError, TypeError) as error:
             raise UserError(f"{index}: is damaged: {error}") from error
-    rolling = run_dir / ROLLING
     if not rolling.exists():
         raise UserError(f"{run_dir}: holds no snapshot{_others(rolling)}")
     return rolling

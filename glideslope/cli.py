@@ -76,6 +76,8 @@ def run_cli(
     `--cfg` and the like are Hydra's. A fault of the user's, also one that `main` raises as UserError or
     ScheduleError, becomes a message on stderr and status 2. Returns the exit status, of a sweep the worst.
     """
+    # Waiting threads that spin slow a busy machine down thirtyfold; torch reads this when it is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         arguments = _read_arguments(sys.argv[1:] if argv is None else argv)
         if arguments.plain:

@@ -65,6 +65,11 @@ class Curriculum:
         return sum(self._outcomes) / len(self._outcomes) if self._outcomes else 0.0
 
     @property
+    def window_episodes(self) -> int:
+        """Episodes in the window; none yet at a stage's start and during its cooldown."""
+        return len(self._outcomes)
+
+    @property
     def episodes_in_stage(self) -> int:
         """Episodes counted since the current stage was entered, those of the cooldown included."""
         return self._episodes

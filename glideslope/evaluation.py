@@ -51,7 +51,7 @@ class Subject:
         """The task as the policy sees it; for a film the scripted ones are given eyes as well."""
         stage = self.curriculum.stages[0]
         if self.settings is not None:
-            return make_env(self.settings, num_envs, stage, self.device)
+            return make_env(self.settings, num_envs, stage, self.device, film=film)
         return LandingVectorEnv(
             num_envs, task=self.task, stage=stage, pixels=film, device=self.device, num_threads=num_threads
         )
@@ -90,17 +90,22 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
 def _trained(settings: EvaluateSettings, device: str) -> Subject:
     """The policy of a snapshot, or of a run folder's best one."""
     path = Path(str(settings.run)).expanduser()
-    if not path.exists():
-        raise UserError(f"run={settings.run}: no such run folder or snapshot{_neighbours(path)}")
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        raise UserError(f"run={settings.run}: no such run folder or snapshot{_neighbours(path)}") from error
+    except OSError as error:
+        raise UserError(f"run={settings.run}: can't be read: {error.strerror}") from error
     snapshot = newest_snapshot(path) if path.is_dir() else path
     content = load(snapshot, device)
     try:
         trained = Settings.from_config(content["settings"])
         agent = make_agent(trained, device)
         agent.load_state_dict(content["agent"])
+        frame, stage = int(content["frame"]), int(content["stage"])
     except SettingsError as error:
         raise UserError(f"{snapshot}: its settings don't fit this version: {error}") from error
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{snapshot}: its networks don't fit its settings: {error}") from error
 
     def act(env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
@@ -108,10 +113,10 @@ def _trained(settings: EvaluateSettings, device: str) -> Subject:
 
     home = path if path.is_dir() else path.parent
     return Subject(
-        title=f"{snapshot} ({'pixels' if uses_pixels(trained) else 'state'}, frame {content['frame']:,})",
+        title=f"{snapshot} ({'pixels' if uses_pixels(trained) else 'state'}, frame {frame:,})",
         act=act,
         curriculum=trained.curriculum,
-        default_stage=int(content["stage"]),
+        default_stage=stage,
         out=home if settings.out is None else Path(settings.out),
         settings=trained,
         task=trained.task,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,8 @@ def write_text(path: Path, text: str) -> None:
 def remove_temporaries(folder: Path) -> None:
     """Removes what writers that were killed left in `folder`. Only for a folder nobody else writes to."""
     for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        leftover.unlink(missing_ok=True)
+        if leftover.is_file() and re.match(rf"{re.escape(TEMPORARY_PREFIX)}\d+-", leftover.name):
+            leftover.unlink(missing_ok=True)
 
 
 def _sync(path: Path, flags: int) -> None:

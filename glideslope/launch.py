@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, SimpleNamespace
@@ -80,7 +80,11 @@ def plan(settings: Settings, given: Collection[str] = ()) -> Plan:
         settings.stddev_schedule, base=settings.stddev, total_steps=settings.total_steps, stage_names=names
     )
     device = resolve_device(settings.device)
-    replay_device = device if settings.replay_device == "auto" else resolve_device(settings.replay_device)
+    replay_device = (
+        device
+        if settings.replay_device == "auto"
+        else resolve_device(settings.replay_device, "replay_device")
+    )
     require_memory(replay_bytes(settings), replay_device)
     return Plan(settings, schedules, stddev, device, replay_device)
 
@@ -120,16 +124,20 @@ def _run(planned: Plan, folder: RunFolder, console: Console) -> int:
     _introduce(planned, folder.path, threads, console)
     curriculum = Curriculum(settings.curriculum)
     with (
+        ExitStack() as stack,
         Logger(folder.path) as logger,
         Progress(settings.num_train_frames, console=console) as progress,
     ):
         parts = _build(planned, folder.path, curriculum, logger, progress)
+        for env in (parts.env, parts.eval_env, parts.film_env):
+            stack.callback(env.close)
         trainer = Trainer(settings, folder.path, parts)
         try:
             with _stopping(trainer):
                 complete = trainer.train()
         except TrainingError as error:
-            progress.note(f"stopped: {error}; the last snapshot is good: {folder.path}")
+            kept = "; its snapshots are good" if any(folder.path.glob("*.pt")) else ""
+            progress.note(f"stopped: {error}{kept}: {folder.path}")
             return 1
         if not complete:
             progress.note(f"stopped at frame {trainer.frame:,}; snapshot written to {folder.path}")
@@ -141,8 +149,6 @@ def _run(planned: Plan, folder: RunFolder, console: Console) -> int:
         {"frames": settings.num_train_frames, "minutes": round(minutes, 2), "evaluation": result.to_plain()}
     )
     _conclude(result, folder.path, minutes, console)
-    for env in (parts.env, parts.eval_env, parts.film_env):
-        env.close()
     return 0
 
 
@@ -154,7 +160,7 @@ def _build(planned: Plan, path: Path, curriculum: Curriculum, logger: Logger, pr
     return Parts(
         env=make_env(settings, settings.num_envs, stage, device),
         eval_env=make_env(settings, eval_envs, stage, device),
-        film_env=make_env(settings, 1, stage, device),
+        film_env=make_env(settings, 1, stage, device, film=True),
         agent=make_agent(settings, device),
         replay=make_replay(settings, planned.replay_device),
         curriculum=curriculum,
@@ -205,7 +211,8 @@ def _introduce(planned: Plan, path: Path, threads: int, console: Console) -> Non
         seconds = estimate_seconds(planned)
         say(f"At the speed measured now this takes about {_span(seconds)}.")
         if seconds > LONG_RUN_SECONDS:
-            say("There is no GPU here. For a run sized for a processor, use profile=cpu (from pixels)")
+            here = "A GPU is here, but not used" if torch.cuda.is_available() else "There is no GPU here"
+            say(f"{here}. For a run sized for a processor, use profile=cpu (from pixels)")
             say("or profile=state (from the simulator's state: minutes).")
 
 
@@ -224,7 +231,12 @@ def estimate_seconds(planned: Plan) -> float:
     per_update = _seconds(lambda: agent.update(batch, 1.0))
     env.close()
     learning = settings.total_steps - settings.num_seed_frames // settings.action_repeat
-    return settings.total_steps * per_step + learning / settings.update_every_steps * per_update
+    evaluations = settings.num_train_frames // settings.eval_every_frames
+    episodes = evaluations * settings.num_eval_episodes + settings.final_eval_episodes
+    # A policy that is learning lands in about half the time it is given.
+    scoring = 0.5 * episodes * settings.task.episode_decisions / settings.action_repeat
+    steps = settings.total_steps + scoring
+    return steps * per_step + learning / settings.update_every_steps * per_update
 
 
 def _seconds(action: Any) -> float:

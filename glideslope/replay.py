@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -57,6 +57,14 @@ class Batch:
     next_pixels: torch.Tensor | None
     next_state: torch.Tensor
     next_privileged: torch.Tensor | None
+
+    def to(self, device: torch.device) -> Batch:
+        """This batch on ``device``; nothing is copied where it is there already."""
+        moved: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            moved[field.name] = None if value is None else value.to(device, non_blocking=True)
+        return replace(self, **moved)
 
 
 class ReplayBuffer:

@@ -64,8 +64,8 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959963984540054) -
 def score(env: LandingVectorEnv, act: Act, stage: StageSettings, index: int, seeds: Sequence[int]) -> Score:
     """Play one episode of every scenario in ``seeds`` and sum up.
 
-    The scenarios are handed out to environments as they become free, so the result doesn't favour short episodes
-    and doesn't depend on how many environments there are.
+    The scenarios are handed out to environments as they become free, so the result doesn't favour short episodes,
+    nor does it depend on how many environments there are if an action depends on its own observation alone.
     """
     env.set_stage(stage, index)
     observation, _ = env.reset(seed=0, options={"scenario_seeds": seeds})
@@ -112,7 +112,7 @@ def record_episodes(
     """Film one episode per seed, one after the other: the onboard view beside a chase view.
 
     Args:
-        env: an environment with ``num_envs=1``; without pixels only the chase view is filmed.
+        env: an environment with ``num_envs=1`` and pixels.
         act: the policy.
         stage: the stage to play.
         index: its index.
@@ -140,6 +140,4 @@ def record_episodes(
 
 def _picture(env: LandingVectorEnv, observation: Observation, caption: str) -> Picture:
     chase = env.chase_view(0)
-    if "pixels" not in observation:
-        return chase
     return side_by_side(observation["pixels"][0, -1], chase, caption)

@@ -318,7 +318,7 @@ class Settings(CheckedSettings):
     lr_critic: Rate | None = None
     """Base learning rate of the critic; null for lr."""
     decay_rate: Positive | None = None
-    """What the presets exponential_smooth and differential multiply a rate by at each decay."""
+    """What the preset exponential_smooth multiplies a rate by at each decay."""
     lr_schedule: dict[str, Any] | None = None
     """Learning rate over time by network; null for constant."""
 
@@ -376,7 +376,7 @@ class Settings(CheckedSettings):
     snapshot_every_frames: SomeFrames = 50_000
     """Frames between snapshots."""
     save_video: Flag = True
-    """Whether evaluations record a video."""
+    """Whether the final evaluation is filmed."""
 
     agent: AgentSettings = AgentSettings()
     """The networks."""
@@ -395,6 +395,10 @@ class Settings(CheckedSettings):
     def total_steps(self) -> int:
         """Length of the training in environment steps over all environments."""
         return self.num_train_frames // self.action_repeat
+
+    @property
+    def _seed_steps(self) -> int:
+        return self.num_seed_frames // self.action_repeat
 
     def broken_rules(self) -> Iterator[Broken]:
         yield from self._broken_sizes()
@@ -432,6 +436,10 @@ class Settings(CheckedSettings):
         if self.num_seed_frames >= self.num_train_frames:
             rule = f"must be less than num_train_frames ({self.num_train_frames})"
             yield Broken("num_seed_frames", rule, self.num_seed_frames, ("num_train_frames",))
+        elif self.total_steps // self.update_every_steps <= self._seed_steps // self.update_every_steps:
+            rule = "no update would fall between num_seed_frames and the end of the training"
+            reads = ("num_train_frames", "num_seed_frames", "action_repeat")
+            yield Broken("update_every_steps", rule, self.update_every_steps, reads)
         least = self.num_envs * (self.nstep + 1) * self.action_repeat
         if self.num_seed_frames < least:
             rule = (
@@ -455,7 +463,7 @@ class EvaluateSettings(CheckedSettings):
     """Scripted policy to be evaluated."""
     stage: StageChoice | None = None
     """Stage to be played, by index or name, or all; null for the last one."""
-    episodes: Count = 100
+    episodes: Annotated[Count, Field(le=100_000)] = 100
     """Episodes of each stage."""
     video: Flag = False
     """Whether a video is recorded."""

@@ -85,7 +85,9 @@ class Trainer:
         """
         settings, parts = self._settings, self._parts
         seed_steps = settings.num_seed_frames // settings.action_repeat
-        observation, _ = parts.env.reset(seed=settings.seed)
+        # Spread seeds: runs with neighbouring ones must not meet the same episodes.
+        seeds = np.random.SeedSequence(settings.seed).generate_state(settings.num_envs)
+        observation, _ = parts.env.reset(seed=[int(seed) for seed in seeds])
         parts.replay.add_first(np.arange(settings.num_envs), **newest(observation))
         parts.progress.update(0, stage=parts.curriculum.stage_settings.name)
         while self._step < settings.total_steps and not self._stop:
@@ -100,7 +102,7 @@ class Trainer:
             if self._passed(settings.snapshot_every_frames):
                 self._snapshot()
         self._snapshot()
-        return not self._stop
+        return self._step >= settings.total_steps
 
     # --- one step ---
 
@@ -110,7 +112,7 @@ class Trainer:
             actions = self._rng.uniform(-1.0, 1.0, (settings.num_envs, ACTION_DIM)).astype(np.float32)
         else:
             stddev = float(parts.stddev(self._step, parts.curriculum.history))
-            actions = parts.agent.act(observation, stddev).cpu().numpy()
+            actions = self._finite(parts.agent.act(observation, stddev).cpu().numpy())
         following, reward, terminated, truncated, infos = parts.env.step(actions)
         ended = terminated | truncated
         last = newest(following)
@@ -137,6 +139,12 @@ class Trainer:
             self._record(infos["final_info"], np.flatnonzero(ended))
         return following
 
+    def _finite(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """``actions``, unless a network has diverged since its losses were last looked at."""
+        if not np.isfinite(actions).all():
+            raise TrainingError(f"the policy's actions are not numbers at frame {self.frame:,}")
+        return actions
+
     def _record(self, final: Mapping[str, NDArray[Any]], ids: NDArray[np.intp]) -> None:
         """Take finished episodes into the curriculum and the log."""
         parts = self._parts
@@ -152,7 +160,8 @@ class Trainer:
         """Keep the policy that mastered stage ``left`` and open the next one."""
         parts = self._parts
         stages, index = parts.curriculum.stages, parts.curriculum.stage
-        parts.snapshots.save_stage(self._content(), left, stages[left].name, self.frame)
+        content = {**self._content(), "stage": left}
+        parts.snapshots.save_stage(content, left, stages[left].name, self.frame)
         parts.env.set_stage(stages[index], index)
         freed = (gimbal_scale(stages[left]) == 0.0) & (gimbal_scale(stages[index]) > 0.0)
         axes = [axis for axis, free in zip(GIMBAL_AXES, freed, strict=True) if free]
@@ -171,7 +180,7 @@ class Trainer:
         frame = step * settings.action_repeat
         # At the first update and then at the first one in each interval.
         due = frame // settings.log_every_frames > self._logged
-        batch = parts.replay.sample(settings.batch_size)
+        batch = parts.replay.sample(settings.batch_size).to(parts.agent.device)
         metrics = parts.agent.update(batch, float(parts.stddev(step, history)), diagnostics=due)
         if due:
             self._logged = frame // settings.log_every_frames
@@ -190,7 +199,7 @@ class Trainer:
         self._last_log = (now, frame)
         rates = self.rates()
         row: dict[str, float | None] = dict(rates)
-        row[STAGE_TAG] = parts.curriculum.stage
+        row[STAGE_TAG] = max(stage for entered, stage in parts.curriculum.history if entered <= step)
         row[SUCCESS_TAG] = self._window_rate()
         row |= values
         for tag in RATE_TAGS:
@@ -212,7 +221,7 @@ class Trainer:
 
     def _window_rate(self) -> float | None:
         curriculum = self._parts.curriculum
-        return curriculum.success_rate_window if curriculum.episodes_in_stage else None
+        return curriculum.success_rate_window if curriculum.window_episodes else None
 
     def _show(self) -> None:
         rates = {tag.removeprefix("lr_"): rate for tag, rate in self.rates().items()}
@@ -233,7 +242,7 @@ class Trainer:
 
     def act_greedily(self, env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
         """The policy without exploration noise."""
-        return self._parts.agent.act(observation, None).cpu().numpy()
+        return self._finite(self._parts.agent.act(observation, None).cpu().numpy())
 
     def _evaluate(self) -> None:
         """Score the policy on the current stage's validation scenarios; keep it if it is among the best."""

@@ -145,7 +145,7 @@ def presets() -> Iterator[None]:
         path.write_text(text, encoding="utf-8")
     yield
     for path in paths:
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 @pytest.mark.slow

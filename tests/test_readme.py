@@ -60,7 +60,7 @@ def test_the_schedule_file_is_valid(tmp_path: Path) -> None:
     try:
         settings = compose(TRAIN_CONFIG, ["lr_schedule=readme_example"], Settings).settings
     finally:
-        preset.unlink()
+        preset.unlink(missing_ok=True)
     assert settings.lr_schedule is not None
     assert set(settings.lr_schedule) == {"encoder", "critic"}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from glideslope import launch
@@ -18,6 +19,7 @@ from glideslope.agent import DrQV2Agent
 from glideslope.checkpoint import load
 from glideslope.cli import EVALUATE_CONFIG, TRAIN_CONFIG, compose, run_cli
 from glideslope.settings import EvaluateSettings, Settings
+from glideslope.trainer import Trainer
 from tests.training import ROOT, approx, read_tags, train
 
 TRAIN = [sys.executable, "train_gimbal_curriculum.py"]
@@ -90,12 +92,46 @@ def test_stages_advance_and_are_logged_where_they_were_entered(tmp_path: Path) -
     assert len(entries) >= 3
     logged = read_tags(run)["curriculum/stage"]
     for frame, stage in logged.items():
-        # The updates of a vector step are made when its episodes have been counted.
-        reached = max(index for step, index in entries if step - 4 < frame)
-        assert stage == reached
+        assert stage == max(index for step, index in entries if step <= frame)
     kept = sorted(path.name for path in run.glob("snapshot_stage*.pt"))
     assert len(kept) == len(entries) - 1
     assert kept[0].startswith("snapshot_stage0_S0_lock_")
+    assert load(run / kept[0])["stage"] == 0
+
+
+@pytest.mark.slow
+def test_a_network_that_diverges_ends_the_training_and_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    update = DrQV2Agent.update
+
+    def broken(self: DrQV2Agent, *arguments: Any, **named: Any) -> Any:
+        metrics = update(self, *arguments, **named)
+        with torch.no_grad():
+            self.actor.output.bias.fill_(float("nan"))
+        return metrics
+
+    monkeypatch.setattr(launch, "estimate_seconds", lambda planned: 1.0)
+    monkeypatch.setattr(DrQV2Agent, "update", broken)
+    assert train(tmp_path / "run", *TINY_STATE, "log_every_frames=100000") == 1
+    assert "not numbers at frame 104" in capsys.readouterr().out
+    assert not (tmp_path / "run" / "finished.json").exists()
+
+
+@pytest.mark.slow
+def test_a_stop_in_the_last_step_leaves_a_finished_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = Trainer._show
+
+    def stopping(self: Trainer) -> None:
+        show(self)
+        if self.frame == 600:
+            self.stop()
+
+    monkeypatch.setattr(Trainer, "_show", stopping)
+    assert train(tmp_path / "run", *TINY_STATE) == 0
+    assert (tmp_path / "run" / "finished.json").exists()
 
 
 @pytest.mark.slow

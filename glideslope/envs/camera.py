@@ -203,7 +203,9 @@ def _write(target: Any, values: NDArray[Any]) -> None:
     if target.device.is_cpu:
         target.numpy()[...] = values
     else:
-        target.assign(np.ascontiguousarray(values, dtype=target.numpy().dtype))
+        target.assign(
+            np.ascontiguousarray(values, dtype=np.int32 if values.dtype.kind == "i" else np.float32)
+        )
 
 
 def _grayscale(rgb: Image) -> Image:
