@@ -91,16 +91,19 @@ def make_agent(settings: Settings, device: str) -> DrQV2Agent:
 
 def replay_bytes(settings: Settings) -> int:
     """Memory that the replay buffer of these settings will take."""
-    pixels = uses_pixels(settings)
-    size = settings.task.image_size
-    return ReplayBuffer.estimate_bytes(
-        capacity=settings.replay_buffer_size,
-        num_envs=settings.num_envs,
-        frame_shape=(size, size) if pixels else None,
-        state_dim=STATE_DIM,
-        privileged_dim=0 if pixels else PRIVILEGED_DIM,
-        action_dim=ACTION_DIM,
-    )
+    return ReplayBuffer.estimate_bytes(**_replay_sizes(settings))
+
+
+def _replay_sizes(settings: Settings) -> dict[str, Any]:
+    pixels, size = uses_pixels(settings), settings.task.image_size
+    return {
+        "capacity": settings.replay_buffer_size,
+        "num_envs": settings.num_envs,
+        "frame_shape": (size, size) if pixels else None,
+        "state_dim": STATE_DIM,
+        "privileged_dim": 0 if pixels else PRIVILEGED_DIM,
+        "action_dim": ACTION_DIM,
+    }
 
 
 def require_memory(needed: int, device: str) -> None:
@@ -119,15 +122,8 @@ def require_memory(needed: int, device: str) -> None:
 
 def make_replay(settings: Settings, device: str) -> ReplayBuffer:
     """An empty replay buffer on ``device``."""
-    pixels = uses_pixels(settings)
-    size = settings.task.image_size
     return ReplayBuffer(
-        capacity=settings.replay_buffer_size,
-        num_envs=settings.num_envs,
-        frame_shape=(size, size) if pixels else None,
-        state_dim=STATE_DIM,
-        privileged_dim=0 if pixels else PRIVILEGED_DIM,
-        action_dim=ACTION_DIM,
+        **_replay_sizes(settings),
         frame_stack=settings.frame_stack,
         nstep=settings.nstep,
         discount=settings.discount,
