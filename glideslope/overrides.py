@@ -6,6 +6,7 @@ together with all other faults. What Hydra says is told in the words of `glidesl
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,12 +111,18 @@ def read_overrides(
     return Overrides(tuple(parsed), tuple(values)), faults
 
 
+_PATHS = ("run", "out", "hydra.run.dir")
+
+
 def _normalised(word: str) -> str:
     """The override as Hydra is to get it: without `+`, with .0 for [0], and linear(1,0.1,100k) in quotes."""
     key, equals, value = word.partition("=")
     key = re.sub(r"\[(\d+)\]", r".\1", key.lstrip("+"))
     if (key, value) == ("lr_schedule", "null"):
         value = "constant"
+    if key in _PATHS:
+        # Not every shell expands it behind an equals sign, and Hydra's grammar has no ~ in values.
+        value = os.path.expanduser(value)
     if key == "stddev_schedule":
         value = _SCHEDULE_CALL.sub(r'"\1"', value)
     return f"{key}{equals}{value}"

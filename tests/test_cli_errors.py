@@ -553,3 +553,10 @@ def test_a_command_line_is_checked_without_loading_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
     )
     assert result.stdout.strip() == "False"
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert compose(EVALUATE_CONFIG, ["run=~/a/run"], EvaluateSettings).settings.run == "/home/somebody/a/run"
+    composed = compose(TRAIN_CONFIG, ["hydra.run.dir=~/runs/one"], Settings)
+    assert composed.run_dir == Path("/home/somebody/runs/one")
