@@ -112,7 +112,7 @@ def record_episodes(
     """Film one episode per seed, one after the other: the onboard view beside a chase view.
 
     Args:
-        env: an environment with ``num_envs=1`` and pixels.
+        env: an environment with ``num_envs=1``; without pixels only the chase view is filmed.
         act: the policy.
         stage: the stage to play.
         index: its index.
@@ -140,4 +140,6 @@ def record_episodes(
 
 def _picture(env: LandingVectorEnv, observation: Observation, caption: str) -> Picture:
     chase = env.chase_view(0)
+    if "pixels" not in observation:
+        return chase
     return side_by_side(observation["pixels"][0, -1], chase, caption)
