@@ -31,6 +31,8 @@ from glideslope.replay import ReplayBuffer
 from glideslope.scoring import TEST_SEED, VALIDATION_SEED, Score, record_episodes, score
 from glideslope.settings import Settings
 
+FILM_EPISODES = 3
+
 
 class TrainingError(Exception):
     """Training can't go on: a loss isn't a number any more. The last snapshot is good."""
@@ -268,7 +270,9 @@ class Trainer:
         result = self._score(index, range(TEST_SEED, TEST_SEED + settings.final_eval_episodes))
         if settings.save_video:
             stage = parts.curriculum.stages[index]
-            seeds = range(TEST_SEED, TEST_SEED + 3)
+            # A short evaluation gets a short film.
+            episodes = min(FILM_EPISODES, max(1, settings.final_eval_episodes // 4))
+            seeds = range(TEST_SEED, TEST_SEED + episodes)
             record_episodes(
                 parts.film_env, self.act_greedily, stage, index, seeds, self._run_dir / "landing.mp4"
             )
