@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import platform
 
 import torch
 
 from benchmarks import bench_env, bench_train, bench_update
+from glideslope.envs.physics import usable_processors
 
 
 def main() -> None:
-    processors = len(os.sched_getaffinity(0))
+    processors = usable_processors()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     print(f"{platform.machine()}, {processors} processors, {gpu}, torch {torch.__version__}\n")
     print("| what | figure |\n| --- | ---: |")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from glideslope.agent import DrQV2Agent
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, PRIVILEGED_DIM, STATE_DIM
+from glideslope.envs.physics import usable_processors
 from glideslope.replay import ReplayBuffer
 from glideslope.settings import Settings, StageSettings, StateEncoderSettings, UserError
 
@@ -35,7 +35,7 @@ def resolve_device(name: str, key: str = "device") -> str:
 
 def use_threads(num_threads: int) -> int:
     """Give torch ``num_threads`` threads, all usable processors for 0; returns the number."""
-    threads = num_threads or len(os.sched_getaffinity(0))
+    threads = num_threads or usable_processors()
     torch.set_num_threads(threads)
     return threads
 

@@ -240,7 +240,7 @@ def estimate_seconds(planned: Plan) -> float:
 
 
 def _seconds(action: Any) -> float:
-    """The best of up to three runs after one to warm up."""
+    """The best of up to four runs, fewer where they are slow."""
     times = []
     began = time.perf_counter()
     for _ in range(4):

@@ -18,7 +18,7 @@ from glideslope.video import Picture, side_by_side, write_video
 
 Act = Callable[[LandingVectorEnv, Observation], NDArray[Any]]
 
-# Training environments draw from seeds near the run's own; these ranges are kept for measuring.
+# Scenarios come from streams of their own, so no training meets them; these two sets never overlap.
 VALIDATION_SEED = 10_000_000  # chooses snapshots during training
 TEST_SEED = 20_000_000  # final figures, never used to choose
 

@@ -62,7 +62,7 @@ class Physics:
     def __init__(self, model: mujoco.MjModel, num_envs: int, num_threads: int = 0) -> None:
         self.model = model
         self.num_envs = num_envs
-        self.num_threads = max(1, min(num_threads or len(_usable_cpus()), num_envs))
+        self.num_threads = max(1, min(num_threads or usable_processors(), num_envs))
         self._batch = mujoco.batch.Batch(model, nsim=num_envs, nthread=self.num_threads)
         bind = self._batch.bind
         self._qpos, self._qvel, self._ctrl = bind("qpos"), bind("qvel"), bind("ctrl")
@@ -149,5 +149,6 @@ class Physics:
         self._batch.forward(ids)
 
 
-def _usable_cpus() -> set[int]:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+def usable_processors() -> int:
+    """Processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
