@@ -1,0 +1,151 @@
+"""The ways in: settings of the networks' learning rates, and of the exploration noise, to schedules."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from glideslope.lr_scheduler.curves import Curve, flat, linear
+from glideslope.lr_scheduler.reader import read_network
+from glideslope.lr_scheduler.schedule import Interval, Schedule, Schedules
+from glideslope.lr_scheduler.values import (
+    LONGEST_RUN,
+    Context,
+    Report,
+    ScheduleError,
+    choices,
+    parse_positive_time,
+    parse_rate,
+)
+
+
+def build_schedules(
+    config: Mapping[str, Any] | None,
+    *,
+    base: Mapping[str, float],
+    total_steps: int,
+    stage_names: Sequence[str] = (),
+    key: str = "lr_schedule",
+    max_rate: float | None = 1.0,
+    given: Mapping[str, str] | None = None,
+) -> Schedules:
+    """Read the settings of a schedule for each network of `base`.
+
+    Args:
+        config: {network: {type, intervals: [{start, end, lr, ...}]}}; a network left out keeps its base
+            rate, and with None all do.
+        base: each network's base rate, of which rates such as 0.5x are multiples.
+        total_steps: global steps of the whole training, of which times such as 40% are shares.
+        stage_names: the curriculum's stages in order, for intervals that name a stage.
+        key: the name of these settings, for messages.
+        max_rate: no rate may be greater; None for no limit.
+        given: for each network, the key that the user typed for its base rate ("lr", say), to note
+            where it has no effect.
+
+    Raises:
+        ScheduleError: with every fault of the settings.
+        ValueError: for a base rate or a total that cannot be used.
+    """
+    preset = f"{key}=gentle_decay, say"
+    hint = f"; choose a preset first ({preset}), or list the intervals"
+    contexts = {
+        network: _context(rate, total_steps, stage_names, max_rate, hint) for network, rate in base.items()
+    }
+    report = Report()
+    networks = config if isinstance(config, Mapping) else {}
+    if config is not None and not isinstance(config, Mapping):
+        rule = f"must be null or a mapping of {', '.join(base)}; a preset is chosen with {preset}"
+        report.fault(key, rule, config)
+    if key in networks and key not in base:
+        report.fault(f"{key}.{key}", "add `# @package _global_` as the first line of the preset file")
+        networks = {}
+    for name in networks:
+        if name not in base:
+            rule = f"an unknown network; {choices(name, base, 'networks')}"
+            report.fault(f"{key}.{name}", rule, networks[name])
+    schedules = {
+        network: read_network(networks.get(network), f"{key}.{network}", context, report)
+        for network, context in contexts.items()
+    }
+    if report.faults:
+        raise ScheduleError(report.faults)
+    for name in dict.fromkeys((given or {}).values()):
+        users = [network for network, typed in (given or {}).items() if typed == name]
+        if not any(schedules[network].depends_on_base for network in users):
+            report.note(name, f"has no effect: every rate of {', '.join(users)} in {key} is absolute")
+    return Schedules(schedules, report.notes)
+
+
+def _context(
+    base: float, total: int, stages: Sequence[str], max_rate: float | None, hint: str = ""
+) -> Context:
+    context = Context(float(base), operator.index(total), tuple(stages), max_rate, hint)
+    if not 0 <= context.base <= context.largest:
+        raise ValueError(f"a base rate must be from 0 to {context.largest:g}, not {base}")
+    if not 1 <= total <= LONGEST_RUN:
+        raise ValueError(f"the total steps must be from 1 to 1e15, not {total}")
+    return context
+
+
+_NOISE = {
+    "linear": ("init", "final", "duration"),
+    "step_linear": ("init", "final1", "duration1", "final2", "duration2"),
+}
+
+
+def parse_stddev(
+    value: Mapping[str, Any] | float | str | None,
+    *,
+    base: float = 1.0,
+    total_steps: int,
+    stage_names: Sequence[str] = (),
+    key: str = "stddev_schedule",
+) -> Schedule:
+    """The standard deviation of the exploration noise over global steps, with no upper bound.
+
+    `value` is a number; or {type, intervals} as for one network in `build_schedules`; or a string of
+    DrQ-v2 (Yarats et al. 2021, utils.schedule), `linear(init,final,duration)` or
+    `step_linear(init,final1,duration1,final2,duration2)`, in which rates such as 0.5x and times such as
+    40% are understood too. None is `base`. Raises ScheduleError with every fault.
+    """
+    context, report = _context(base, total_steps, stage_names, None), Report()
+    if value is None or isinstance(value, Mapping):
+        schedule = read_network(value, key, context, report)
+    else:
+        schedule = _read_noise(value, key, context, report)
+    if report.faults:
+        raise ScheduleError(report.faults)
+    schedule.notes = tuple(report.notes)
+    return schedule
+
+
+def _read_noise(value: object, key: str, context: Context, report: Report) -> Schedule:
+    call = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", value) if isinstance(value, str) else None
+    names = _NOISE.get(call[1], ()) if call else ("number",)
+    words = [word.strip() for word in call[2].split(",")] if call else [value]
+    if len(words) != len(names):
+        forms = ", ".join(f"{form}({','.join(arguments)})" for form, arguments in _NOISE.items())
+        report.fault(key, f"must be a number, a mapping with type and intervals, or one of {forms}", value)
+        return Schedule(context.base)
+    numbers: list[Any] = []
+    for name, word in zip(names, words, strict=True):
+        parse: Callable[[object, Context], Any] = parse_rate
+        if name.startswith("duration"):
+            parse = parse_positive_time
+        try:
+            numbers.append(parse(word, context))
+        except ValueError as problem:
+            report.fault(key, f"{name} {word}: {problem}" if call else str(problem), value)
+    if report.faults:
+        return Schedule(context.base)
+    if not call:
+        intervals = [Interval(Curve(flat, (numbers[0],)), Fraction(context.total))]
+    else:
+        intervals = [Interval(Curve(linear, (numbers[0], numbers[1]), numbers[2]), numbers[2])]
+    if len(numbers) == 5:
+        curve = Curve(linear, (numbers[1], numbers[3]), numbers[4])
+        intervals.append(Interval(curve, numbers[4], start=numbers[2]))
+    return Schedule(context.base, intervals, any(str(word).endswith("x") for word in words))

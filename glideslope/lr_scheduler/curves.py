@@ -1,0 +1,81 @@
+"""The shapes as pure functions of x, the time since the interval's start in the shape's own unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Number: TypeAlias = Any  # a float or an array of float64: the shapes serve both
+
+
+def _each(function: Callable[[float], float], x: Number) -> Number:
+    """function(x); for an array the same call for each element, so that both agree to the last bit."""
+    if isinstance(x, np.ndarray):
+        return np.fromiter(map(function, x.tolist()), float, x.size)
+    return function(x)
+
+
+def mix(a: Number, b: Number, x: Number) -> Number:
+    """a + (b - a) x, so rounded that it is a at 0, b at 1, and in the range between them for x in [0, 1]."""
+    if isinstance(x, np.ndarray):
+        return np.where(x < 0.5, a + (b - a) * x, b - (b - a) * (1.0 - x))
+    return a + (b - a) * x if x < 0.5 else b - (b - a) * (1.0 - x)
+
+
+def flat(x: Number, lr: float) -> Number:
+    return lr
+
+
+def linear(x: Number, init: float, final: float) -> Number:
+    return mix(init, final, x)
+
+
+def cosine(x: Number, init: float, final: float) -> Number:
+    return mix(init, final, 0.5 * (1.0 - _each(math.cos, math.pi * x)))
+
+
+def polynomial(x: Number, init: float, final: float, power: float) -> Number:
+    return mix(init, final, 1.0 - _each(lambda left: left**power, 1.0 - x))
+
+
+def geometric(x: Number, init: float, final: float) -> Number:
+    """init (final / init)^x, through logarithms, since the ratio of two rates can overflow."""
+    log_init, log_final = math.log(init), math.log(final)
+    low, high = min(init, final), max(init, final)
+
+    def at(x: float) -> float:
+        if x in (0, 1):
+            return final if x else init
+        return min(max(math.exp(mix(log_init, log_final, x)), low), high)
+
+    return _each(at, x)
+
+
+def exponential(x: Number, init: float, decay_rate: float) -> Number:
+    return init * _each(lambda n: decay_rate**n, x)
+
+
+def inverse_sqrt(x: Number, init: float) -> Number:
+    return init / _each(math.sqrt, 1.0 + x)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A shape with its numbers: the rate as a function of t, the steps since the interval's start."""
+
+    shape: Callable[..., Number]
+    numbers: tuple[float, ...]
+    unit: Fraction = Fraction(1)  # steps in one unit of the shape's x
+    stairs: bool = False  # x is rounded down
+
+    def at(self, t: Fraction) -> float:
+        x = t / self.unit
+        try:
+            return float(self.shape(math.floor(x) if self.stairs else float(x), *self.numbers))
+        except OverflowError:
+            return math.inf

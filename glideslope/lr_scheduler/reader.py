@@ -1,0 +1,190 @@
+"""A network's settings read: intervals parsed, put in their places, and every fault reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+from glideslope.lr_scheduler.schedule import Interval, Schedule
+from glideslope.lr_scheduler.shapes import KEYS, SHAPE_KEYS, SHAPES, Entry, parse_type
+from glideslope.lr_scheduler.values import Context, Report, choices
+
+
+def _read_entry(
+    raw: object, key: str, default_type: str | None, context: Context, report: Report
+) -> Entry | None:
+    if not isinstance(raw, Mapping):
+        report.fault(key, "an interval is a mapping, such as {start: 0, end: 1M, lr: 1.0e-4}", raw)
+        return None
+    faults = len(report.faults)
+    given = {str(name): value for name, value in raw.items() if value is not None}
+    values = {}
+    for name, value in given.items():
+        if name not in KEYS:
+            report.fault(f"{key}.{name}", f"an unknown key; {choices(name, KEYS, 'keys')}", value)
+            continue
+        try:
+            values[name] = KEYS[name](value, context)
+        except ValueError as problem:
+            report.fault(f"{key}.{name}", str(problem), value)
+    if "lr" in given and "init_lr" in given:
+        report.fault(f"{key}.init_lr", "lr and init_lr are one thing; give one of them", given["init_lr"])
+    elif not ("lr" in given or "init_lr" in given):
+        report.fault(f"{key}.lr", "is missing; an interval starts from lr (or init_lr)")
+    chosen = values.get("type") if "type" in given else default_type
+    return Entry(key, given, values, chosen, sound=chosen is not None and len(report.faults) == faults)
+
+
+def _place_in_time(entries: Sequence[Entry], context: Context, report: Report) -> list[Entry]:
+    """Fill in the missing starts and ends; refuse what is out of order or overlaps."""
+    placed: list[Entry] = []
+    for i, entry in enumerate(entries):
+        before, after = entries[i - 1] if i else None, entries[i + 1] if i + 1 < len(entries) else None
+        start, end = entry.values.get("start"), entry.values.get("end")
+        if "start" not in entry.raw:
+            start = before.values.get("end") if before else Fraction(0)
+            if before and "end" not in before.raw:
+                entry.fault(report, "start", f"is missing, and so is {before.key}.end; give one of them")
+        if "end" not in entry.raw:
+            end = after.values.get("start") if after else Fraction(context.total)
+        if "duration" in entry.raw:
+            entry.fault(report, "duration", "belongs to an interval with a stage; give its end")
+        length = end - start if start is not None and end is not None and end > start else None
+        if start is not None and start >= context.total:
+            entry.note(report, "start", f"never reached: training ends at step {context.total}")
+        if start is not None and "end" in entry.values and length is None:
+            shown = entry.raw.get("start", _steps(start))
+            entry.fault(report, "end", f"must be greater than the start, {shown}")
+        if length is not None and entry.values.get("warmup", 0) > length:
+            entry.fault(report, "warmup", f"longer than its interval, which has {_steps(length)} steps")
+        placed.append(replace(entry, start=start, length=length))
+    for i, later in enumerate(placed):
+        # The nearest clash is enough for a user to mend.
+        any(_refuse_overlap(earlier, later, report) for earlier in reversed(placed[:i]))
+    return placed
+
+
+def _refuse_overlap(earlier: Entry, later: Entry, report: Report) -> bool:
+    """Report it where these two, in this order, cannot stand in one list."""
+    if earlier.start is None or later.start is None:
+        return False
+    end, other = earlier.values.get("end"), f"interval {earlier.key.rsplit('.', 1)[1]}"
+    if later.start < earlier.start:
+        rule = f"intervals are listed in order, but {other} starts later, at step {_steps(earlier.start)}"
+    elif later.start == earlier.start:
+        mend = f"; mend it with {later.key}.start={earlier.raw['end']}" if end is not None else ""
+        rule = f"{other} starts there too{mend}"
+    elif end is not None and later.start < end:
+        own = _steps(later.start) + (f" to {_steps(later.start + later.length)}" if later.length else " on")
+        mend = f"{earlier.key}.end={later.raw.get('start', _steps(later.start))}"
+        rule = f"steps {own} overlap {other}, {_steps(earlier.start)} to {_steps(end)}; mend it with {mend}"
+    else:
+        return False
+    later.fault(report, "start", rule)
+    return True
+
+
+def _steps(time: Fraction) -> str:
+    return f"{float(time):.15g}"
+
+
+def _place_in_stages(entries: Sequence[Entry], context: Context, report: Report) -> list[Entry]:
+    previous = -1
+    for entry in entries:
+        clash = [name for name in ("start", "end") if name in entry.raw]
+        for name in clash:
+            entry.fault(report, name, "times and stages do not mix in one list of intervals")
+        if "stage" not in entry.raw and not clash:
+            entry.fault(report, "stage", "is missing; the other intervals of this list have one")
+        stage = entry.values.get("stage", previous + 1)
+        if stage <= previous:
+            entry.fault(report, "stage", f"listed after stage {previous}; stages are in order, once each")
+        if "stage" in entry.values and stage >= len(context.stage_names):
+            last = f"the last stage is {len(context.stage_names) - 1}" if context.stage_names else "no stages"
+            entry.note(report, "stage", f"never reached: {last}")
+        if "duration" in entry.values and entry.values.get("warmup", 0) > entry.values["duration"]:
+            entry.fault(report, "warmup", f"longer than the duration, {entry.raw['duration']}")
+        previous = max(stage, previous)
+    return [replace(entry, length=entry.values.get("duration")) for entry in entries]
+
+
+def _make_interval(
+    entry: Entry, following: float | None, context: Context, report: Report
+) -> Interval | None:
+    """The interval of an entry that has its place; None for one at fault."""
+    if not entry.sound or entry.type is None or entry.init is None:
+        return None
+    shape = SHAPES[entry.type]
+    for name in entry.raw:
+        if name in SHAPE_KEYS and name not in shape.keys:
+            users = ", ".join(other for other in SHAPES if name in SHAPES[other].keys)
+            entry.note(report, name, f"not used by {entry.type}, only by {users}")
+    curve = shape.make(entry, entry.init, following, report)
+    warmup = entry.values.get("warmup", Fraction(0))
+    span = max(Fraction(context.total) if entry.length is None else entry.length, warmup)
+    peak = max(entry.init, curve.at(span))
+    if peak > context.largest:
+        rule = f"the rate grows to {peak:g}; it must not be greater than {context.largest:g}"
+        entry.fault(report, "decay_rate", rule)
+    elif context.max_rate is not None and 0 < 10 * context.base <= peak * (1 + 1e-12):
+        name = "lr" if "lr" in entry.raw else "init_lr"
+        entry.note(report, name, f"the rate reaches {peak:g}, {peak / context.base:.4g} times the base rate")
+    return Interval(curve, span, warmup, entry.start or Fraction(0), entry.values.get("stage", 0))
+
+
+def read_network(raw: object, key: str, context: Context, report: Report) -> Schedule:
+    """One network's schedule; a stand-in where a fault has been reported."""
+    constant = Schedule(context.base)
+    if raw is None:
+        return constant
+    if not isinstance(raw, Mapping):
+        report.fault(key, "must be a mapping with type and intervals", raw)
+        return constant
+    for name in raw:
+        if name not in ("type", "intervals"):
+            rule = f"an unknown key; {choices(name, ('type', 'intervals'), 'keys')}"
+            if name in KEYS:
+                rule = f"belongs to an interval, as {key}.intervals.0.{name}"
+            report.fault(f"{key}.{name}", rule, raw[name])
+    default_type = None
+    if raw.get("type") is not None:
+        try:
+            default_type = parse_type(raw["type"], context)
+        except ValueError as problem:
+            report.fault(f"{key}.type", str(problem), raw["type"])
+    items = raw.get("intervals")
+    if not isinstance(items, Sequence) or isinstance(items, str) or not items:
+        found = "is missing" if items is None else "must be a list of one interval or more"
+        report.fault(f"{key}.intervals", f"{found}{context.hint}", items)
+        return constant
+    read = [
+        _read_entry(item, f"{key}.intervals.{i}", default_type, context, report)
+        for i, item in enumerate(items)
+    ]
+    entries = [entry for entry in read if entry is not None]
+    if raw.get("type") is None and any("type" not in entry.raw for entry in entries):
+        report.fault(f"{key}.type", f"is missing; {choices('', SHAPES, 'types')}")
+    return _assemble(entries, context, report) if len(entries) == len(items) else constant
+
+
+def _assemble(entries: Sequence[Entry], context: Context, report: Report) -> Schedule:
+    """The schedule of a network's intervals; a stand-in where a fault has been reported."""
+    staged = any("stage" in entry.raw for entry in entries)
+    placed = (_place_in_stages if staged else _place_in_time)(entries, context, report)
+    following = [entry.init for entry in placed[1:]] + [None]
+    made = [
+        _make_interval(entry, rate, context, report) for entry, rate in zip(placed, following, strict=True)
+    ]
+    intervals = [interval for interval in made if interval is not None]
+    if len(intervals) < len(placed):
+        return Schedule(context.base)
+    starts_late = intervals[0].stage > 0 if staged else intervals[0].start > 0
+    return Schedule(context.base, intervals, starts_late or any(map(_is_relative, placed)), staged)
+
+
+def _is_relative(entry: Entry) -> bool:
+    """Whether a rate that its curve uses is a multiple of the base rate."""
+    final = entry.type is not None and "final_lr" in SHAPES[entry.type].keys
+    names = ("lr", "init_lr", "final_lr") if final else ("lr", "init_lr")
+    return any(str(entry.raw.get(name)).strip().endswith("x") for name in names)

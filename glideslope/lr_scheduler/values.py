@@ -1,0 +1,159 @@
+"""What may be written in a schedule's settings, and what it means: rates, times, stages, exact to the digit."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fractions import Fraction
+from numbers import Rational, Real
+
+LONGEST_RUN = 10**15  # steps; keeps every boundary well inside an int64
+INFINITE = sys.float_info.max
+
+
+class ScheduleError(ValueError):
+    """A schedule that cannot be used. `faults`: every fault found, a line each, as `key=value: rule`."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the values of one network's schedule are measured by."""
+
+    base: float
+    total: int
+    stage_names: tuple[str, ...] = ()
+    max_rate: float | None = None
+    hint: str = ""  # what to do where there are no intervals
+
+    @property
+    def largest(self) -> float:
+        return INFINITE if self.max_rate is None else self.max_rate
+
+
+_DECIMAL = r"[+-]?(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)(?:[eE][+-]?\d{1,3})?"
+_RATE = re.compile(rf"({_DECIMAL})\s*(x?)")
+_TIME = re.compile(rf"({_DECIMAL})\s*([%kKM]?)")
+_SHARE = re.compile(r"([+-]?\d+)\s*/\s*(\d+)")
+_UNITS = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000}
+_RATE_RULE = "a rate is a number (1.0e-4) or a multiple of the base rate (0.5x)"
+_TIME_RULE = "a time is a number of steps (1000000, 1.0e6, 250k, 1M) or a share of training (40%, 2/5)"
+
+
+def _exact(value: object, rule: str) -> Fraction:
+    """A number as the decimal that was written, so that 0.7 times 1e-4 is 7e-05 to the last digit."""
+    if isinstance(value, bool) or not isinstance(value, Real | str):
+        raise ValueError(rule)
+    if isinstance(value, Rational):
+        number = Fraction(int(value.numerator), int(value.denominator))
+    else:
+        text = value.strip() if isinstance(value, str) else repr(float(value))
+        if text.lower().lstrip("+-.") in ("nan", "inf", "infinity"):
+            raise ValueError("must be a finite number")
+        if not re.fullmatch(_DECIMAL, text):
+            raise ValueError(rule)
+        number = Fraction(text.replace("_", ""))
+    if abs(number) > INFINITE:
+        raise ValueError("must be a finite number")
+    if number < 0:
+        raise ValueError("must not be negative")
+    return number
+
+
+def parse_rate(value: object, context: Context) -> float:
+    match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    relative = match is not None and match[2] == "x"
+    rate = _exact(match[1] if match else value, _RATE_RULE)
+    if relative:
+        rate *= Fraction(repr(context.base))
+    if rate > context.largest:
+        becomes = f", here {float(min(rate, Fraction(INFINITE))):g}," if relative else ""
+        raise ValueError(f"a rate{becomes} must not be greater than {context.largest:g}")
+    return float(rate)
+
+
+def parse_time(value: object, context: Context) -> Fraction:
+    """Steps, exactly; a share of training may fall between two of them."""
+    text = value.strip() if isinstance(value, str) else ""
+    if share := _SHARE.fullmatch(text):
+        if int(share[2]) == 0:
+            raise ValueError("a share must not divide by zero")
+        steps = Fraction(int(share[1]), int(share[2])) * context.total
+    else:
+        match = _TIME.fullmatch(text)
+        steps = _exact(match[1] if match else value, _TIME_RULE)
+        if match and match[2] == "%":
+            steps *= Fraction(context.total, 100)
+        else:
+            steps *= _UNITS[match[2] if match else ""]
+            if steps.denominator != 1:
+                raise ValueError("steps are whole numbers; a share of training is written 50% or 1/2")
+    if steps < 0:
+        raise ValueError("must not be negative")
+    if steps > LONGEST_RUN:
+        raise ValueError("must not be more than 1e15 steps")
+    return steps
+
+
+def parse_positive_time(value: object, context: Context) -> Fraction:
+    if not (steps := parse_time(value, context)):
+        raise ValueError("must be greater than 0")
+    return steps
+
+
+def parse_positive(value: object, context: Context) -> float:
+    if not (number := float(_exact(value, "must be a number"))):
+        raise ValueError("must be greater than 0")
+    return number
+
+
+def parse_flag(value: object, context: Context) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def parse_stage(value: object, context: Context) -> int:
+    """A stage's index; numbers beyond the curriculum are allowed."""
+    if isinstance(value, str) and value in context.stage_names:
+        return context.stage_names.index(value)
+    if isinstance(value, str) and not re.fullmatch(r"[+-]?\d+", value):
+        raise ValueError(f"an unknown stage; {choices(value, context.stage_names, 'stages')}")
+    number = _exact(value, "a stage is named, or numbered from 0")
+    if number.denominator != 1:
+        raise ValueError("a stage is named, or numbered from 0")
+    return int(number)
+
+
+class Report:
+    """Collects the faults, to be raised together, and the notes."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self.notes: list[str] = []
+
+    def fault(self, key: str, rule: str, value: object = None) -> None:
+        self.faults.append(_line(key, rule, value))
+
+    def note(self, key: str, rule: str, value: object = None) -> None:
+        self.notes.append(_line(key, rule, value))
+
+
+def _line(key: str, rule: str, value: object) -> str:
+    shown = "" if value is None else f"={value}"
+    return f"{key}{shown if len(shown) <= 80 else shown[:77] + '...'}: {rule}"
+
+
+def choices(name: object, options: Iterable[str], plural: str) -> str:
+    """The nearest of the options, where one is near, and all of them."""
+    names = list(options)
+    near = [option for option in names if name and option.startswith(str(name))]
+    near = get_close_matches(str(name), names, n=1) or near
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"{meant}the {plural} are {', '.join(names)}" if names else f"there are no {plural}"
