@@ -29,7 +29,7 @@ from glideslope.checkpoint import Snapshots
 from glideslope.curriculum import Curriculum
 from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, STATE_DIM
 from glideslope.logger import Logger
-from glideslope.lr_scheduler import Schedule, Schedules, build_schedules, parse_stddev
+from glideslope.lr_scheduler import LiveSchedules, Schedule, Schedules, build_schedules, parse_stddev
 from glideslope.plots import plot_run
 from glideslope.progress import Progress
 from glideslope.run_folder import RunFolder, claim
@@ -164,8 +164,7 @@ def _build(planned: Plan, path: Path, curriculum: Curriculum, logger: Logger, pr
         agent=make_agent(settings, device),
         replay=make_replay(settings, planned.replay_device),
         curriculum=curriculum,
-        schedules=planned.schedules,
-        stddev=planned.stddev,
+        schedules=LiveSchedules({**planned.schedules, "stddev": planned.stddev}),
         logger=logger,
         progress=progress,
         snapshots=Snapshots(path, settings.curriculum.last_stage),

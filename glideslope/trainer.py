@@ -25,7 +25,7 @@ from glideslope.curriculum import Curriculum
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, gimbal_scale
 from glideslope.logger import RATE_TAGS, STAGE_TAG, SUCCESS_TAG, Logger
-from glideslope.lr_scheduler import Schedule, Schedules, read_lr, write_lr
+from glideslope.lr_scheduler import LiveSchedules, read_lr
 from glideslope.progress import Progress
 from glideslope.replay import ReplayBuffer
 from glideslope.scoring import TEST_SEED, VALIDATION_SEED, Score, record_episodes, score
@@ -48,8 +48,7 @@ class Parts:
     agent: DrQV2Agent
     replay: ReplayBuffer
     curriculum: Curriculum
-    schedules: Schedules
-    stddev: Schedule
+    schedules: LiveSchedules  # of the networks' rates, and of the exploration noise under "stddev"
     logger: Logger
     progress: Progress
     snapshots: Snapshots
@@ -113,7 +112,7 @@ class Trainer:
         if explore:
             actions = self._rng.uniform(-1.0, 1.0, (settings.num_envs, ACTION_DIM)).astype(np.float32)
         else:
-            stddev = float(parts.stddev(self._step, parts.curriculum.history))
+            stddev = parts.schedules.rate("stddev", self._step, parts.curriculum.history)
             actions = self._finite(parts.agent.act(observation, stddev).cpu().numpy())
         following, reward, terminated, truncated, infos = parts.env.step(actions)
         ended = terminated | truncated
@@ -177,13 +176,13 @@ class Trainer:
         """One gradient update with the rates of ``step``; logs when a log interval is complete."""
         settings, parts = self._settings, self._parts
         history = parts.curriculum.history
-        for network, optimizer in parts.agent.optimizers.items():
-            write_lr(optimizer, float(parts.schedules[network](step, history)))
+        parts.schedules.write(parts.agent.optimizers, step, history)
+        stddev = parts.schedules.rate("stddev", step, history)
         frame = step * settings.action_repeat
         # At the first update and then at the first one in each interval.
         due = frame // settings.log_every_frames > self._logged
         batch = parts.replay.sample(settings.batch_size).to(parts.agent.device)
-        metrics = parts.agent.update(batch, float(parts.stddev(step, history)), diagnostics=due)
+        metrics = parts.agent.update(batch, stddev, diagnostics=due)
         if due:
             self._logged = frame // settings.log_every_frames
             self._log(frame, step, metrics)
@@ -209,7 +208,7 @@ class Trainer:
             row[f"diagnostics/{network}_effective_lr"] = (
                 rates[tag] / values[f"diagnostics/{network}_param_norm"]
             )
-        row["train/stddev"] = float(parts.stddev(step, parts.curriculum.history))
+        row["train/stddev"] = parts.schedules.rate("stddev", step, parts.curriculum.history)
         row["train/buffer_size"] = len(parts.replay)
         row["train/fps"] = (frame - frame_then) / max(now - since, 1e-9)
         row |= {key: float(np.mean(collected)) for key, collected in self._episodes.items()}
@@ -254,6 +253,11 @@ class Trainer:
         result = self._score(index, seeds)
         parts.logger.log_eval(self.frame, eval_row(result))
         parts.progress.note(f"frame {self.frame:,}: {describe(result)}")
+        metrics = {"success_rate": result.success_rate, "episode_reward": result.episode_reward}
+        for name in parts.schedules.evaluated(self._step, metrics, parts.curriculum.history):
+            rate = parts.schedules.rate(name, self._step + 1, parts.curriculum.history)
+            kind = "exploration noise" if name == "stddev" else f"learning rate of the {name}"
+            parts.progress.note(f"frame {self.frame:,}: no progress, so the {kind} is reduced to {rate:g}")
         parts.snapshots.save_best(self._content(), index, self.frame, result.success_rate)
 
     def _score(self, index: int, seeds: Sequence[int]) -> Score:
@@ -291,6 +295,7 @@ class Trainer:
             "stage": parts.curriculum.stage,
             "agent": parts.agent.state_dict(),
             "curriculum": parts.curriculum.state_dict(),
+            "schedules": parts.schedules.state_dict(),
         }
 
 

@@ -19,11 +19,13 @@ for an array of steps::
 
 The modules, in order: `curves` are pure functions; `values` parses what is written; `shapes` are the types,
 each making an interval's curve of parsed values; `reader` puts a list of intervals in its place; `schedule`
-joins them, and alone knows of warm-ups, gaps and ends; `build` is the way in; `optimizers` the way out.
+joins them, and alone knows of warm-ups, gaps and ends; `build` is the way in; `optimizers` the way out;
+`live` keeps schedules together with what the evaluations of a run did to them (`plateau`).
 Times are exact fractions up to the last division.
 """
 
 from glideslope.lr_scheduler.build import build_schedules, parse_stddev
+from glideslope.lr_scheduler.live import LiveSchedules, ScheduleChangedError
 from glideslope.lr_scheduler.optimizers import read_lr, write_lr
 from glideslope.lr_scheduler.schedule import Schedule, Schedules
 from glideslope.lr_scheduler.shapes import SHAPES
@@ -31,7 +33,9 @@ from glideslope.lr_scheduler.values import ScheduleError
 
 __all__ = [
     "SHAPES",
+    "LiveSchedules",
     "Schedule",
+    "ScheduleChangedError",
     "ScheduleError",
     "Schedules",
     "build_schedules",

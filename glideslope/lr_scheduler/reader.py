@@ -7,7 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from glideslope.lr_scheduler.schedule import Interval, Schedule
-from glideslope.lr_scheduler.shapes import KEYS, SHAPE_KEYS, SHAPES, Entry, parse_type
+from glideslope.lr_scheduler.shapes import KEYS, SHAPE_KEYS, SHAPES, Entry, parse_type, plateau_of
 from glideslope.lr_scheduler.values import Context, Report, choices
 
 
@@ -130,7 +130,8 @@ def _make_interval(
     elif context.max_rate is not None and 0 < 10 * context.base <= peak * (1 + 1e-12):
         name = "lr" if "lr" in entry.raw else "init_lr"
         entry.note(report, name, f"the rate reaches {peak:g}, {peak / context.base:.4g} times the base rate")
-    return Interval(curve, span, warmup, entry.start or Fraction(0), entry.values.get("stage", 0))
+    start, stage = entry.start or Fraction(0), entry.values.get("stage", 0)
+    return Interval(curve, span, warmup, start, stage, plateau_of(entry))
 
 
 def read_network(raw: object, key: str, context: Context, report: Report) -> Schedule:
@@ -185,6 +186,6 @@ def _assemble(entries: Sequence[Entry], context: Context, report: Report) -> Sch
 
 def _is_relative(entry: Entry) -> bool:
     """Whether a rate that its curve uses is a multiple of the base rate."""
-    final = entry.type is not None and "final_lr" in SHAPES[entry.type].keys
-    names = ("lr", "init_lr", "final_lr") if final else ("lr", "init_lr")
+    keys = SHAPES[entry.type].keys if entry.type is not None else ()
+    names = ["lr", "init_lr", *(name for name in ("final_lr", "min_lr") if name in keys)]
     return any(str(entry.raw.get(name)).strip().endswith("x") for name in names)

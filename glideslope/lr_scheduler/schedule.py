@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 import operator
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any, TypeAlias, overload
+from typing import Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glideslope.lr_scheduler.curves import Curve, Number, flat, mix
+from glideslope.lr_scheduler.plateau import Plateau
 
 History: TypeAlias = Sequence[tuple[int, int]]
+_Placed: TypeAlias = Sequence[tuple[Fraction, "Interval"]]
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,30 @@ class Interval:
     warmup: Fraction = Fraction(0)
     start: Fraction = Fraction(0)
     stage: int = 0
+    plateau: Plateau | None = None  # of a curve that is flat but for reductions
+
+    def describe(self, staged: bool) -> dict[str, Any]:
+        """Everything that its rates depend on, as plain data."""
+        curve = self.curve
+        runs = curve.shape is not flat or self.plateau is not None
+        return {
+            **({"stage": self.stage} if staged else {"start": str(self.start)}),
+            "shape": "reduce_on_plateau" if self.plateau else curve.shape.__name__,
+            "numbers": list(curve.numbers),
+            "span": str(self.span) if runs else None,
+            "unit": str(curve.unit) if curve.unit != 1 else None,
+            "stairs": curve.stairs or None,
+            "warmup": str(self.warmup) if self.warmup else None,
+            "plateau": asdict(self.plateau) if self.plateau else None,
+        }
+
+
+class ActivePlateau(NamedTuple):
+    """A plateau interval that a run is in: since its step `first`, starting from the rate `init`."""
+
+    plateau: Plateau
+    init: float
+    first: int
 
 
 _Piece: TypeAlias = Callable[[Number], Number]
@@ -61,6 +87,20 @@ def _running(curve: Curve, start: Fraction) -> _Piece:
     return lambda step: shape(clock(step), *numbers)
 
 
+def _reduced(interval: Interval, plateau: Plateau, start: Fraction, reductions: Sequence[int]) -> _Piece:
+    """The rate after the reductions made in the interval, each in force from the step after its own."""
+    made = [step for step in reductions if start <= step < start + interval.span]
+    levels = [plateau.rate(interval.curve.numbers[0], count) for count in range(len(made) + 1)]
+    table = np.array(levels)
+
+    def read(step: Number) -> Number:
+        if isinstance(step, np.ndarray):
+            return table[np.searchsorted(made, step, side="left")]
+        return levels[bisect_left(made, step)]
+
+    return read
+
+
 def _ramp(before: float, running: _Piece, clock: _Piece) -> _Piece:
     """The warm-up: from the rate in force just before, frozen, to the running curve."""
     return lambda step: mix(before, running(step), clock(step))
@@ -86,12 +126,16 @@ class _Timeline:
         return rates.reshape(steps.shape)
 
 
-def _join(base: float, placed: Iterable[tuple[Fraction, Interval]]) -> _Timeline:
+def _join(base: float, placed: _Placed, reductions: Sequence[int] = ()) -> _Timeline:
     """Intervals end to end, each at its start; the only place that knows of warm-ups, gaps and ends."""
     bounds: list[int] = []
     pieces = [_held(base)]
     for start, interval in placed:
         first, running = math.ceil(start), _running(interval.curve, start)
+        last = interval.curve.at(interval.span)
+        if interval.plateau:
+            running = _reduced(interval, interval.plateau, start, reductions)
+            last = running(math.ceil(start + interval.span))
         before = _Timeline(bounds, pieces).rate(first - 1) if first > 0 else 0.0
         while bounds and bounds[-1] >= first:  # what the interval before would have done from here on
             bounds.pop()
@@ -100,15 +144,16 @@ def _join(base: float, placed: Iterable[tuple[Fraction, Interval]]) -> _Timeline
             bounds.append(first)
             pieces.append(_ramp(before, running, _clock(start, interval.warmup)))
         bounds += [math.ceil(start + interval.warmup), math.ceil(start + interval.span)]
-        pieces += [running, _held(interval.curve.at(interval.span))]
+        pieces += [running, _held(last)]
     return _Timeline(tuple(bounds), tuple(pieces))
 
 
 class Schedule:
     """A rate as a pure function of the step; made by `build_schedules` and `parse_stddev`.
 
-    `depends_on_base`: some of its rates follow the base rate. `follows_stages`: it needs the curriculum's
-    history. `notes`: what the user should know (from `parse_stddev`; a network's are in `Schedules.notes`).
+    `base`: the base rate. `depends_on_base`: some of its rates follow that. `follows_stages`: it needs the
+    curriculum's history; `follows_evaluations`: it needs that of the reductions. `notes`: what the user
+    should know (from `parse_stddev`; a network's are in `Schedules.notes`).
     """
 
     def __init__(
@@ -122,47 +167,89 @@ class Schedule:
         self.base = base
         self.depends_on_base = depends_on_base
         self.follows_stages = follows_stages
+        self.follows_evaluations = any(interval.plateau for interval in intervals)
         self.notes = tuple(notes)
         self._intervals = tuple(intervals)
-        placed = [] if follows_stages else [(interval.start, interval) for interval in intervals]
-        self._joined: tuple[tuple[Any, ...], _Timeline] = ((), _join(base, placed))  # for this history
+        self._pure = not (self.follows_stages or self.follows_evaluations)
+        # The history last asked about, and what it made: most calls ask about the same.
+        self._stages: tuple[tuple[int, int], ...] = ()
+        self._reductions: tuple[int, ...] = ()
+        self._timeline = _join(base, self._place(()))
 
     @overload
-    def __call__(self, step: int, stages: History = ()) -> float: ...
+    def __call__(self, step: int, stages: History = (), reductions: Sequence[int] = ()) -> float: ...
 
     @overload
-    def __call__(self, step: NDArray[np.integer[Any]], stages: History = ()) -> NDArray[np.float64]: ...
+    def __call__(
+        self, step: NDArray[np.integer[Any]], stages: History = (), reductions: Sequence[int] = ()
+    ) -> NDArray[np.float64]: ...
 
     def __call__(
-        self, step: int | NDArray[np.integer[Any]], stages: History = ()
+        self, step: int | NDArray[np.integer[Any]], stages: History = (), reductions: Sequence[int] = ()
     ) -> float | NDArray[np.float64]:
         """The rate at a global step, or at each of an array of them.
 
-        `stages` is the curriculum's history, [(step of entry, stage), ...] in order; a schedule by time
-        ignores it, one by stages has its base rate before the first entry.
-        Raises TypeError for steps that are not integers.
+        Args:
+            step: the step, or an array of steps of any shape.
+            stages: the curriculum's history, [(step of entry, stage), ...] in order; a schedule by time
+                ignores it, one by stages has its base rate before the first entry.
+            reductions: the steps of the evaluations that reduced the rate, in order, each in force for the
+                steps after it; only a schedule with a reduce_on_plateau reads them.
+
+        Raises:
+            TypeError: for steps that are not integers.
+            ValueError: for a history out of order.
         """
-        timeline = self._follow(stages) if self.follows_stages else self._joined[1]
+        if not self._pure:
+            self._follow(stages, reductions)
         if not isinstance(step, np.ndarray):
-            return timeline.rate(operator.index(step))
+            return self._timeline.rate(operator.index(step))
         if not np.issubdtype(step.dtype, np.integer):
             raise TypeError(f"steps must be integers, not {step.dtype}")
-        return timeline.rates(step)
+        return self._timeline.rates(step)
 
-    def _follow(self, stages: History) -> _Timeline:
-        """The timeline of this history; the last one is kept, since most calls ask about the same."""
-        history, (known, timeline) = tuple(map(tuple, stages)), self._joined
-        if history == known:
-            return timeline
-        if any(later[0] < earlier[0] for earlier, later in pairwise(history)):
-            raise ValueError(f"the curriculum's history must be in order of steps, not {history}")
+    def plateau_at(self, step: int, stages: History = ()) -> ActivePlateau | None:
+        """The reduce_on_plateau that an evaluation at this step belongs to; None where there is none."""
+        for start, interval in reversed(self._place(stages)):
+            if start <= step:
+                if interval.plateau is None or step >= start + interval.span:
+                    return None
+                return ActivePlateau(interval.plateau, interval.curve.numbers[0], math.ceil(start))
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that its rates depend on beside the history, as plain data: equal for equal schedules."""
+        first = self._intervals[0] if self._intervals else None
+        starts_late = first is None or (first.stage if self.follows_stages else first.start) > 0
+        return {
+            "base": self.base if starts_late else None,  # in force before the first interval alone
+            "intervals": [interval.describe(self.follows_stages) for interval in self._intervals],
+        }
+
+    def _follow(self, stages: History, reductions: Sequence[int]) -> None:
+        """Make the timeline that of this history."""
+        if tuple(stages) == self._stages and tuple(reductions) == self._reductions:
+            return
+        history, made = tuple((int(step), int(stage)) for step, stage in stages), tuple(map(int, reductions))
+        if (history, made) == (self._stages, self._reductions):
+            return
+        if any(later <= earlier for earlier, later in pairwise(made)):
+            raise ValueError(f"reductions must be in order of steps, not {made}")
+        self._timeline = _join(self.base, self._place(history), made)
+        self._stages, self._reductions = history, made
+
+    def _place(self, stages: History) -> _Placed:
+        """Each interval at its start, in the order in which they came into force."""
+        if not self.follows_stages:
+            return [(interval.start, interval) for interval in self._intervals]
+        if any(later[0] < earlier[0] for earlier, later in pairwise(stages)):
+            raise ValueError(f"the curriculum's history must be in order of steps, not {stages}")
         placed: list[tuple[Fraction, Interval]] = []
-        for step, stage in history:
+        for step, stage in stages:
             reached = [interval for interval in self._intervals if interval.stage <= stage]
             if reached and (not placed or placed[-1][1] is not reached[-1] or reached[-1].stage == stage):
                 placed.append((Fraction(step), reached[-1]))
-        self._joined = (history, _join(self.base, placed))
-        return self._joined[1]
+        return placed
 
 
 class Schedules(Mapping[str, Schedule]):

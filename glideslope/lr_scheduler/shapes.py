@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,11 +18,15 @@ from glideslope.lr_scheduler.curves import (
     linear,
     polynomial,
 )
+from glideslope.lr_scheduler.plateau import METRICS, Plateau
 from glideslope.lr_scheduler.values import (
     Context,
     Report,
     choices,
+    parse_count,
+    parse_factor,
     parse_flag,
+    parse_non_negative,
     parse_positive,
     parse_positive_time,
     parse_rate,
@@ -118,6 +122,23 @@ def _inverse_root(entry: Entry, init: float, following: float | None, report: Re
     return Curve(inverse_sqrt, (init,), entry.length / 10)
 
 
+def _on_plateau(entry: Entry, init: float, following: float | None, report: Report) -> Curve:
+    """Flat as far as the step goes; `plateau_of` says what evaluations do to it."""
+    if entry.values.get("min_lr", 0.0) > init:
+        entry.fault(report, "min_lr", f"must not be greater than the initial rate, {init:g}")
+    return _hold(entry, init, following, report)
+
+
+_PLATEAU_KEYS = tuple(field.name for field in fields(Plateau))
+
+
+def plateau_of(entry: Entry) -> Plateau | None:
+    """What evaluations do to the rate of an interval; None for a type that doesn't follow them."""
+    if entry.type != "reduce_on_plateau":
+        return None
+    return Plateau(**{name: entry.values[name] for name in _PLATEAU_KEYS if name in entry.values})
+
+
 SHAPES: Mapping[str, Shape] = {
     "constant": Shape((), _hold),
     "step_decay": Shape((), _hold),
@@ -126,15 +147,20 @@ SHAPES: Mapping[str, Shape] = {
     "cosine_decay": Shape(("final_lr",), _arrive(cosine)),
     "polynomial_decay": Shape(("final_lr", "power"), _arrive(polynomial)),
     "inverse_sqrt_decay": Shape(("decay_interval",), _inverse_root),
+    "reduce_on_plateau": Shape(_PLATEAU_KEYS, _on_plateau),
 }
-_LATER = ("reduce_on_plateau",)
 SHAPE_KEYS = {name for shape in SHAPES.values() for name in shape.keys}
 
 
 def parse_type(value: object, context: Context) -> str:
     if not isinstance(value, str) or value not in SHAPES:
-        kind = "not available yet" if value in _LATER else "an unknown type"
-        raise ValueError(f"{kind}; {choices(value, SHAPES, 'types')}")
+        raise ValueError(f"an unknown type; {choices(value, SHAPES, 'types')}")
+    return value
+
+
+def parse_metric(value: object, context: Context) -> str:
+    if not isinstance(value, str) or value not in METRICS:
+        raise ValueError(f"an unknown metric; {choices(value, METRICS, 'metrics')}")
     return value
 
 
@@ -152,4 +178,10 @@ KEYS: Mapping[str, Callable[[object, Context], Any]] = {
     "staircase": parse_flag,
     "power": parse_positive,
     "warmup": parse_time,
+    "metric": parse_metric,
+    "factor": parse_factor,
+    "patience": parse_count,
+    "min_delta": parse_non_negative,
+    "cooldown": parse_count,
+    "min_lr": parse_rate,
 }

@@ -113,6 +113,23 @@ def parse_positive(value: object, context: Context) -> float:
     return number
 
 
+def parse_non_negative(value: object, context: Context) -> float:
+    return float(_exact(value, "must be a number"))
+
+
+def parse_factor(value: object, context: Context) -> float:
+    if (factor := parse_positive(value, context)) >= 1:
+        raise ValueError("must be less than 1, so that it reduces the rate")
+    return factor
+
+
+def parse_count(value: object, context: Context) -> int:
+    rule = "must be a whole number of evaluations"
+    if (number := _exact(value, rule)).denominator != 1:
+        raise ValueError(rule)
+    return int(number)
+
+
 def parse_flag(value: object, context: Context) -> bool:
     if not isinstance(value, bool):
         raise ValueError("must be true or false")

@@ -1,0 +1,139 @@
+"""Schedules together with what happened in a run: they write their rates, watch evaluations, and are saved."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from glideslope.lr_scheduler.optimizers import write_lr
+from glideslope.lr_scheduler.plateau import PlateauWatch
+from glideslope.lr_scheduler.schedule import History, Schedule
+from glideslope.lr_scheduler.values import ScheduleError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ScheduleChangedError(ScheduleError):
+    """A saved run's schedule is not the one it would go on with. `faults`: every difference, a line each."""
+
+
+class LiveSchedules:
+    """The schedules of a run by name, and the reductions that its evaluations brought about.
+
+    In a training loop, with the curriculum's history `stages` where there is a curriculum::
+
+        live = LiveSchedules(build_schedules(config, base=base, total_steps=total_steps))
+        live.write({"actor": actor_optimizer, "critic": critic_optimizer}, step, stages)
+        live.evaluated(step, {"success_rate": 0.8, "episode_reward": 12.0}, stages)
+    """
+
+    def __init__(self, schedules: Mapping[str, Schedule]) -> None:
+        self._schedules = dict(schedules)
+        self._reductions: dict[str, list[int]] = {
+            name: [] for name, schedule in schedules.items() if schedule.follows_evaluations
+        }
+        self._watches = {name: PlateauWatch() for name in self._reductions}
+
+    @property
+    def reductions(self) -> dict[str, list[tuple[int, int]]]:
+        """(step of the evaluation, how many reductions so far) of the schedules that follow evaluations."""
+        return {name: [(s, n) for n, s in enumerate(steps, 1)] for name, steps in self._reductions.items()}
+
+    def rate(self, name: str, step: int, stages: History = ()) -> float:
+        """The rate of one schedule at a global step."""
+        return self._schedules[name](step, stages, self._reductions.get(name, ()))
+
+    def write(self, optimizers: Mapping[str, torch.optim.Optimizer], step: int, stages: History = ()) -> None:
+        """Writes the rates of a global step into the optimizers of the same names; see `write_lr`."""
+        for name, optimizer in optimizers.items():
+            write_lr(optimizer, self.rate(name, step, stages))
+
+    def evaluated(self, step: int, metrics: Mapping[str, float], stages: History = ()) -> list[str]:
+        """Takes the evaluation after the update of a global step; names the schedules that it reduced.
+
+        A reduction is in force for the steps after this one, and only made where it lowers the rate.
+
+        Raises:
+            KeyError: a schedule's metric is not among `metrics`.
+            ValueError: `step` is not after the evaluation of the latest reduction.
+        """
+        reduced = []
+        for name, steps in self._reductions.items():
+            if steps and step <= steps[-1]:
+                raise ValueError(f"step {step} is not after that of the latest reduction, {steps[-1]}")
+            schedule = self._schedules[name]
+            active = schedule.plateau_at(step, stages)
+            if active is None:
+                continue
+            stage = next((stage for entered, stage in reversed(stages) if entered <= step), -1)
+            plateau, first = active.plateau, active.first
+            if self._watches[name].see(metrics[plateau.metric], plateau, (first, stage)):
+                done = len(steps) - bisect_left(steps, first)
+                if plateau.rate(active.init, done + 1) < plateau.rate(active.init, done):
+                    steps.append(step)
+                    reduced.append(name)
+        return reduced
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data: the reductions, what the watches have seen, and the schedules, to compare with."""
+        return {
+            "schedules": {name: schedule.describe() for name, schedule in self._schedules.items()},
+            "reductions": {name: list(steps) for name, steps in self._reductions.items()},
+            "watches": {name: watch.state_dict() for name, watch in self._watches.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, accept_changes: bool = False) -> None:
+        """Restores what `state_dict` returned.
+
+        Args:
+            state: of a run with the same schedules.
+            accept_changes: go on with these schedules where the saved ones differ. Reductions already made
+                stay; what the watches of a changed schedule have seen is forgotten.
+
+        Raises:
+            ScheduleChangedError: the schedules differ. Nothing is changed then.
+            ValueError: the state is damaged. Nothing is changed then.
+        """
+        now = {name: schedule.describe() for name, schedule in self._schedules.items()}
+        saved = state.get("schedules")
+        if not isinstance(saved, Mapping):
+            raise ValueError("not a state of schedules: it lacks 'schedules'")
+        changed = [name for name in {**saved, **now} if saved.get(name) != now.get(name)]
+        if changed and not accept_changes:
+            raise ScheduleChangedError(
+                [line for name in changed for line in differences(name, saved.get(name), now.get(name))]
+            )
+        try:
+            reductions = {name: [int(step) for step in state["reductions"].get(name, ())] for name in now}
+            watches = {name: PlateauWatch() for name in self._watches}
+            for name in watches.keys() - set(changed):
+                watches[name].load_state_dict(state["watches"][name])
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"not a state of schedules: {error!r}") from error
+        for name, steps in reductions.items():
+            if any(later <= earlier for earlier, later in pairwise(steps)):
+                raise ValueError(f"the reductions of {name} must be in order of steps, not {steps}")
+        self._reductions = {name: reductions[name] for name in self._reductions}
+        self._watches = watches
+
+
+def differences(name: str, saved: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:
+    """What differs between two descriptions of a schedule, in lines `name: ... was saved, now ...`."""
+    if saved is None or now is None:
+        return [f"{name}: {'was not saved' if saved is None else 'was saved, but is not there now'}"]
+    lines = []
+    if saved["base"] != now["base"]:
+        lines.append(f"{name}: the base rate was saved as {saved['base']}, now it is {now['base']}")
+    was, new = saved["intervals"], now["intervals"]
+    for i in range(max(len(was), len(new))):
+        pair = [_shown(intervals[i]) if i < len(intervals) else "absent" for intervals in (was, new)]
+        if pair[0] != pair[1]:
+            lines.append(f"{name}.intervals.{i}: was saved as {pair[0]}; now {pair[1]}")
+    return lines
+
+
+def _shown(interval: Mapping[str, Any]) -> str:
+    return "{" + ", ".join(f"{key}: {value}" for key, value in interval.items() if value is not None) + "}"

@@ -1,0 +1,83 @@
+"""Reduction on a plateau: when evaluations stop getting better, the rate is reduced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+Metric: TypeAlias = Literal["success_rate", "episode_reward"]
+METRICS: tuple[str, ...] = get_args(Metric)
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """What counts as a plateau, and what it does to a rate.
+
+    A reduction follows the evaluation that is the (`patience` + 1)-th in a row whose `metric` is not greater
+    than the best so far by more than `min_delta`. For `cooldown` evaluations after it none is counted.
+    """
+
+    metric: str = "success_rate"
+    factor: float = 0.5
+    patience: int = 10
+    min_delta: float = 0.0
+    cooldown: int = 0
+    min_lr: float = 0.0
+
+    def rate(self, init: float, reductions: int) -> float:
+        """The rate after so many reductions: init factor^reductions, not below min_lr."""
+        return max(init * self.factor**reductions, self.min_lr)
+
+
+class PlateauWatch:
+    """Counts the evaluations that were no better; the same rules as torch's ReduceLROnPlateau.
+
+    The metric is to be maximised, and `min_delta` is absolute. A value that is not a number is no better.
+    """
+
+    def __init__(self) -> None:
+        self._place: tuple[int, int] | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._best: float | None = None
+        self._bad = 0
+        self._cooldown = 0
+
+    def see(self, value: float, plateau: Plateau, place: tuple[int, int]) -> bool:
+        """Takes one evaluation; returns whether it calls for a reduction.
+
+        `place` tells where in its schedule and curriculum the run is: elsewhere what was seen is forgotten,
+        since another stage is another task.
+        """
+        if place != self._place:
+            self._place = place
+            self._forget()
+        if value == value and (self._best is None or value > self._best + plateau.min_delta):
+            self._best, self._bad = value, 0
+        else:
+            self._bad += 1
+        if self._cooldown:
+            self._cooldown -= 1
+            self._bad = 0
+        if self._bad <= plateau.patience:
+            return False
+        self._bad, self._cooldown = 0, plateau.cooldown
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state as plain numbers and lists."""
+        return {
+            "place": None if self._place is None else list(self._place),
+            "best": self._best,
+            "bad": self._bad,
+            "cooldown": self._cooldown,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        place, best = state["place"], state["best"]
+        self._place = None if place is None else (int(place[0]), int(place[1]))
+        self._best = None if best is None else float(best)
+        self._bad, self._cooldown = int(state["bad"]), int(state["cooldown"])
