@@ -93,10 +93,8 @@ class Trainer:
         parts.progress.update(0, stage=parts.curriculum.stage_settings.name)
         while self._step < settings.total_steps and not self._stop:
             observation = self._vector_step(observation, explore=self._step < seed_steps)
-            last = min(self._step, settings.total_steps)
-            for step in range(self._step - settings.num_envs + 1, last + 1):
-                if step > seed_steps and step % settings.update_every_steps == 0:
-                    self._update(step)
+            for step in update_steps(settings, self._step):
+                self._update(step)
             self._show()
             if self._passed(settings.eval_every_frames):
                 self._evaluate()
@@ -297,6 +295,16 @@ class Trainer:
             "curriculum": parts.curriculum.state_dict(),
             "schedules": parts.schedules.state_dict(),
         }
+
+
+def update_steps(settings: Settings, step: int) -> list[int]:
+    """The global steps with an update among those of the vector step that ended at ``step``.
+
+    They are the multiples of ``update_every_steps`` after the seed frames, whatever the number of environments.
+    """
+    first = max(step - settings.num_envs, settings.num_seed_frames // settings.action_repeat) + 1
+    last = min(step, settings.total_steps)
+    return [at for at in range(first, last + 1) if at % settings.update_every_steps == 0]
 
 
 def eval_row(result: Score) -> dict[str, float | None]:
