@@ -28,12 +28,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from glideslope.lr_scheduler import ScheduleError, build_schedules, parse_stddev
 from glideslope.overrides import COMPOSITION_FAULTS, CONFIG_FAULTS, Overrides, blame, explain, read_overrides
-from glideslope.settings import Settings, SettingsError, UserError
+from glideslope.settings import PreviewSettings, Settings, SettingsError, UserError
 from glideslope.validation import CheckedSettings, fault
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "cfgs"
 TRAIN_CONFIG = "config_gimbal_curriculum"
 EVALUATE_CONFIG = "config_evaluate"
+PREVIEW_CONFIG = "config_preview"
 USER_FAULT = 2
 INTERRUPTED = 130
 
@@ -131,6 +132,8 @@ def _compose(arguments: _Arguments, config_name: str, settings: type[S]) -> Comp
         except COMPOSITION_FAULTS as error:
             raise SettingsError([*faults, *blame(error, name, search_path, overrides)]) from error
     faults += [*_misplaced(mapping, overrides), *_unused(config, overrides)]
+    if settings is Settings:
+        faults += _of_previews(mapping)
     if not run_dir:
         faults.append(fault("hydra.run.dir", "must not be empty", run_dir))
     if "profile" in settings.model_fields:
@@ -179,6 +182,12 @@ def _misplaced(mapping: dict[str, Any], overrides: Overrides) -> Iterator[str]:
         yield from (f"{key}: {group} is the name of a file; it has no keys" for key in typed)
         if mapping.pop(group, None) is not None and not typed:
             yield f"{group}: its file must begin with the line `# @package _global_`; add it there"
+
+
+def _of_previews(mapping: dict[str, Any]) -> Iterator[str]:
+    """Settings that a training doesn't have, though a preview of it does; takes them out of `mapping`."""
+    for key in sorted(mapping.keys() & (PreviewSettings.model_fields.keys() - Settings.model_fields.keys())):
+        yield fault(key, "is a setting of preview_lr_schedule.py; a training has none", mapping.pop(key))
 
 
 def _unused(config: DictConfig, overrides: Overrides) -> Iterator[str]:

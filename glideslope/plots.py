@@ -5,11 +5,13 @@ A figure's format follows the file's suffix (.png, .pdf, .svg). No display is ne
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from textwrap import fill
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Stages = Sequence[tuple[float, str]]
+Scale: TypeAlias = Literal["log", "linear"]
 
 # Okabe & Ito's palette, told apart by colour-blind readers too. Widths and dashes differ as well: curves that
 # coincide lie on each other like the layers of a cable, each one visible, in grey print too.
@@ -52,18 +55,20 @@ def plot_learning_rates(
     x: ArrayLike,
     rates: Mapping[str, ArrayLike],
     *,
+    scale: Scale = "log",
     stages: Stages = (),
     x_label: str = "frames",
     title: str = "",
     note: str = "",
 ) -> None:
-    """Draws learning rates on a logarithmic axis, the curriculum's stages as bands behind them.
+    """Draws learning rates, the curriculum's stages as bands behind them.
 
     Args:
         path: the picture to write; its folder must exist.
         x: (T,) increasing frames or steps.
-        rates: (T,) learning rates by network name. Zeros can't be drawn on a logarithmic axis; where a curve
-            is zero it is absent. NaN is a gap.
+        rates: (T,) learning rates by network name. Zeros can't be drawn on a logarithmic axis: where a rate
+            falls to zero, the curve leaves the axes at the bottom. NaN is a gap.
+        scale: of the rates' axis.
         stages: (x at which it is entered, name) of each stage, in order; none for no bands.
         x_label: what `x` counts.
         title: a line above the picture.
@@ -73,22 +78,48 @@ def plot_learning_rates(
         ValueError: a curve whose shape is not that of `x`.
     """
     x = np.asarray(x, dtype=np.float64)
+    curves = {name: np.asarray(values, dtype=np.float64) for name, values in rates.items()}
+    for name, curve in curves.items():
+        if curve.shape != x.shape:
+            raise ValueError(f"{name}: {curve.shape} rates for {x.shape} places on the x axis")
     with _figure(path, height=2.9) as figure:
         axes = figure.subplots()
-        for name, values in rates.items():
-            curve = np.asarray(values, dtype=np.float64)
-            if curve.shape != x.shape:
-                raise ValueError(f"{name}: {curve.shape} rates for {x.shape} places on the x axis")
+        for name, curve in curves.items():
             style = _CURVES.get(name, {"color": _GREY, "linewidth": 1.2})
-            axes.plot(x, np.where(curve > 0, curve, np.nan), label=name, solid_capstyle="butt", **style)
-        _log_rates(axes)
+            axes.plot(x, curve, label=name, solid_capstyle="butt", **style)
+        _rate_axis(axes, rate_limits(x, curves, scale), scale)
         _count_axis(axes, x, x_label)
         _draw_bands(axes, stages)
-        axes.set_ylabel("learning rate")
         axes.grid(axis="y", which="major", color="0.88", linewidth=0.6)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=2.6)
         _captions(figure, axes, title, note)
         _name_bands(figure, axes, stages)
+
+
+def rate_limits(x: ArrayLike, rates: Mapping[str, ArrayLike], scale: Scale = "log") -> tuple[float, float]:
+    """The lowest and the highest learning rate that an axis should show.
+
+    A logarithmic axis leaves out what a curve passes through in less than a hundredth of its length: the way
+    up from zero in a warm-up, or down to it, would take all the room.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    lows, highs = [], []
+    for values in rates.values():
+        curve = np.asarray(values, dtype=np.float64)
+        known = np.isfinite(curve) & np.isfinite(x)
+        if not known.any():
+            continue
+        even = np.interp(np.linspace(x[known].min(), x[known].max(), 1001), x[known], curve[known])
+        highs.append(curve[known].max())
+        lows += [np.quantile(even[even > 0], 0.01)] if (even > 0).any() else []
+    high = max(highs, default=0.0) or 1.0
+    if scale == "linear":
+        return 0.0, high * 1.08
+    low = min(lows, default=high)
+    if high / low < 4:
+        # A constant rate is a line in the middle, not noise blown up.
+        low, high = low / 2, high * 2
+    return low / 1.25, high * 1.25
 
 
 def plot_training(
@@ -202,22 +233,24 @@ def _figure(path: Path, *, height: float) -> Iterator[Figure]:
             figure.savefig(temporary)
 
 
-def _log_rates(axes: Axes) -> None:
+def _rate_axis(axes: Axes, limits: tuple[float, float], scale: Scale) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.set_yscale("log")
-    low, high = axes.dataLim.intervaly
-    if not (np.isfinite([low, high]).all() and low > 0):
-        low = high = 1.0
-    if high / low < 4:
-        # A constant rate is a line in the middle, not noise blown up.
-        low, high = low / 2, high * 2
-    axes.set_ylim(low / 1.25, high * 1.25)
-    # Few decades leave room for 2 and 5 as well.
-    subs = (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
-    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power_of_ten(value)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    low, high = limits
+    # Before the scale: a logarithmic one would complain of curves that are zero everywhere.
+    axes.set_ylim(low, high)
+    axes.set_ylabel("learning rate")
+    if scale == "log":
+        axes.set_yscale("log", nonpositive="clip")
+        # Few decades leave room for 2 and 5 as well.
+        subs = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power_of_ten(value)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    elif high < 0.1:
+        exponent = math.floor(math.log10(high))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 10.0**exponent:.3g}"))
+        axes.set_ylabel(f"learning rate ($10^{{{exponent}}}$)")
 
 
 def _power_of_ten(value: float) -> str:
@@ -271,4 +304,4 @@ def _captions(figure: Figure, axes: Axes, title: str, note: str) -> None:
     if title:
         figure.suptitle(title, fontsize=9)
     if note:
-        figure.supxlabel(note, fontsize=7, color="0.3")
+        figure.supxlabel(fill(note, 110), fontsize=7, color="0.3")
