@@ -21,15 +21,27 @@ TAG_GROUPS = ("train/", "eval/", "diagnostics/")
 TRAIN_CSV = "train.csv"
 EVAL_CSV = "eval.csv"
 
-# TensorBoard matches these as regular expressions at a tag's beginning.
+_DIAGNOSTICS = {  # chart: how its tags end
+    "gradient norm": "grad_norm",
+    "update-to-weight ratio": "update_to_weight",
+    "parameter norm": "param_norm",
+    "effective learning rate": "effective_lr",
+    "dormant units": "dormant_ratio",
+}
+_NETWORKS = [tag.removeprefix("lr_") for tag in RATE_TAGS]
+
+# TensorBoard matches these as regular expressions at a tag's beginning. It puts categories one below the other but
+# a category's charts side by side: the stage has its own category, to stand below the rates on the same x axis.
 _LAYOUT = {
-    "Learning rates and curriculum": {
-        "learning rates": ["Multiline", [f"{tag}$" for tag in RATE_TAGS]],
-        "curriculum stage": ["Multiline", [f"{STAGE_TAG}$"]],
-    },
+    "Learning rates": {"learning rates": ["Multiline", [f"{tag}$" for tag in RATE_TAGS]]},
+    "Curriculum": {"curriculum stage": ["Multiline", [f"{STAGE_TAG}$"]]},
     "Landings": {
         "success rate": ["Multiline", [f"{SUCCESS_TAG}$", f"{EVAL_SUCCESS_TAG}$"]],
         "crash rate": ["Multiline", ["eval/crash_rate$"]],
+    },
+    "Diagnostics": {
+        chart: ["Multiline", [f"diagnostics/{network}_{ending}$" for network in _NETWORKS]]
+        for chart, ending in _DIAGNOSTICS.items()
     },
 }
 

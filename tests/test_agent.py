@@ -436,7 +436,9 @@ def test_diagnostics_match_norms_taken_by_hand(profile):
     plain = twin.update(batch, 0.2)
     assert all(torch.equal(measures[name], value) for name, value in plain.items())
     kinds = ("grad_norm", "update_to_weight", "param_norm")
-    assert set(measures) == MEASURES | {f"diagnostics/{n}_{k}" for n in agent.networks for k in kinds}
+    assert set(measures) == MEASURES | {
+        f"diagnostics/{n}_{k}" for n in agent.networks for k in (*kinds, "dormant_ratio")
+    }
 
     def norm(tensors):
         return torch.cat([t.detach().flatten() for t in tensors]).norm()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,8 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 
 from glideslope.csv_table import CsvTable, read_csv_table
 from glideslope.logger import RATE_TAGS, Logger
+
+NETWORKS = ("encoder", "actor", "critic")
 
 
 def events(run_dir: Path) -> EventAccumulator:
@@ -165,14 +169,40 @@ def test_scalars_reach_tensorboard_under_their_exact_tags(tmp_path: Path) -> Non
     assert read_csv_table(tmp_path / "eval.csv")["eval/success_rate"].tolist() == [0.5]
 
 
-def test_the_three_rates_share_one_chart_beside_the_stage(tmp_path: Path) -> None:
-    Logger(tmp_path).close()
-    stored = events(tmp_path).Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
-    category = layout_pb2.Layout.FromString(stored).category[0]
-    assert [list(chart.multiline.tag) for chart in category.chart] == [
-        ["lr_encoder$", "lr_actor$", "lr_critic$"],
-        ["curriculum/stage$"],
+def layout(run_dir: Path) -> dict[str, dict[str, list[str]]]:
+    """The custom-scalars layout in a run's event file: category → chart → regular expressions."""
+    Logger(run_dir).close()
+    stored = events(run_dir).Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    categories = layout_pb2.Layout.FromString(stored).category
+    assert not any(category.closed for category in categories)
+    return {c.title: {chart.title: list(chart.multiline.tag) for chart in c.chart} for c in categories}
+
+
+def test_the_three_rates_share_one_chart_with_the_stage_directly_below(tmp_path: Path) -> None:
+    # Charts of one category stand side by side; the next category begins below.
+    assert list(layout(tmp_path).items())[:2] == [
+        ("Learning rates", {"learning rates": ["lr_encoder$", "lr_actor$", "lr_critic$"]}),
+        ("Curriculum", {"curriculum stage": ["curriculum/stage$"]}),
     ]
+
+
+def test_each_diagnostic_has_one_chart_of_the_three_networks(tmp_path: Path) -> None:
+    diagnostics = {
+        "gradient norm": "grad_norm",
+        "update-to-weight ratio": "update_to_weight",
+        "parameter norm": "param_norm",
+        "effective learning rate": "effective_lr",
+        "dormant units": "dormant_ratio",
+    }
+    names = [f"diagnostics/{network}_{end}" for end in diagnostics.values() for network in NETWORKS]
+    # TensorBoard's own rule: re.match of each expression against every tag of the run.
+    shown = {
+        title: [name for expression in expressions for name in names if re.match(expression, name)]
+        for title, expressions in layout(tmp_path)["Diagnostics"].items()
+    }
+    assert shown == {
+        title: [f"diagnostics/{network}_{end}" for network in NETWORKS] for title, end in diagnostics.items()
+    }
 
 
 @pytest.mark.parametrize("tag", ["lr_encodr", "learning_rate", "curriculum/stages", "loss", "training/loss"])
@@ -191,10 +221,15 @@ def test_a_scalar_is_not_written_twice_for_one_frame(tmp_path: Path) -> None:
             logger.scalars(10, {"lr_actor": 1e-4})
 
 
-def test_a_resumed_run_replaces_what_came_after_its_snapshot(tmp_path: Path) -> None:
+def test_a_resumed_run_replaces_what_came_after_its_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Logger(tmp_path) as logger:
         for frame in (10, 20, 30):
             logger.log_train(frame, {"train/fps": frame})
+    # Event files are read in the order of their names: the second, then a count that sorts 10 before 9.
+    later = time.time() + 1.0
+    monkeypatch.setattr(time, "time", lambda: later)
     with Logger(tmp_path, resume_frame=20) as logger:
         with pytest.raises(ValueError, match="frame 20 comes after frame 20"):
             logger.scalars(20, {"train/fps": 0})

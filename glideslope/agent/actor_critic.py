@@ -4,7 +4,6 @@ Shapes: B batch, F encoder features, S state values, A action axes.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -15,10 +14,11 @@ class Trunk(nn.Module):
         super().__init__()
         self.linear = nn.Linear(feature_size, feature_dim)
         self.norm = nn.LayerNorm(feature_dim)
+        self.activation = nn.Tanh()
         self.output_size = feature_dim + state_dim
 
     def forward(self, features: Tensor, state: Tensor | None) -> Tensor:
-        code = torch.tanh(self.norm(self.linear(features)))
+        code: Tensor = self.activation(self.norm(self.linear(features)))
         return code if state is None else torch.cat((code, state), dim=1)
 
 
@@ -55,6 +55,13 @@ class TwinLinear(nn.Module):
         return torch.baddbmm(self.bias, x.expand(2, -1, -1), self.weight)
 
 
+class TwinReLU(nn.ReLU):
+    """ReLU in place on (2, B, units), one layer of each of two networks."""
+
+    def __init__(self) -> None:
+        super().__init__(inplace=True)
+
+
 class TwinCritic(nn.Module):
     """Two Q functions on one trunk: `code` gives what both read, `forward` their values (2, B, 1)."""
 
@@ -66,6 +73,7 @@ class TwinCritic(nn.Module):
         self.first = TwinLinear(self.trunk.output_size + action_dim, hidden_dim)
         self.second = TwinLinear(hidden_dim, hidden_dim)
         self.output = TwinLinear(hidden_dim, 1)
+        self.activation = TwinReLU()
 
     def code(self, features: Tensor, state: Tensor | None) -> Tensor:
         """(B, feature_dim + S), what the two Q functions read beside the action."""
@@ -73,8 +81,8 @@ class TwinCritic(nn.Module):
         return code
 
     def forward(self, code: Tensor, action: Tensor) -> Tensor:
-        x = F.relu(self.first(torch.cat((code, action), dim=1)), inplace=True)
-        x = F.relu(self.second(x), inplace=True)
+        x = self.activation(self.first(torch.cat((code, action), dim=1)))
+        x = self.activation(self.second(x))
         values: Tensor = self.output(x)
         return values
 

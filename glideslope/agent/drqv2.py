@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from glideslope.agent.actor_critic import Actor, TwinCritic, initialize
 from glideslope.agent.augmentation import random_shift
+from glideslope.agent.dormancy import DormantUnits
 from glideslope.agent.encoders import Observation, build_encoder
 from glideslope.settings import ActorCriticSettings, ConvEncoderSettings, StateEncoderSettings
 
@@ -143,22 +144,27 @@ class DrQV2Agent:
         stddev: standard deviation of the noise on the actions of target and actor. Returns 0-d tensors on the
         agent's device, without waiting for it: critic_loss, actor_loss, critic_q1, critic_q2, target_q,
         batch_reward, actor_pretanh (mean absolute pre-tanh output); with `diagnostics` also
-        diagnostics/<network>_grad_norm, _update_to_weight (norm of the step over norm of the weights) and
-        _param_norm.
+        diagnostics/<network>_grad_norm, _update_to_weight (norm of the step over norm of the weights before),
+        _param_norm (after the step) and _dormant_ratio (share of hidden units that are dormant in the passes
+        behind the losses). They change nothing of the update and are not computed without `diagnostics`.
         """
         before = self._copy_parameters() if diagnostics else {}
+        dormant = DormantUnits(self.networks if diagnostics else {})
         pixels, next_pixels = self._augment(batch.pixels), self._augment(batch.next_pixels)
         observation = self._observation(pixels, batch.state, batch.privileged)
         following = self._observation(next_pixels, batch.next_state, batch.next_privileged)
 
-        features = self.encoder(observation)
+        with dormant.watch("encoder"):
+            features = self.encoder(observation)
         with torch.no_grad():
             target_q = self._target_q(following, batch.reward, batch.discount, stddev)
-        q = self.critic(self.critic.code(features, observation.state), batch.action)
+        with dormant.watch("critic"):
+            q = self.critic(self.critic.code(features, observation.state), batch.action)
         critic_loss = (q - target_q).square().mean(dim=(1, 2)).sum()
         self._step(critic_loss, ("encoder", "critic"))
 
-        actor_loss, pretanh = self._actor_loss(features.detach(), observation.state, stddev)
+        with dormant.watch("actor"):
+            actor_loss, pretanh = self._actor_loss(features.detach(), observation.state, stddev)
         self._step(actor_loss, ("actor",))
 
         with torch.no_grad():
@@ -174,7 +180,8 @@ class DrQV2Agent:
                 "actor_pretanh": pretanh.detach().abs().mean(),
             }
             if diagnostics:
-                measures.update(self._diagnostics(before))
+                measures |= self._diagnostics(before)
+                measures |= {f"diagnostics/{name}_dormant_ratio": r for name, r in dormant.ratios().items()}
         return measures
 
     @torch.no_grad()

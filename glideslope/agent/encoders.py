@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glideslope.settings import ConvEncoderSettings, StateEncoderSettings, least_image_size
@@ -24,7 +23,10 @@ class Observation(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """Maps an Observation to (B, feature_size) float32; `uses_pixels` says which part it reads."""
+    """Maps an Observation to (B, feature_size) float32; `uses_pixels` says which part it reads.
+
+    Its activations are modules, not functions: the diagnostics find its hidden units by them.
+    """
 
     feature_size: int
     uses_pixels: bool
@@ -55,6 +57,7 @@ class ConvEncoder(Encoder):
             nn.Conv2d(width_in, channels, _KERNEL, stride=stride)
             for width_in, stride in zip(inputs, strides, strict=True)
         )
+        self.activation = nn.ReLU(inplace=True)
         self.feature_size = channels * _output_size(height, strides) * _output_size(width, strides)
 
     def forward(self, observation: Observation) -> Tensor:
@@ -63,7 +66,7 @@ class ConvEncoder(Encoder):
         x = torch.stack(observation.pixels.unbind(1), dim=-1).float().div_(255.0).sub_(0.5)
         x = x.permute(0, 3, 1, 2)
         for conv in self.convs:
-            x = F.relu(conv(x), inplace=True)
+            x = self.activation(conv(x))
         # In the order height, width, channel: no copy from the channels-last layout.
         return x.permute(0, 2, 3, 1).flatten(1)
 
