@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 from glideslope.lr_scheduler.values import INFINITE
@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     import torch
 
 
-def write_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+def write_lr(optimizer: torch.optim.Optimizer, lr: float, groups: Container[int] | None = None) -> None:
     """Set every parameter group's rate to lr times the group's `lr_scale` (1 where it has none).
+
+    With `groups`, only the groups of these indices.
 
     A rate that is a tensor is filled in place, without a device synchronisation, and stays the object that
     captured graphs hold on to: where `load_state_dict` has put another, the first one is put back. (Write
@@ -26,6 +28,8 @@ def write_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         raise ValueError(f"a learning rate must be finite and not negative, not {lr}")
     tensors: dict[int, torch.Tensor | None] = vars(optimizer).setdefault("_rate_tensors", {})
     for index, group in enumerate(optimizer.param_groups):
+        if groups is not None and index not in groups:
+            continue
         rate = lr * group.get("lr_scale", 1.0)
         if index not in tensors:
             tensors[index] = _own_tensor(optimizer, group, tensors)
