@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from glideslope.cli import (
     CONFIG_DIR,
     EVALUATE_CONFIG,
+    PREVIEW_CONFIG,
     TRAIN_CONFIG,
     Composed,
     compose,
@@ -25,7 +26,14 @@ from glideslope.cli import (
     run_name,
 )
 from glideslope.lr_scheduler import ScheduleError
-from glideslope.settings import ConvEncoderSettings, EvaluateSettings, Settings, TaskSettings, UserError
+from glideslope.settings import (
+    ConvEncoderSettings,
+    EvaluateSettings,
+    PreviewSettings,
+    Settings,
+    TaskSettings,
+    UserError,
+)
 
 REPOSITORY = CONFIG_DIR.parent
 PRESETS = sorted(path.stem for path in (CONFIG_DIR / "lr_schedule").glob("*.yaml"))
@@ -110,6 +118,8 @@ MALFORMED: list[tuple[str, str, str]] = [
     # Keys, values, rules
     ("num_train_frame=5", "num_train_frame=5: unknown key", "did you mean num_train_frames?"),
     ("task.image_size=6", "task.image_size=6: ", "must be at least 15"),
+    ("steps=[0,5]", "steps=[0, 5]: ", "is a setting of preview_lr_schedule.py; a training has none"),
+    ("scale=log", "scale=log: ", "is a setting of preview_lr_schedule.py; a training has none"),
     # Schedules
     (
         "lr_schedule.actor.type=cosine_decay",
@@ -263,6 +273,9 @@ def test_the_files_hold_the_defaults_of_the_settings() -> None:
     plain = EvaluateSettings(policy="expert", curriculum=evaluation.settings.curriculum).to_plain()
     assert evaluation.settings.to_plain() == plain
     assert evaluation.mapping.keys() == plain.keys()
+    preview = compose(PREVIEW_CONFIG, [], PreviewSettings)
+    assert preview.settings == PreviewSettings(curriculum=preview.settings.curriculum)
+    assert preview.mapping.keys() == preview.settings.to_plain().keys() - {"decay_rate"}
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -93,6 +93,9 @@ EXAMPLES: dict[str, tuple[list[str], tuple[Rate, Rate, Rate]]] = {
     "constant": (["lr_schedule=constant"], (constant(1e-4),) * 3),
     "gentle_decay": (["lr_schedule=gentle_decay"], (gentle(1e-4),) * 3),
     "aggressive_decay": (["lr_schedule=aggressive_decay"], (aggressive(1e-4, TOTAL),) * 3),
+    # So short a training stays in stage 0.
+    "stage_based": (["lr_schedule=stage_based"], (constant(1.2e-4),) * 3),
+    "example 4": (["lr_schedule=stage_based", "curriculum_preset=conservative"], (constant(1.2e-4),) * 3),
     "one interval's rate": (
         ["lr_schedule=gentle_decay", "lr_schedule.encoder.intervals.0.lr=2.0e-4"],
         (stairs((0, 2e-4), (200, 5e-5), (400, 2.5e-5)), gentle(1e-4), gentle(1e-4)),

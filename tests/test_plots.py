@@ -66,11 +66,56 @@ def test_a_constant_rate_is_not_blown_up(tmp_path: Path, drawn: list[Figure]) ->
     assert high > 1.8e-4
 
 
+@pytest.mark.parametrize("scale", ["log", "linear"])
 @pytest.mark.parametrize("values", [np.zeros_like(X), np.full_like(X, math.nan), 1e-4 * X / X.max()])
 @pytest.mark.filterwarnings("error")
-def test_zeros_and_gaps_are_left_out_of_a_log_axis(tmp_path: Path, values: plots.Array) -> None:
-    plots.plot_learning_rates(tmp_path / "lr.png", X, {"encoder": values}, stages=STAGES[:1])
+def test_zeros_and_gaps_can_be_drawn(tmp_path: Path, values: plots.Array, scale: plots.Scale) -> None:
+    plots.plot_learning_rates(tmp_path / "lr.png", X, {"encoder": values}, scale=scale, stages=STAGES[:1])
     assert is_picture(tmp_path / "lr.png")
+
+
+def test_a_linear_axis_begins_at_zero_and_says_its_power_of_ten(tmp_path: Path, drawn: list[Figure]) -> None:
+    plots.plot_learning_rates(tmp_path / "lr.png", X, {"actor": 3e-4 * (1 - X / X.max())}, scale="linear")
+    axes = drawn[0].axes[0]
+    assert axes.get_yscale() == "linear"
+    assert axes.get_ylim() == pytest.approx((0, 3.24e-4))
+    assert axes.get_ylabel() == "learning rate ($10^{-4}$)"
+    ticks = [text.get_text() for text in axes.get_yticklabels()]
+    assert {"0", "1", "2", "3"} <= set(ticks)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_log_axis_shows_a_fall_to_zero_as_a_line_out_of_the_axes(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    rates = np.where(X < 5000, 1e-4, 0.0)
+    plots.plot_learning_rates(tmp_path / "lr.png", X, {"actor": rates})
+    axes = drawn[0].axes[0]
+    (line,) = axes.lines
+    np.testing.assert_array_equal(line.get_ydata(), rates)
+    low, high = axes.get_ylim()
+    assert 1e-5 < low < 1e-4 < high
+    # In pixels: the zeros are clipped to a finite place below the axes.
+    places = line.get_transform().transform(np.column_stack([X, rates]))
+    assert np.isfinite(places).all()
+    assert places[-1, 1] < axes.get_window_extent().y0
+
+
+def test_the_way_up_from_zero_does_not_take_all_the_room() -> None:
+    warm = 1e-4 * np.minimum(X / 100, 1.0)  # a hundredth of the axis
+    low, high = plots.rate_limits(X, {"actor": warm})
+    assert low > 1e-5
+    assert high > 1e-4
+    # What lasts longer is shown: here the lowest hundredth of the axis lies at 1e-8.
+    low, _ = plots.rate_limits(X, {"actor": np.where(X < 9000, 1e-4, 1e-8)})
+    assert low < 1e-8
+
+
+def test_a_long_note_is_broken_into_lines_that_fit(tmp_path: Path, drawn: list[Figure]) -> None:
+    plots.plot_learning_rates(tmp_path / "lr.png", X, {"actor": X + 1}, note="it is assumed that " * 12)
+    note = drawn[0].get_supxlabel()
+    assert note.count("\n") == 2
+    assert max(map(len, note.split("\n"))) <= 110
 
 
 @pytest.mark.parametrize("suffix", [".pdf", ".svg"])
