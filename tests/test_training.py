@@ -100,6 +100,25 @@ def test_stages_advance_and_are_logged_where_they_were_entered(tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_stage_based_rates_follow_the_curriculum(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    # Long enough a first stage to be seen after the seed frames.
+    length = "num_train_frames=1200", "curriculum.min_stage_episodes=6", "log_every_frames=10"
+    assert train(run, *TINY_STATE, *EASY, "lr_schedule=stage_based", *length) == 0
+    entries = [(int(step), int(stage)) for step, stage in load(run / "snapshot.pt")["curriculum"]["history"]]
+    assert len(entries) >= 3
+    tags = read_tags(run)
+    stages = tags["curriculum/stage"]
+    assert len(stages) >= 100
+    assert set(stages.values()) >= {0.0, 1.0, 2.0}
+    for frame, stage in stages.items():
+        assert stage == [index for step, index in entries if step <= frame][-1]
+        for network in ("encoder", "actor", "critic"):
+            rate = 1e-12 * (1.2, 1.0, 0.7, 0.5, 0.3)[int(stage)]
+            assert tags[f"lr_{network}"][frame] == approx(rate), (network, frame)
+
+
+@pytest.mark.slow
 def test_a_network_that_diverges_ends_the_training_and_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
