@@ -72,7 +72,7 @@ REFUSALS = blocks("console")
 
 
 def test_everything_was_found() -> None:
-    assert {language for language, _ in FENCES} == {"", "yaml", "python", "console", "text"}
+    assert {language for language, _ in FENCES} == {"", "yaml", "python", "console", "text", "math"}
     assert TEXT.count("\n```") == 2 * len(FENCES)
     assert TEXT.count("\npython ") == sum(line.startswith("python ") for line in COMMANDS) >= 15
     assert len(YAML) >= 17
@@ -230,7 +230,7 @@ def test_every_shape_key_and_preset_is_described() -> None:
     assert headings == list(SHAPES)
     for heading, after in zip(headings, TEXT.split("\n### `")[1:], strict=True):
         section = after.split("\n## ")[0]
-        assert "$$" in section, heading
+        assert "\n```math\n" in section, heading
         assert f"type: {heading}\n" in section
         assert f"(images/lr_shape_{heading}.png)" in section
         keys = [key for key in SHAPES[heading].keys if f"`{key}`" not in section]
@@ -250,6 +250,14 @@ def test_every_tag_is_described() -> None:
     assert len(diagnostics) == 5
     tags = [*RATE_TAGS, STAGE_TAG, SUCCESS_TAG, *(f"diagnostics/<network>{end}" for end in diagnostics)]
     assert not [tag for tag in tags if f"`{tag}`" not in TEXT]
+
+
+def test_the_tags_named_are_logged() -> None:
+    parts = ("agent/drqv2.py", "trainer.py")
+    source = "".join((ROOT / "glideslope" / part).read_text(encoding="utf-8") for part in parts)
+    tags = set(re.findall(r"`((?:train|eval)/\w+)`", TEXT)) - {"train/lr_actor"}  # Stable-Baselines3's
+    assert len(tags) >= 8
+    assert not [tag for tag in tags if f'"{tag}"' not in source and f'"{tag.split("/")[1]}"' not in source]
 
 
 def test_links_lead_somewhere() -> None:
