@@ -110,8 +110,7 @@ def _notes(settings: PreviewSettings, schedules: Schedules, rates: Mapping[str, 
     if settings.stage_steps is None and any(schedule.follows_stages for schedule in schedules.values()):
         times = ",".join(short_count(step) for step, _ in settings.stage_entries)
         yield (
-            f"assumed that stages are entered evenly spread, stage_steps=[{times}]; "
-            "in training each is entered when earned"
+            f"stages assumed evenly spread, stage_steps=[{times}]; in training each is entered when earned"
         )
     waiting = [network for network, schedule in schedules.items() if schedule.follows_evaluations]
     if waiting:
