@@ -46,10 +46,10 @@ def use_schedules(
     >>> from stable_baselines3 import SAC
     >>> from glideslope.lr_scheduler import build_schedules
     >>> config = {"actor": {"type": "cosine_decay", "intervals": [{"init_lr": "1x", "final_lr": "0.1x"}]}}
-    >>> schedules = build_schedules(config, base={"actor": 3e-4, "critic": 1e-3}, total_steps=200)
+    >>> schedules = build_schedules(config, base={"actor": 3e-4, "critic": 1e-3}, total_steps=120)
     >>> model = SAC("MlpPolicy", "Pendulum-v1", buffer_size=1000, seed=1)
     >>> use_schedules(model, schedules)
-    >>> model = model.learn(200)
+    >>> model = model.learn(120)
     >>> [optimizer.param_groups[0]["lr"] for optimizer in (model.actor.optimizer, model.critic.optimizer)]
     [3e-05, 0.001]
 
