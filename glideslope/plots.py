@@ -304,4 +304,4 @@ def _captions(figure: Figure, axes: Axes, title: str, note: str) -> None:
     if title:
         figure.suptitle(title, fontsize=9)
     if note:
-        figure.supxlabel(fill(note, 110), fontsize=7, color="0.3")
+        figure.supxlabel(fill(note, 125), fontsize=7, color="0.3")
