@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from stable_baselines3 import DDPG
 
-from glideslope.cli import EVALUATE_CONFIG, TRAIN_CONFIG, compose
-from glideslope.settings import EvaluateSettings, Settings
+from glideslope.cli import EVALUATE_CONFIG, PREVIEW_CONFIG, TRAIN_CONFIG, compose
+from glideslope.lr_scheduler import build_schedules
+from glideslope.settings import EvaluateSettings, PreviewSettings, Settings
 from tests.training import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,8 +42,14 @@ def test_evaluation_commands_are_understood(arguments: list[str]) -> None:
     assert compose(EVALUATE_CONFIG, text.split(), EvaluateSettings).settings.episodes == 100
 
 
+@pytest.mark.parametrize("arguments", commands("preview_lr_schedule.py"), ids=" ".join)
+def test_preview_commands_are_understood(arguments: list[str]) -> None:
+    assert compose(PREVIEW_CONFIG, arguments, PreviewSettings).settings.lr_schedule is not None
+
+
 def test_every_command_was_found() -> None:
-    assert len(commands("train_gimbal_curriculum.py")) == 10
+    assert len(commands("train_gimbal_curriculum.py")) == 11
+    assert len(commands("preview_lr_schedule.py")) == 2
     assert len(commands("evaluate.py")) == 2
 
 
@@ -61,8 +69,30 @@ def test_the_schedule_file_is_valid(tmp_path: Path) -> None:
         settings = compose(TRAIN_CONFIG, ["lr_schedule=readme_example"], Settings).settings
     finally:
         preset.unlink(missing_ok=True)
-    assert settings.lr_schedule is not None
-    assert set(settings.lr_schedule) == {"encoder", "critic"}
+    schedules = build_schedules(
+        settings.lr_schedule,
+        base=settings.base_rates,
+        total_steps=settings.total_steps,
+        stage_names=settings.curriculum.stage_names,
+    )
+    # 40% of 6M steps; half of the way down the cosine; a reduction after step 100 of the fourth stage.
+    assert [schedules["encoder"](step) for step in (2_399_999, 2_400_000)] == [1e-4, 3e-5]
+    assert schedules["critic"](1_000_000) == pytest.approx(8e-5)
+    assert schedules["actor"](201, [(0, 0), (50, 3)], [100]) == 2.5e-5
+
+
+def test_the_stable_baselines3_example_runs() -> None:
+    (example,) = [block for block in fenced("python") if "stable_baselines3" in block]
+    model = DDPG(
+        "MlpPolicy", "Pendulum-v1", learning_starts=50, policy_kwargs={"net_arch": [8]}, device="cpu"
+    )
+    schedule = {"actor": {"type": "linear_decay", "intervals": [{"lr": "1x", "final_lr": 0}]}}
+    schedules = build_schedules(schedule, base={"actor": 3e-4, "critic": 1e-3}, total_steps=200)
+    exec(example.replace("100_000", "100"), {"model": model, "schedules": schedules})
+    assert model.num_timesteps == 100
+    # The last update came after step 100 of 200.
+    assert model.actor.optimizer.param_groups[0]["lr"] == pytest.approx(1.5e-4)
+    assert model.critic.optimizer.param_groups[0]["lr"] == 1e-3
 
 
 def test_pictures_are_there() -> None:
