@@ -7,6 +7,7 @@ import io
 import re
 import shlex
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +17,7 @@ from PIL import Image
 from glideslope.cli import PREVIEW_CONFIG, TRAIN_CONFIG, compose, run_cli
 from glideslope.logger import RATE_TAGS, STAGE_TAG, SUCCESS_TAG
 from glideslope.lr_scheduler import SHAPES, Schedules, build_schedules, parse_stddev
+from glideslope.lr_scheduler.plateau import Plateau
 from glideslope.lr_scheduler.shapes import KEYS
 from glideslope.settings import PreviewSettings, Settings
 from preview_lr_schedule import main as preview
@@ -176,11 +178,7 @@ NUMBERS = {
         ("actor", 3_000_000, "1e-5"),
         ("actor", 4_000_000, "5e-6"),
     ],
-    "exponential_smooth": [
-        ("actor", 0, "1e-4"),
-        ("actor", 1_386_000, "5e-5"),
-        ("actor", 6_000_000, "4.98e-6"),
-    ],
+    "exponential_smooth": [("actor", 0, "1e-4"), ("actor", 6_000_000, "4.98e-6")],
     "stage_based": [
         ("actor", 99, "1.2e-4"),
         ("actor", 100, "1e-4"),
@@ -202,16 +200,23 @@ NUMBERS = {
         ("actor", 6_000_000, "5e-6"),
     ],
 }
-HALF = {"exponential_smooth": "5e-5"}  # said in words there
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_presets_have_the_numbers_given(name: str) -> None:
-    (paragraph,) = re.findall(rf"### Preset `{name}`\n(.*?)!\[", TEXT, re.DOTALL)
+    (paragraph,) = re.findall(rf"### Preset `{name}`\n\n(.*?)\n\n", TEXT, re.DOTALL)
     schedules, stages = preset(name), [(100 * stage, stage) for stage in range(5)]
     for network, step, rate in NUMBERS[name]:
         assert schedules[network](step, stages) == pytest.approx(float(rate), rel=2e-3), (network, step)
-        assert rate in paragraph or rate == HALF.get(name), rate
+    assert set(re.findall(r"[\d.]+e-\d", paragraph)) == {rate for _, _, rate in NUMBERS[name]}
+    times = {round(float(time) * 1e6) for time in re.findall(r"from ([\d.]+)M", paragraph)}
+    assert times <= {step for _, step, _ in NUMBERS[name]}
+
+
+def test_the_smooth_preset_halves_when_it_is_said_to() -> None:
+    assert "half of it after 1.39M" in TEXT
+    schedule = preset("exponential_smooth")["actor"]
+    assert schedule(1_385_000) > 5e-5 > schedule(1_395_000)
 
 
 def test_the_table_of_decay_rates() -> None:
@@ -233,12 +238,18 @@ def test_every_shape_key_and_preset_is_described() -> None:
         assert "\n```math\n" in section, heading
         assert f"type: {heading}\n" in section
         assert f"(images/lr_shape_{heading}.png)" in section
-        keys = [key for key in SHAPES[heading].keys if f"`{key}`" not in section]
-        assert not keys, heading
+        keys = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+        assert set(keys) == set(SHAPES[heading].keys), heading
     assert not [key for key in KEYS if f"`{key}`" not in TEXT and f"`{key}: " not in TEXT]
     presets = {file.stem for file in (ROOT / "cfgs" / "lr_schedule").glob("*.yaml")} - TRANSIENT
     assert presets == set(re.findall(r"^### Preset `(\w+)`$", TEXT, re.MULTILINE)) == set(NUMBERS)
     assert presets == set(drawing().PRESETS)
+
+
+def test_the_defaults_of_a_plateau_are_those_given() -> None:
+    section = TEXT.split("### `reduce_on_plateau`")[1].split("\n## ")[0]
+    given = dict(re.findall(r"^\| `(\w+)` \| `?([\w.]+)`? \|", section, re.MULTILINE))
+    assert {field.name: str(field.default).removesuffix(".0") for field in fields(Plateau)} == given
 
 
 TRANSIENT = {"your_preset", "your_networks", "readme_example"}  # what other tests put there for a while
