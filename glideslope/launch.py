@@ -64,17 +64,12 @@ def plan(settings: Settings, given: Collection[str] = ()) -> Plan:
         UserError: a device isn't there, or the replay buffer can't fit.
     """
     names = settings.curriculum.stage_names
-    own = settings.lr_encoder, settings.lr_actor, settings.lr_critic
-    keys = {
-        network: "lr" if rate is None else f"lr_{network}"
-        for network, rate in zip(("encoder", "actor", "critic"), own, strict=True)
-    }
     schedules = build_schedules(
         settings.lr_schedule,
         base=settings.base_rates,
         total_steps=settings.total_steps,
         stage_names=names,
-        given={network: key for network, key in keys.items() if key in given},
+        given={network: key for network, key in settings.base_keys.items() if key in given},
     )
     stddev = parse_stddev(
         settings.stddev_schedule, base=settings.stddev, total_steps=settings.total_steps, stage_names=names

@@ -116,7 +116,7 @@ def rate_limits(x: ArrayLike, rates: Mapping[str, ArrayLike], scale: Scale = "lo
     if scale == "linear":
         return 0.0, high * 1.08
     low = min(lows, default=high)
-    if high / low < 4:
+    if high < 4 * low:
         # A constant rate is a line in the middle, not noise blown up.
         low, high = low / 2, high * 2
     return low / 1.25, high * 1.25
@@ -243,7 +243,7 @@ def _rate_axis(axes: Axes, limits: tuple[float, float], scale: Scale) -> None:
     if scale == "log":
         axes.set_yscale("log", nonpositive="clip")
         # Few decades leave room for 2 and 5 as well.
-        subs = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
+        subs = (1.0, 2.0, 5.0) if high < 300 * low else (1.0,)
         axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power_of_ten(value)))
         axes.yaxis.set_minor_formatter(NullFormatter())

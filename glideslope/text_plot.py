@@ -168,7 +168,7 @@ def _rate_ticks(limits: tuple[float, float], log: bool) -> dict[int, str]:
     """Row → label."""
     low, high = limits
     if log:
-        subs = (1, 2, 5) if high / low < 300 else (1,)
+        subs = (1, 2, 5) if high < 300 * low else (1,)
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         values = [float(f"{sub}e{power}") for power in powers for sub in subs]
         labels = {value: f"{value:.0e}" for value in values if low <= value <= high}
