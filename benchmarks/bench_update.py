@@ -36,7 +36,7 @@ def measure(seconds: float = 5.0) -> Iterator[tuple[str, float, str]]:
             }
         )
         agent, replay = make_agent(settings, device), make_replay(settings, device)
-        _fill(replay, settings.num_envs, size)
+        fill(replay, settings.num_envs, size)
 
         def update(agent=agent, replay=replay, batch=batch) -> None:
             agent.update(replay.sample(batch), 0.2)
@@ -46,7 +46,8 @@ def measure(seconds: float = 5.0) -> Iterator[tuple[str, float, str]]:
         yield f"update, encoder original, {label}, batch {batch}", rate(update, seconds, 3), "updates/s"
 
 
-def _fill(replay: ReplayBuffer, num_envs: int, size: int) -> None:
+def fill(replay: ReplayBuffer, num_envs: int, size: int) -> None:
+    """Put 100 steps of random numbers from environments with pixels into a replay buffer."""
     rng = np.random.default_rng(0)
 
     def observation() -> tuple[np.ndarray, np.ndarray]:
