@@ -112,7 +112,7 @@ TABLE = {
         [3.4641016151377546e-5, 2.4494897427831781e-5, 2e-5, 1.8090680674665816e-5],
     ),
     # Evaluations reduce it at t = 1, 3 and 4, from the step after each: 1e-4, 5e-5, 2.5e-5, and for 1.25e-5
-    # min_lr. Among the fifths they do so at the first and the second.
+    # min_lr. Among the fifths they do so at the first and the second. One at the end is too late.
     "on plateaus": Row(
         "reduce_on_plateau", {"init_lr": 1e-4, "factor": 0.5, "min_lr": 2e-5},
         [1e-4, 1e-4, 5e-5, 5e-5, 2.5e-5, 2e-5, 2e-5],
@@ -167,7 +167,7 @@ def test_shares_that_fall_between_two_steps(row: Row) -> None:
     """From 3 1/3 to 6 2/3 of 10 steps, so T = 10/3: step 4 is at x = (4 - 10/3) / (10/3) = 0.2, 5 at 0.5, 6 at 0.8."""
     first = interval(row, "1/9", start="1/3", end="2/3")
     inside = dict(zip((4, 5, 6, 7), row.fifths, strict=True))
-    end, made = row.fifths[-1], [4, 5]
+    end, made = row.fifths[-1], [4, 5, 7]
     expected = {-1: BEFORE, 0: BEFORE, 2: BEFORE, 3: BEFORE, **inside}
     check(build(first, total=10), {**expected, 8: end, 9: end, 10: end, 11: end, FAR: end}, (), made)
     then = {8: end, 9: AFTER, 10: AFTER, 11: AFTER, FAR: AFTER}
@@ -237,4 +237,13 @@ def test_warmups_of_a_share_between_two_steps() -> None:
         10: 4e-5,
         FAR: 4e-5,
     }
+    check(schedule, expected, (), ())
+
+
+def test_an_end_in_the_middle_of_a_stair() -> None:
+    """Stairs of 2 steps, an interval of 5: the third stair, a quarter of the start, is the last."""
+    schedule = build(
+        {"type": "exponential_decay", "end": 5, "lr": 8e-5, "decay_rate": 0.5, "decay_interval": 2}
+    )
+    expected = {0: 8e-5, 1: 8e-5, 2: 4e-5, 3: 4e-5, 4: 2e-5, 5: 2e-5, 6: 2e-5, 1000: 2e-5, FAR: 2e-5}
     check(schedule, expected, (), ())
