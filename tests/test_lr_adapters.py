@@ -146,6 +146,7 @@ def test_a_resumed_run_goes_on_exactly(tensor):
     file.seek(0)
     state = torch.load(file, weights_only=True)
     assert state["scheduler"] == {"last_epoch": 3, "_step_count": 4, "_last_lr": [approx(linear(6))]}
+    assert type(state["scheduler"]["_last_lr"][0]) is float  # not a tensor, whatever the optimizer holds
     fresh_optimizer, fresh = make()
     fresh_optimizer.load_state_dict(state["optimizer"])
     fresh.load_state_dict(state["scheduler"])

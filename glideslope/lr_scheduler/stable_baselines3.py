@@ -76,14 +76,13 @@ def use_schedules(
         name: follow(schedule, history if isinstance(schedule, Schedule) else None)
         for name, schedule in schedules.items()
     }
+    own_groups = _own_groups(optimizers["actor"], encoder) if "encoder" in rates else ()
     for name, optimizer in optimizers.items():
         if optimizer in _hooks:
             _hooks.pop(optimizer).remove()
         targets: dict[str, tuple[int, ...] | None] = {name: None} if name in rates else {}
         if name == "actor" and "encoder" in rates:
-            targets["encoder"] = _own_groups(
-                optimizer, encoder
-            )  # after the actor's, which goes to all groups
+            targets["encoder"] = own_groups  # after the actor's, which goes to all groups
         if targets:
             _hooks[optimizer] = optimizer.register_step_pre_hook(_writer(model, rates, targets))
 
