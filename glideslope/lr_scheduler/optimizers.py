@@ -22,25 +22,23 @@ def write_lr(optimizer: torch.optim.Optimizer, lr: float, groups: Container[int]
     with what the optimizer really holds, and left alone where they agree.
     Raises ValueError for a rate that is negative or not finite.
     """
-    import torch
-
+    # Once for every update of every network: no imports here, and no context manager.
     if not 0 <= lr <= INFINITE:
         raise ValueError(f"a learning rate must be finite and not negative, not {lr}")
-    tensors: dict[int, torch.Tensor | None] = vars(optimizer).setdefault("_rate_tensors", {})
+    tensors: dict[int, torch.Tensor | None] = optimizer.__dict__.setdefault("_rate_tensors", {})
     for index, group in enumerate(optimizer.param_groups):
         if groups is not None and index not in groups:
             continue
-        rate = lr * group.get("lr_scale", 1.0)
+        rate = lr * group["lr_scale"] if "lr_scale" in group else lr
         if index not in tensors:
             tensors[index] = _own_tensor(optimizer, group, tensors)
         tensor = tensors[index]
         if tensor is None:
-            if isinstance(group["lr"], torch.Tensor) or group["lr"] != rate:
+            if not isinstance(group["lr"], float) or group["lr"] != rate:
                 group["lr"] = rate
         else:
             group["lr"] = tensor
-            with torch.no_grad():
-                tensor.fill_(rate)
+            (tensor.detach() if tensor.requires_grad else tensor).fill_(rate)
 
 
 def _own_tensor(

@@ -202,6 +202,8 @@ class Schedule:
         """
         if not self._pure:
             self._follow(stages, reductions)
+        if type(step) is int:
+            return self._timeline.rate(step)
         if not isinstance(step, np.ndarray):
             return self._timeline.rate(operator.index(step))
         if not np.issubdtype(step.dtype, np.integer):
