@@ -202,29 +202,69 @@ def test_a_resumed_schedule_writes_the_rates_of_the_one_that_never_stopped():
     assert resumed == whole[25:]
 
 
-def test_one_compiled_update_serves_every_rate():
+def graphs_of(optimizer, write):
+    """How many graphs 20 updates compile, each at another rate of a schedule; and the sum of the rates."""
     graphs = []
 
     def backend(graph, _):
         graphs.append(graph)
         return graph.forward
 
+    schedule = build_schedules(
+        {"actor": {"type": "cosine_decay", "intervals": [{"lr": "1x", "final_lr": "0.0625x"}]}},
+        base={"actor": 0.5},
+        total_steps=19,
+    )["actor"]
     torch._dynamo.reset()
-    lr = tensor()
-    optimizer = torch.optim.SGD([parameter()], lr=lr)
-    (weights,) = optimizer.param_groups[0]["params"]
-    weights.grad = torch.ones_like(weights)
+    for weights in (weights for group in optimizer.param_groups for weights in group["params"]):
+        weights.grad = torch.ones_like(weights)
 
     @torch.compile(backend=backend)
     def update():
         optimizer.step()
 
-    for i in range(8):
-        write_lr(optimizer, 1.0 / 2**i)
+    rates = [schedule(step) for step in range(20)]
+    for rate in rates:
+        write(optimizer, rate)
         update()
-    assert len(graphs) == 1
-    assert weights.tolist() == [-255 / 128] * 2
     torch._dynamo.reset()
+    assert len(set(rates)) == 20
+    return len(graphs), sum(rates)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [(torch.optim.SGD, {}), (torch.optim.Adam, {}), (torch.optim.Adam, {"capturable": True})],
+    ids=["sgd", "adam", "capturable adam"],
+)
+def test_one_compiled_update_serves_every_rate(kind, more):
+    optimizer = kind([parameter()], lr=tensor(), **more)
+    graphs, total = graphs_of(optimizer, write_lr)
+    assert graphs == 1
+    # With a gradient of 1 each update is the rate itself, of Adam's too but for its epsilon.
+    (weights,) = optimizer.param_groups[0]["params"]
+    assert weights.tolist() == pytest.approx([-total] * 2, rel=1e-4)
+
+
+def test_rates_written_as_numbers_would_be_compiled_again_and_again():
+    """What the test above can see: dynamo takes a number as a constant; by default it gives that up after one."""
+
+    def by_value(optimizer, rate):
+        optimizer.param_groups[0]["lr"] = rate
+
+    assert graphs_of(adam(1e-3), by_value)[0] > 1
+    with torch._dynamo.config.patch(automatic_dynamic_shapes=False, recompile_limit=64):
+        assert graphs_of(adam(1e-3), by_value)[0] == 20
+        assert graphs_of(adam(tensor()), write_lr)[0] == 1
+
+
+def test_a_tensor_rate_with_a_gradient_is_filled():
+    lr = tensor().requires_grad_()
+    optimizer = adam(lr)
+    write_lr(optimizer, 2e-3)
+    assert float(lr.detach()) == 2e-3
+    assert lr.is_leaf
+    assert optimizer.param_groups[0]["lr"] is lr
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
