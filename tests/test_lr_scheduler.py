@@ -566,6 +566,52 @@ def test_a_stage_schedule_knows_only_the_history_up_to_the_step(history, steps):
     assert schedule(np.array(steps), history).tolist() == rates(schedule, *steps, stages=history)
 
 
+@st.composite
+def runs(draw):
+    """A schedule of any shapes by time or by stage, the largest rate configured, and a run's history."""
+    extents = [{"stage": stage} for stage in draw(st.sets(st.integers(0, 4), min_size=1, max_size=4))]
+    by_time = draw(st.booleans())
+    rate = st.sampled_from([1e-9, 0.003, 0.1, 0.37, 1.0])
+    intervals = []
+    for extent in sorted(extents, key=lambda extent: extent["stage"]):
+        if by_time:
+            twice = 2 * extent["stage"]
+            extent = {"start": f"{twice}/14", "end": f"{twice + draw(st.sampled_from([1, 2]))}/14"}
+        else:
+            extent["duration"] = draw(st.sampled_from([20, "1/7", 300]))
+        interval = {**extent, "type": draw(st.sampled_from(TYPES)), "lr": draw(rate)}
+        if interval["type"] == "reduce_on_plateau":
+            interval |= {
+                "factor": draw(st.sampled_from([0.1, 0.9])),
+                "min_lr": draw(st.sampled_from([0, 1e-9])),
+            }
+        elif draw(st.booleans()):
+            interval["final_lr"] = draw(rate)
+        if draw(st.booleans()):
+            interval["warmup"] = draw(st.integers(0, 20))
+        intervals.append(interval)
+    schedule = actor("constant", *intervals, lr=0.1, total=1000, stage_names=STAGES)
+    largest = max(
+        0.1, *(interval[name] for interval in intervals for name in ("lr", "final_lr") if name in interval)
+    )
+    entries = sorted(draw(st.lists(st.integers(0, 1000), max_size=4)))
+    stages = [(0, 0), *zip(entries, range(1, 5), strict=False)]
+    return schedule, largest, stages, sorted(draw(st.sets(st.integers(0, 1200), max_size=8)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(runs(), st.lists(st.integers(-5, 1300), min_size=1, max_size=40), st.randoms(use_true_random=False))
+def test_runs_are_bounded_order_free_and_the_same_for_arrays(run, steps, random):
+    """Every shape by stage too, and with reductions; each answer knows only the history before its step."""
+    schedule, largest, stages, reductions = run
+    answers = {step: schedule(step, stages, reductions) for step in steps}
+    assert all(0.0 <= answer <= largest for answer in answers.values())
+    for step in random.sample(steps, len(steps)):
+        known = [entry for entry in stages if entry[0] <= step], [at for at in reductions if at < step]
+        assert schedule(step, *known) == schedule(step, stages, reductions) == answers[step]
+    assert schedule(np.array(steps), stages, reductions).tolist() == [answers[step] for step in steps]
+
+
 def test_arrays_keep_their_shape_and_steps_must_be_integers():
     schedule = build(preset("warmup_cosine"))["actor"]
     grid = np.arange(12, dtype=np.int32).reshape(3, 4) * 600_000
