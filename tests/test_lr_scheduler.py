@@ -604,6 +604,7 @@ def runs(draw):
 def test_runs_are_bounded_order_free_and_the_same_for_arrays(run, steps, random):
     """Every shape by stage too, and with reductions; each answer knows only the history before its step."""
     schedule, largest, stages, reductions = run
+    steps += [at + d for at in (*reductions, *(at for at, _ in stages)) for d in (0, 1)]
     answers = {step: schedule(step, stages, reductions) for step in steps}
     assert all(0.0 <= answer <= largest for answer in answers.values())
     for step in random.sample(steps, len(steps)):
