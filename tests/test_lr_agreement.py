@@ -249,16 +249,7 @@ def test_agrees_with_torch(family: Family) -> None:
         assert close(case.ours(steps), theirs, case.largest).all()
 
 
-LOSES_DIGITS = pytest.mark.xfail(strict=True, reason="the curve subtracts nearly equal numbers near its end")
-
-
-@pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param(family, marks=[LOSES_DIGITS] if family in (cosine, polynomial) else [])
-        for family in FAMILIES
-    ],
-)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_is_exact(family: Family) -> None:
     # The share t / T is rounded to 2^-54, which is T 2^-54 of what is left at the last step, and a power multiplies
     # it: 1.1e-12 in one configuration, with power 4.9, where the rate has fallen to 1e-16 of its start.
@@ -289,10 +280,7 @@ def recursion(scheduler: type[Any], init: float, *arguments: Any) -> np.ndarray:
     return np.array(rates)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[LOSES_DIGITS] if name == "polynomial" else []) for name in RECURSIONS],
-)
+@pytest.mark.parametrize("name", RECURSIONS)
 def test_agrees_with_torch_step_by_step(name: str) -> None:
     scheduler, arguments, shape, numbers = RECURSIONS[name]
     ours = build(shape, LONGEST, {"lr": 1e-3, **numbers})(STEPS[:LONGEST])
@@ -300,7 +288,6 @@ def test_agrees_with_torch_step_by_step(name: str) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=0)
 
 
-@LOSES_DIGITS
 def test_torchs_cosine_to_zero_drifts_step_by_step_and_ours_does_not() -> None:
     """The one recursion beyond 1e-12: it is off by 2e-10 near the end. A sine squared loses nothing there."""
     theirs = recursion(torch_schedulers.CosineAnnealingLR, 1e-3, LONGEST, 0.0)

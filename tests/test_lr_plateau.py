@@ -302,3 +302,50 @@ def test_rates_are_written_with_the_runs_history():
         live.write({"actor": optimizer}, step)
         written.append(optimizer.param_groups[0]["lr"])
     assert written == [1.0, 0.5]
+
+
+LIVE = {
+    "encoder": {"type": "cosine_decay", "intervals": [{"end": 40, "lr": 1e-3}, {"lr": 5e-4, "warmup": 10}]},
+    "actor": {"type": "reduce_on_plateau", "intervals": [{"stage": 0, "lr": 1e-3}, {"stage": 2, "lr": 4e-4}]},
+    "critic": {
+        "type": "linear_decay",
+        "intervals": [{"stage": 1, "lr": 1e-3, "final_lr": 0, "duration": 30}],
+    },
+    "other": {"type": "reduce_on_plateau", "intervals": [{"lr": 1e-3, "metric": "episode_reward"}]},
+    "twin": {"type": "cosine_decay", "intervals": [{"end": 40, "lr": 1e-3}, {"lr": 5e-4, "warmup": 10}]},
+}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from(["evaluate", "stage", "edit", -7, 1, 2, 13, 40]), max_size=40))
+def test_what_is_written_is_the_rate_of_that_step_and_history(events):
+    for network in LIVE.values():
+        for interval in network["intervals"]:
+            if network["type"] == "reduce_on_plateau":
+                interval["patience"] = 0
+    schedules = build_schedules(
+        LIVE, base=dict.fromkeys(LIVE, 1e-3), total_steps=200, stage_names=("a", "b", "c")
+    )
+    live = LiveSchedules(schedules)
+    optimizers = {
+        name: torch.optim.SGD([torch.zeros(1)], lr=torch.tensor(0.1, dtype=torch.float64) if i else 0.1)
+        for i, name in enumerate(LIVE)
+    }
+    step, stages = 10, [(0, 0)]
+    for event in events:
+        if event == "evaluate":
+            if all(step > made[-1][0] for made in live.reductions.values() if made):
+                live.evaluated(step, {"success_rate": 0.5, "episode_reward": 0.5}, stages)
+        elif event == "stage":
+            if len(stages) < 3 and step >= stages[-1][0]:
+                stages.append((step, len(stages)))
+        elif event == "edit":
+            stages[-1] = (stages[-1][0] + (len(stages) > 1), stages[-1][1])
+        else:
+            step = max(0, step + event)
+        live.write(optimizers, np.int64(step) if step % 2 else step, stages)
+        for name, optimizer in optimizers.items():
+            made = [at for at, _ in live.reductions.get(name, [])]
+            held = optimizer.param_groups[0]["lr"]
+            assert type(held) in (float, torch.Tensor)
+            assert float(held) == schedules[name](step, stages, made)

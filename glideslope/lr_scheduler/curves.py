@@ -12,6 +12,8 @@ import numpy as np
 
 Number: TypeAlias = Any  # a float or an array of float64: the shapes serve both
 
+_QUARTER = 0.5 * math.pi  # a quarter turn
+
 
 def _each(function: Callable[[float], float], x: Number) -> Number:
     """function(x); for an array the same call for each element, so that both agree to the last bit."""
@@ -36,22 +38,34 @@ def linear(x: Number, init: float, final: float) -> Number:
 
 
 def cosine(x: Number, init: float, final: float) -> Number:
-    return mix(init, final, 0.5 * (1.0 - _each(math.cos, math.pi * x)))
+    if isinstance(x, np.ndarray):
+        return _each(lambda x: cosine(x, init, final), x)
+    # (1 - cos πx) / 2 or (1 + cos πx) / 2, whichever is small, without subtracting nearly equal numbers.
+    if x < 0.5:
+        return init + (final - init) * math.sin(_QUARTER * x) ** 2
+    return final - (final - init) * math.sin(_QUARTER * (1.0 - x)) ** 2
 
 
 def polynomial(x: Number, init: float, final: float, power: float) -> Number:
-    return mix(init, final, 1.0 - _each(lambda left: left**power, 1.0 - x))
+    if isinstance(x, np.ndarray):
+        return _each(lambda x: polynomial(x, init, final, power), x)
+    # What is left of a fall to 0 keeps its digits.
+    rest = (1.0 - x) ** power
+    return init + (final - init) * (1.0 - rest) if rest > 0.5 else final - (final - init) * rest
 
 
 def geometric(x: Number, init: float, final: float) -> Number:
     """init (final / init)^x, through logarithms, since the ratio of two rates can overflow."""
     log_init, log_final = math.log(init), math.log(final)
-    low, high = min(init, final), max(init, final)
 
     def at(x: float) -> float:
         if x in (0, 1):
             return final if x else init
-        return min(max(math.exp(mix(log_init, log_final, x)), low), high)
+        rate = math.exp(mix(log_init, log_final, x))
+        # Rounded logarithms may lead a little too far.
+        if init < final:
+            return init if rate < init else final if rate > final else rate
+        return final if rate < final else init if rate > init else rate
 
     return _each(at, x)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,11 @@ class LiveSchedules:
             name: [] for name, schedule in schedules.items() if schedule.follows_evaluations
         }
         self._watches = {name: PlateauWatch() for name in self._reductions}
+        # Most updates fall between the same boundaries as the one before: the formulas in force are kept, with
+        # the steps and the stages that they are good for.
+        self._formulas: dict[str, Callable[[int], float]] = {}
+        self._first = self._end = 0.0
+        self._stages: tuple[tuple[int, int], ...] = ()
 
     @property
     def reductions(self) -> dict[str, list[tuple[int, int]]]:
@@ -48,8 +55,29 @@ class LiveSchedules:
 
     def write(self, optimizers: Mapping[str, torch.optim.Optimizer], step: int, stages: History = ()) -> None:
         """Writes the rates of a global step into the optimizers of the same names; see `write_lr`."""
+        if type(step) is not int:
+            step = operator.index(step)
+        if not self._first <= step < self._end or tuple(stages) != self._stages:
+            self._find_formulas(step, stages)
+        latest: tuple[Any, float] = (None, 0.0)
         for name, optimizer in optimizers.items():
-            write_lr(optimizer, self.rate(name, step, stages))
+            formula = self._formulas[name]
+            if formula is not latest[0]:
+                latest = (formula, formula(step))
+            write_lr(optimizer, latest[1])
+
+    def _find_formulas(self, step: int, stages: History) -> None:
+        """The formulas in force at a step; networks with the same schedule share one."""
+        self._stages = tuple((int(entered), int(stage)) for entered, stage in stages)
+        self._first, self._end = -math.inf, math.inf
+        found: list[tuple[Any, Callable[[int], float]]] = []
+        for name, schedule in self._schedules.items():
+            made = self._reductions.get(name, [])
+            first, end, formula = schedule.formula_at(step, self._stages, made)
+            self._first, self._end = max(self._first, first), min(self._end, end)
+            same = (schedule.describe(), made)
+            self._formulas[name] = next((shared for other, shared in found if other == same), formula)
+            found.append((same, self._formulas[name]))
 
     def evaluated(self, step: int, metrics: Mapping[str, float], stages: History = ()) -> list[str]:
         """Takes the evaluation after the update of a global step; names the schedules that it reduced.
@@ -75,6 +103,7 @@ class LiveSchedules:
                 if plateau.rate(active.init, done + 1) < plateau.rate(active.init, done):
                     steps.append(step)
                     reduced.append(name)
+                    self._first = self._end = 0.0
         return reduced
 
     def state_dict(self) -> dict[str, Any]:
@@ -118,6 +147,7 @@ class LiveSchedules:
                 raise ValueError(f"the reductions of {name} must be in order of steps, not {steps}")
         self._reductions = {name: reductions[name] for name in self._reductions}
         self._watches = watches
+        self._first = self._end = 0.0
 
 
 def differences(name: str, saved: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:

@@ -22,11 +22,18 @@ def write_lr(optimizer: torch.optim.Optimizer, lr: float, groups: Container[int]
     with what the optimizer really holds, and left alone where they agree.
     Raises ValueError for a rate that is negative or not finite.
     """
-    # Once for every update of every network: no imports here, and no context manager.
+    # Once for every update of every network: no imports here, no context manager, and a short way for numbers.
     if not 0 <= lr <= INFINITE:
         raise ValueError(f"a learning rate must be finite and not negative, not {lr}")
-    tensors: dict[int, torch.Tensor | None] = optimizer.__dict__.setdefault("_rate_tensors", {})
-    for index, group in enumerate(optimizer.param_groups):
+    state, held = optimizer.__dict__, optimizer.param_groups
+    if state.get("_numbers") == len(held) and groups is None:
+        for group in held:
+            rate = lr * group["lr_scale"] if "lr_scale" in group else lr
+            if type(group["lr"]) is not float or group["lr"] != rate:
+                group["lr"] = rate
+        return
+    tensors: dict[int, torch.Tensor | None] = state.setdefault("_rate_tensors", {})
+    for index, group in enumerate(held):
         if groups is not None and index not in groups:
             continue
         rate = lr * group["lr_scale"] if "lr_scale" in group else lr
@@ -39,6 +46,8 @@ def write_lr(optimizer: torch.optim.Optimizer, lr: float, groups: Container[int]
         else:
             group["lr"] = tensor
             (tensor.detach() if tensor.requires_grad else tensor).fill_(rate)
+    if len(tensors) == len(held) and all(tensor is None for tensor in tensors.values()):
+        state["_numbers"] = len(held)  # no group's rate is a tensor
 
 
 def _own_tensor(

@@ -65,13 +65,13 @@ def _clock(start: Fraction, unit: Fraction, whole: bool = False) -> _Piece:
     scale, offset, divisor = scale // common, offset // common, divisor // common
 
     def read(step: Number) -> Number:
-        if isinstance(step, np.ndarray):
-            if int(step.max()) * scale >= 2**53:  # beyond exact floats: use Python's integers
-                step = step.astype(object)
+        if not isinstance(step, np.ndarray):
             ticks = step * scale - offset
-            return (ticks // divisor if whole else ticks / divisor).astype(float)
+            return ticks // divisor if whole else ticks / divisor
+        if int(step.max()) * scale >= 2**53:  # beyond exact floats: use Python's integers
+            step = step.astype(object)
         ticks = step * scale - offset
-        return ticks // divisor if whole else ticks / divisor
+        return (ticks // divisor if whole else ticks / divisor).astype(float)
 
     return read
 
@@ -106,6 +106,14 @@ def _ramp(before: float, running: _Piece, clock: _Piece) -> _Piece:
     return lambda step: mix(before, running(step), clock(step))
 
 
+class Formula(NamedTuple):
+    """The rate as a function of the step, for the steps from `first` to before `end`."""
+
+    first: float
+    end: float
+    rate: Callable[[int], float]
+
+
 @dataclass(frozen=True)
 class _Timeline:
     """pieces[0] serves the steps before bounds[0], pieces[i + 1] those from bounds[i] on."""
@@ -116,6 +124,11 @@ class _Timeline:
     def rate(self, step: int) -> float:
         rate: float = self.pieces[bisect_right(self.bounds, step)](step)
         return rate
+
+    def formula(self, step: int) -> Formula:
+        index = bisect_right(self.bounds, step)
+        edges = (-math.inf, *self.bounds, math.inf)
+        return Formula(edges[index], edges[index + 1], self.pieces[index])
 
     def rates(self, steps: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         flat = steps.ravel().astype(np.int64)
@@ -209,6 +222,12 @@ class Schedule:
         if not np.issubdtype(step.dtype, np.integer):
             raise TypeError(f"steps must be integers, not {step.dtype}")
         return self._timeline.rates(step)
+
+    def formula_at(self, step: int, stages: History = (), reductions: Sequence[int] = ()) -> Formula:
+        """The formula in force at a global step, which holds good as long as the history stays the same."""
+        if not self._pure:
+            self._follow(stages, reductions)
+        return self._timeline.formula(operator.index(step))
 
     def plateau_at(self, step: int, stages: History = ()) -> ActivePlateau | None:
         """The reduce_on_plateau that an evaluation at this step belongs to; None where there is none."""
