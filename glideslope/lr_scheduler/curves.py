@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy import ndarray
 
 Number: TypeAlias = Any  # a float or an array of float64: the shapes serve both
 
@@ -17,14 +18,14 @@ _QUARTER = 0.5 * math.pi  # a quarter turn
 
 def _each(function: Callable[[float], float], x: Number) -> Number:
     """function(x); for an array the same call for each element, so that both agree to the last bit."""
-    if isinstance(x, np.ndarray):
+    if isinstance(x, ndarray):
         return np.fromiter(map(function, x.tolist()), float, x.size)
     return function(x)
 
 
 def mix(a: Number, b: Number, x: Number) -> Number:
     """a + (b - a) x, so rounded that it is a at 0, b at 1, and in the range between them for x in [0, 1]."""
-    if isinstance(x, np.ndarray):
+    if isinstance(x, ndarray):
         return np.where(x < 0.5, a + (b - a) * x, b - (b - a) * (1.0 - x))
     return a + (b - a) * x if x < 0.5 else b - (b - a) * (1.0 - x)
 
@@ -38,7 +39,7 @@ def linear(x: Number, init: float, final: float) -> Number:
 
 
 def cosine(x: Number, init: float, final: float) -> Number:
-    if isinstance(x, np.ndarray):
+    if isinstance(x, ndarray):
         return _each(lambda x: cosine(x, init, final), x)
     # (1 - cos πx) / 2 or (1 + cos πx) / 2, whichever is small, without subtracting nearly equal numbers.
     if x < 0.5:
@@ -47,7 +48,7 @@ def cosine(x: Number, init: float, final: float) -> Number:
 
 
 def polynomial(x: Number, init: float, final: float, power: float) -> Number:
-    if isinstance(x, np.ndarray):
+    if isinstance(x, ndarray):
         return _each(lambda x: polynomial(x, init, final, power), x)
     # What is left of a fall to 0 keeps its digits.
     rest = (1.0 - x) ** power

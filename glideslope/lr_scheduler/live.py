@@ -38,6 +38,7 @@ class LiveSchedules:
             name: [] for name, schedule in schedules.items() if schedule.follows_evaluations
         }
         self._watches = {name: PlateauWatch() for name in self._reductions}
+        self._staged = any(schedule.follows_stages for schedule in schedules.values())
         # Most updates fall between the same boundaries as the one before: the formulas in force are kept, with
         # the steps and the stages that they are good for.
         self._formulas: dict[str, Callable[[int], float]] = {}
@@ -57,14 +58,14 @@ class LiveSchedules:
         """Writes the rates of a global step into the optimizers of the same names; see `write_lr`."""
         if type(step) is not int:
             step = operator.index(step)
-        if not self._first <= step < self._end or tuple(stages) != self._stages:
+        if not self._first <= step < self._end or (self._staged and tuple(stages) != self._stages):
             self._find_formulas(step, stages)
-        latest: tuple[Any, float] = (None, 0.0)
+        formulas, latest, rate = self._formulas, None, 0.0
         for name, optimizer in optimizers.items():
-            formula = self._formulas[name]
-            if formula is not latest[0]:
-                latest = (formula, formula(step))
-            write_lr(optimizer, latest[1])
+            formula = formulas[name]
+            if formula is not latest:
+                latest, rate = formula, formula(step)
+            write_lr(optimizer, rate)
 
     def _find_formulas(self, step: int, stages: History) -> None:
         """The formulas in force at a step; networks with the same schedule share one."""

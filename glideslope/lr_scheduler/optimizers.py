@@ -25,14 +25,19 @@ def write_lr(optimizer: torch.optim.Optimizer, lr: float, groups: Container[int]
     # Once for every update of every network: no imports here, no context manager, and a short way for numbers.
     if not 0 <= lr <= INFINITE:
         raise ValueError(f"a learning rate must be finite and not negative, not {lr}")
-    state, held = optimizer.__dict__, optimizer.param_groups
-    if state.get("_numbers") == len(held) and groups is None:
+    held = optimizer.param_groups
+    try:
+        numbers: int = optimizer._lr_numbers  # type: ignore[attr-defined]
+    except AttributeError:
+        numbers = -1
+    if numbers == len(held) and groups is None:
         for group in held:
             rate = lr * group["lr_scale"] if "lr_scale" in group else lr
-            if type(group["lr"]) is not float or group["lr"] != rate:
+            there = group["lr"]
+            if there is not rate and (there != rate or type(there) is not float):
                 group["lr"] = rate
         return
-    tensors: dict[int, torch.Tensor | None] = state.setdefault("_rate_tensors", {})
+    tensors: dict[int, torch.Tensor | None] = vars(optimizer).setdefault("_lr_tensors", {})
     for index, group in enumerate(held):
         if groups is not None and index not in groups:
             continue
@@ -47,7 +52,7 @@ def write_lr(optimizer: torch.optim.Optimizer, lr: float, groups: Container[int]
             group["lr"] = tensor
             (tensor.detach() if tensor.requires_grad else tensor).fill_(rate)
     if len(tensors) == len(held) and all(tensor is None for tensor in tensors.values()):
-        state["_numbers"] = len(held)  # no group's rate is a tensor
+        optimizer._lr_numbers = len(held)  # type: ignore[attr-defined]  # no group's rate is a tensor
 
 
 def _own_tensor(

@@ -57,18 +57,25 @@ class ActivePlateau(NamedTuple):
 _Piece: TypeAlias = Callable[[Number], Number]
 
 
-def _clock(start: Fraction, unit: Fraction, whole: bool = False) -> _Piece:
-    """(step - start) / unit as a function of the step, exact in integers up to its one division."""
+def _ticks(start: Fraction, unit: Fraction) -> tuple[int, int, int]:
+    """The integers of (step - start) / unit = (step * scale - offset) / divisor."""
     scale, offset = start.denominator * unit.denominator, start.numerator * unit.denominator
     divisor = start.denominator * unit.numerator
     common = math.gcd(scale, offset, divisor)
-    scale, offset, divisor = scale // common, offset // common, divisor // common
+    return scale // common, offset // common, divisor // common
+
+
+def _clock(start: Fraction, unit: Fraction, whole: bool = False) -> _Piece:
+    """(step - start) / unit as a function of the step, exact in integers up to its one division."""
+    scale, offset, divisor = _ticks(start, unit)
 
     def read(step: Number) -> Number:
-        if not isinstance(step, np.ndarray):
+        if type(step) is int:
             ticks = step * scale - offset
             return ticks // divisor if whole else ticks / divisor
-        if int(step.max()) * scale >= 2**53:  # beyond exact floats: use Python's integers
+        if (
+            max(int(step.max()) * scale, abs(offset), divisor) >= 2**53
+        ):  # beyond exact floats: Python's integers
             step = step.astype(object)
         ticks = step * scale - offset
         return (ticks // divisor if whole else ticks / divisor).astype(float)
@@ -84,7 +91,17 @@ def _running(curve: Curve, start: Fraction) -> _Piece:
     if curve.shape is flat:
         return _held(curve.numbers[0])
     shape, numbers, clock = curve.shape, curve.numbers, _clock(start, curve.unit, curve.stairs)
-    return lambda step: shape(clock(step), *numbers)
+    if curve.stairs or len(numbers) != 2:
+        return lambda step: shape(clock(step), *numbers)
+    scale, offset, divisor = _ticks(start, curve.unit)
+    first, second = numbers
+
+    def run(step: Number) -> Number:
+        if type(step) is int:  # the clock's own reckoning, without a call: most updates come here
+            return shape((step * scale - offset) / divisor, first, second)
+        return shape(clock(step), first, second)
+
+    return run
 
 
 def _reduced(interval: Interval, plateau: Plateau, start: Fraction, reductions: Sequence[int]) -> _Piece:
