@@ -8,6 +8,7 @@ status 2.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -79,6 +80,8 @@ def run_cli(
     """
     # Waiting threads that spin slow a busy machine down thirtyfold; torch reads this when it is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may have letters that the terminal lacks
     try:
         arguments = _read_arguments(sys.argv[1:] if argv is None else argv)
         if arguments.plain:

@@ -48,6 +48,7 @@ class Plan:
     settings: Settings
     schedules: Schedules
     stddev: Schedule
+    notes: tuple[str, ...]  # what the user should know
     device: str
     replay_device: str
 
@@ -81,7 +82,8 @@ def plan(settings: Settings, given: Collection[str] = ()) -> Plan:
         else resolve_device(settings.replay_device, "replay_device")
     )
     require_memory(replay_bytes(settings), replay_device)
-    return Plan(settings, schedules, stddev, device, replay_device)
+    notes = (*schedules.notes, *stddev.notes, *settings.unused_rates(given))
+    return Plan(settings, schedules, stddev, notes, device, replay_device)
 
 
 def train(
@@ -197,7 +199,7 @@ def _introduce(planned: Plan, path: Path, threads: int, console: Console) -> Non
         f"Replay buffer: {settings.replay_buffer_size:,} frames, "
         f"{replay_bytes(settings) / 1e9:.2f} GB on {planned.replay_device}"
     )
-    for note in (*planned.schedules.notes, *planned.stddev.notes):
+    for note in planned.notes:
         say(f"Note: {note}")
     if uses_pixels(settings):
         say("Preparing the renderer (its first use on a machine compiles for up to a minute) ...")

@@ -123,6 +123,8 @@ def _normalised(word: str) -> str:
     if key in _PATHS:
         # Not every shell expands it behind an equals sign, and Hydra's grammar has no ~ in values.
         value = os.path.expanduser(value)
+        if re.search(r"[^\x00-\x7f]|[()#&='\"]", value) and value[0] not in "'\"":
+            value = "'" + value.replace("'", "\\'") + "'"  # Hydra's grammar takes these in quotes only
     if key == "stddev_schedule":
         value = _SCHEDULE_CALL.sub(r'"\1"', value)
     return f"{key}{equals}{value}"
@@ -204,15 +206,23 @@ def blame(error: Exception, config_name: str, search_path: Sequence[str], overri
     values = [str(override.input_line) for override in overrides.values]
     others = [*search_path, *(text for text in overrides.texts if text not in values)]
     try:
-        raw = OmegaConf.to_container(hydra.compose(config_name, others), resolve=False)
+        files = hydra.compose(config_name, others)
+        raw = OmegaConf.to_container(files, resolve=False)
     except COMPOSITION_FAULTS as other_error:
         return [explain(other_error)]
+    of_files = None  # a fault of the files themselves, for which no override is to be blamed
+    try:
+        OmegaConf.to_container(files, resolve=True, throw_on_missing=True)
+    except COMPOSITION_FAULTS as file_error:
+        of_files = explain(file_error)
     faults = []
     for override in overrides.values:
         try:
             config = hydra.compose(config_name, [*others, str(override.input_line)])
             OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         except COMPOSITION_FAULTS as own_error:
+            if explain(own_error) == of_files:
+                continue
             key, value = override.key_or_group, override.value()
             rule = _missing_item(raw, key) or explain(own_error, key)
             faults.append(fault(key, rule, *(() if override.is_delete() else (value,))))

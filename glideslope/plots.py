@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_TINIEST = 1e-290  # no axis goes below this; arithmetic on numbers much smaller loses its digits
 Array = NDArray[np.float64]
 Stages = Sequence[tuple[float, str]]
 Scale: TypeAlias = Literal["log", "linear"]
@@ -112,10 +113,10 @@ def rate_limits(x: ArrayLike, rates: Mapping[str, ArrayLike], scale: Scale = "lo
         even = np.interp(np.linspace(x[known].min(), x[known].max(), 1001), x[known], curve[known])
         highs.append(curve[known].max())
         lows += [np.quantile(even[even > 0], 0.01)] if (even > 0).any() else []
-    high = max(highs, default=0.0) or 1.0
+    high = max(max(highs, default=0.0) or 1.0, _TINIEST)
     if scale == "linear":
         return 0.0, high * 1.08
-    low = min(lows, default=high)
+    low = max(min(lows, default=high), _TINIEST)
     if high < 4 * low:
         # A constant rate is a line in the middle, not noise blown up.
         low, high = low / 2, high * 2
@@ -248,7 +249,7 @@ def _rate_axis(axes: Axes, limits: tuple[float, float], scale: Scale) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power_of_ten(value)))
         axes.yaxis.set_minor_formatter(NullFormatter())
     elif high < 0.1:
-        exponent = math.floor(math.log10(high))
+        exponent = max(math.floor(math.log10(high)), -300)  # a power of ten that is a normal number
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 10.0**exponent:.3g}"))
         axes.set_ylabel(f"learning rate ($10^{{{exponent}}}$)")
 

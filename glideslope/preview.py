@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from glideslope.files import write_text
+from glideslope.files import replacing
 from glideslope.lr_scheduler import Schedule, Schedules, build_schedules
 from glideslope.plots import plot_learning_rates, rate_limits
 from glideslope.settings import PreviewSettings, UserError
@@ -23,6 +23,7 @@ TABLE = "lr_schedule.csv"
 
 _POINTS = 2000  # spread evenly over the training
 _MOST_STAIRS = 2000  # more of them can't be told from a smooth curve
+_TABLE = 72  # columns that the widest table takes
 _WIDEST = 110  # columns of the drawing
 
 Array = NDArray[np.float64]
@@ -75,8 +76,9 @@ def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: 
     )
     console.print(drawing, no_wrap=True, overflow="ignore", crop=False)
     if settings.asked_steps is not None:
-        console.print(_table(asked, tabled))
-    for note in [*notes, *schedules.notes]:
+        console.width = max(console.width, _TABLE)  # digits are worth more than a table's shape
+        console.print(_table(asked, tabled), crop=False)
+    for note in [*notes, *schedules.notes, *settings.unused_rates(given)]:
         _say(console, f"Note: {note}")
     _say(console, f"Written: {' and '.join(map(str, files))}")
     return 0
@@ -135,16 +137,17 @@ def _write(
         for file in files:
             if file.is_dir():
                 raise UserError(f"out={settings.out}: can't write there: {file.name} is a folder")
-        plot_learning_rates(
-            files[0],
-            steps,
-            rates,
-            scale=settings.scale,
-            stages=bands,
-            x_label="environment steps (global)",
-            note="; ".join(notes),
-        )
-        write_text(files[1], "".join(lines))
+        with replacing(files[1]) as table:  # the picture inside: both are new, or neither
+            table.write_text("".join(lines), encoding="utf-8")
+            plot_learning_rates(
+                files[0],
+                steps,
+                rates,
+                scale=settings.scale,
+                stages=bands,
+                x_label="environment steps (global)",
+                note="; ".join(notes),
+            )
     except OSError as error:
         raise UserError(f"out={settings.out}: can't write there: {error.strerror}") from error
     return files
@@ -159,7 +162,7 @@ def _lines(steps: NDArray[np.int64], rates: Mapping[str, Array]) -> list[str]:
 def _table(steps: NDArray[np.int64], rates: Mapping[str, Array]) -> Table:
     table = Table()
     for heading in ("step", *rates):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for i, step in enumerate(steps.tolist()):
         table.add_row(f"{step:,}", *(f"{curve[i]:.6g}" for curve in rates.values()))
     return table

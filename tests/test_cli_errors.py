@@ -248,6 +248,16 @@ def test_malformed_files(
     assert any(all(word in fault for word in words) for fault in found), found
 
 
+def test_a_fault_of_a_file_is_not_blamed_on_overrides(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "# @package _global_\nlr_schedule: {actor: {type: constant, intervals: [{lr: '${nothing}'}]}}\n"
+    chosen = write(tmp_path / "files", "lr_schedule/mine.yaml", text)
+    (found,) = refused([*chosen, "lr=2e-4", "seed=3"], capsys)
+    assert found.startswith("lr_schedule.actor.intervals")
+    assert "nothing" in found
+
+
 def test_a_preset_of_the_user_is_found_in_an_added_folder_and_in_one_below(tmp_path: Path) -> None:
     text = f"# @package _global_\n{SCHEDULE}"
     composed = train(*write(tmp_path / "files", "lr_schedule/mine.yaml", text))

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -278,3 +279,22 @@ def test_writing_does_not_wait_for_the_device():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert read_lr(optimizer) == float(torch.tensor(5e-4))
+
+
+@pytest.mark.parametrize("written_before", [False, True])
+@pytest.mark.parametrize("scale", [-1.0, math.nan])
+def test_a_scale_that_makes_a_rate_unusable_is_refused(scale, written_before):
+    optimizer = adam(1e-3)
+    if written_before:
+        write_lr(optimizer, 1e-3)
+    optimizer.param_groups[0]["lr_scale"] = scale
+    with pytest.raises(ValueError, match="lr_scale"):
+        write_lr(optimizer, 2e-3)
+    assert held(optimizer) == [1e-3]
+
+
+def test_numpys_numbers_are_stored_as_plain_ones():
+    optimizer = adam(1e-3)
+    for rate in (2e-3, 3e-3):
+        write_lr(optimizer, np.float64(rate))
+        assert type(optimizer.param_groups[0]["lr"]) is float

@@ -281,6 +281,16 @@ def test_reductions_already_made_survive_an_accepted_change():
         lambda state: state["reductions"].update(actor=[30, 20]),
         lambda state: state["watches"]["actor"].pop("best"),
         lambda state: state["watches"].update(actor=None),
+        lambda state: state.update(schedules=None),
+        lambda state: state["schedules"].update(actor=5),
+        lambda state: state["schedules"]["actor"].update(intervals=[5]),
+        lambda state: state.update(reductions=[]),
+        lambda state: state["reductions"].pop("actor"),
+        lambda state: state["reductions"].update(actor="12"),
+        lambda state: state["reductions"].update(actor=[1.5]),
+        lambda state: state["watches"]["actor"].update(bad=-100),
+        lambda state: state["watches"]["actor"].update(cooldown=-1),
+        lambda state: state["watches"]["actor"].update(best=float("nan")),
     ],
 )
 def test_a_damaged_state_is_refused_and_changes_nothing(damage):
@@ -349,3 +359,13 @@ def test_what_is_written_is_the_rate_of_that_step_and_history(events):
             held = optimizer.param_groups[0]["lr"]
             assert type(held) in (float, torch.Tensor)
             assert float(held) == schedules[name](step, stages, made)
+
+
+def test_numpys_numbers_leave_plain_states():
+    live = LiveSchedules(build({"lr": 1.0, "patience": 0}))
+    for step in (10, 20):
+        live.evaluated(np.int64(step), {"success_rate": np.float32(0.5)})
+    assert plain(live.state_dict()) == live.state_dict()
+    assert live.reductions == {"actor": [(20, 1)]}
+    with pytest.raises(TypeError):
+        live.evaluated(30, {"success_rate": None})

@@ -1133,3 +1133,14 @@ def test_schedules_are_built_and_asked_without_torch():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (result.stdout.strip(), result.returncode) == ("0.5", 0), result.stderr
+
+
+def test_steps_beyond_an_int64_are_past_the_end():
+    schedule = build(preset("gentle_decay"))["actor"]
+    assert schedule(np.array([0, 2**63 + 5], dtype=np.uint64)).tolist() == [1e-4, 2.5e-5]
+
+
+def test_an_end_beyond_several_intervals_is_mended_once():
+    intervals = [{"end": 900, "lr": 1e-4}, {"start": 300, "end": 600, "lr": 1e-4}, {"start": 600, "lr": 1e-4}]
+    found = faults({"actor": {"type": "step_decay", "intervals": intervals}}, total=1000)
+    assert [fault.rsplit(" ", 1)[1] for fault in found] == [f"{KEY}.0.end=300"] * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import subprocess
 import sys
@@ -443,7 +444,7 @@ def test_the_picture_gets_stages_scale_and_the_assumption(monkeypatch: pytest.Mo
     ("overrides", "told"),
     [
         (["lr_schedule=stage_based"], "evenly spread, stage_steps=[0,1.2M,2.4M,3.6M,4.8M]"),
-        (["lr_schedule=stage_based", "curriculum_preset=conservative"], "lr_schedule.critic.intervals.4"),
+        (["lr_schedule=stage_based", "curriculum_preset=conservative"], ".{encoder,actor,critic}.intervals.4"),
         (["lr_schedule=exponential_smooth", "decay_rate=1.0001"], "greater than 1"),
         (["lr=2e-4", "lr_schedule={actor: {type: constant, intervals: [{lr: 1e-4}]}, encoder: {type: constant, "
           "intervals: [{lr: 1e-4}]}, critic: {type: constant, intervals: [{lr: 1e-4}]}}"], "lr: has no effect"),
@@ -672,3 +673,61 @@ def test_the_script_loads_neither_torch_nor_the_simulator(workplace: Path) -> No
     status, out, err = run_script(workplace, "lr_schedule=stage_based", program=("-c", code))
     assert (status, err) == (0, "")
     assert out.endswith("heavy: []\n")
+
+
+# --- Mended faults --------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["lr=5e-324"],
+        ["lr_schedule=warmup_cosine", "lr=1e-318"],
+        ["lr_schedule=warmup_cosine", "lr=1e-310", "scale=linear"],
+        ["lr=1e-323", "scale=linear"],
+        # A divisor beyond an int64.
+        [
+            "lr_schedule=exponential_smooth",
+            "lr_schedule.actor.intervals.0.decay_interval=3333333333333333333/10000000000000000000",
+        ],
+    ],
+    ids=" ".join,
+)
+def test_extreme_numbers_are_drawn(overrides: list[str]) -> None:
+    assert preview(*overrides) == 0
+    assert Path("lr_schedule.png").exists()
+
+
+@pytest.mark.parametrize("folder", ["José", "a(1)", "it's", "a b=c", "#&"])
+@pytest.mark.usefixtures("no_picture")
+def test_any_folder_can_be_named(folder: str) -> None:
+    assert preview(f"out={folder}") == 0
+    assert (Path(folder) / "lr_schedule.csv").exists()
+
+
+def test_a_terminal_without_the_letters_of_the_folder_is_no_obstacle(workplace: Path) -> None:
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "out=ü"],
+        cwd=workplace,
+        capture_output=True,
+        env=environment,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\xfc/lr_schedule.png" in done.stdout
+
+
+def test_a_rate_that_no_network_has_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert preview("lr=2e-4", "lr_encoder=1e-4", "lr_actor=1e-4", "lr_critic=1e-4") == 0
+    assert "Note: lr: has no effect: every network has a base rate of its own" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_picture")
+def test_a_narrow_terminal_loses_no_digits(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert preview("lr_schedule=differential", "steps=[0,1000000]") == 0
+    assert "7.27746e-05" in capsys.readouterr().out

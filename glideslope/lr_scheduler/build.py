@@ -76,7 +76,24 @@ def build_schedules(
         users = [network for network, typed in (given or {}).items() if typed == name]
         if not any(schedules[network].depends_on_base for network in users):
             report.note(name, f"has no effect: every rate of {', '.join(users)} in {key} is absolute")
-    return Schedules(schedules, report.notes)
+    return Schedules(schedules, _merged(report.notes, key, list(base)))
+
+
+def _merged(notes: Sequence[str], key: str, networks: Sequence[str]) -> list[str]:
+    """Notes that are the same for several networks in one line, as `key.{encoder,actor}.rest`."""
+    merged: dict[str, list[str]] = {}
+    for note in notes:
+        name, dot, rest = note.removeprefix(f"{key}.").partition(".")
+        known = bool(dot) and name in networks and note.startswith(f"{key}.")
+        merged.setdefault(rest if known else note, []).extend([name] if known else [])
+    return [
+        f"{key}.{{{','.join(names)}}}.{rest}"
+        if len(names) > 1
+        else f"{key}.{names[0]}.{rest}"
+        if names
+        else rest
+        for rest, names in merged.items()
+    ]
 
 
 def _context(

@@ -89,7 +89,7 @@ class LiveSchedules:
             KeyError: a schedule's metric is not among `metrics`.
             ValueError: `step` is not after the evaluation of the latest reduction.
         """
-        reduced = []
+        step, reduced = operator.index(step), []
         for name, steps in self._reductions.items():
             if steps and step <= steps[-1]:
                 raise ValueError(f"step {step} is not after that of the latest reduction, {steps[-1]}")
@@ -99,7 +99,7 @@ class LiveSchedules:
                 continue
             stage = next((stage for entered, stage in reversed(stages) if entered <= step), -1)
             plateau, first = active.plateau, active.first
-            if self._watches[name].see(metrics[plateau.metric], plateau, (first, stage)):
+            if self._watches[name].see(float(metrics[plateau.metric]), plateau, (first, stage)):
                 done = len(steps) - bisect_left(steps, first)
                 if plateau.rate(active.init, done + 1) < plateau.rate(active.init, done):
                     steps.append(step)
@@ -128,26 +128,30 @@ class LiveSchedules:
             ValueError: the state is damaged. Nothing is changed then.
         """
         now = {name: schedule.describe() for name, schedule in self._schedules.items()}
-        saved = state.get("schedules")
-        if not isinstance(saved, Mapping):
-            raise ValueError("not a state of schedules: it lacks 'schedules'")
+        try:
+            self._load(state, now, accept_changes)
+        except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
+            raise ValueError(f"not a state of schedules: {error!r}") from error
+
+    def _load(self, state: Mapping[str, Any], now: Mapping[str, Any], accept_changes: bool) -> None:
+        saved = dict(state["schedules"])
         changed = [name for name in {**saved, **now} if saved.get(name) != now.get(name)]
         if changed and not accept_changes:
             raise ScheduleChangedError(
                 [line for name in changed for line in differences(name, saved.get(name), now.get(name))]
             )
-        try:
-            reductions = {name: [int(step) for step in state["reductions"].get(name, ())] for name in now}
-            watches = {name: PlateauWatch() for name in self._watches}
-            for name in watches.keys() - set(changed):
+        reductions, watches = {}, {}
+        for name in self._reductions:
+            fresh = name in changed
+            steps = state["reductions"].get(name, []) if fresh else state["reductions"][name]
+            reductions[name] = list(map(operator.index, steps))
+            watches[name] = PlateauWatch()
+            if not fresh:
                 watches[name].load_state_dict(state["watches"][name])
-        except (KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"not a state of schedules: {error!r}") from error
         for name, steps in reductions.items():
             if any(later <= earlier for earlier, later in pairwise(steps)):
                 raise ValueError(f"the reductions of {name} must be in order of steps, not {steps}")
-        self._reductions = {name: reductions[name] for name in self._reductions}
-        self._watches = watches
+        self._reductions, self._watches = reductions, watches
         self._first = self._end = 0.0
 
 

@@ -35,7 +35,7 @@ def write_lr(optimizer: torch.optim.Optimizer, lr: float, groups: Container[int]
             rate = lr * group["lr_scale"] if "lr_scale" in group else lr
             there = group["lr"]
             if there is not rate and (there != rate or type(there) is not float):
-                group["lr"] = rate
+                group["lr"] = _sound(rate)
         return
     tensors: dict[int, torch.Tensor | None] = vars(optimizer).setdefault("_lr_tensors", {})
     for index, group in enumerate(held):
@@ -47,12 +47,19 @@ def write_lr(optimizer: torch.optim.Optimizer, lr: float, groups: Container[int]
         tensor = tensors[index]
         if tensor is None:
             if not isinstance(group["lr"], float) or group["lr"] != rate:
-                group["lr"] = rate
+                group["lr"] = _sound(rate)
         else:
             group["lr"] = tensor
             (tensor.detach() if tensor.requires_grad else tensor).fill_(rate)
     if len(tensors) == len(held) and all(tensor is None for tensor in tensors.values()):
         optimizer._lr_numbers = len(held)  # type: ignore[attr-defined]  # no group's rate is a tensor
+
+
+def _sound(rate: float) -> float:
+    """The rate as a plain number, where it is one that an optimizer can use: scales are the user's."""
+    if not 0 <= rate <= INFINITE:
+        raise ValueError(f"a learning rate must be finite and not negative, not {rate}; mind lr_scale")
+    return float(rate)
 
 
 def _own_tensor(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -76,8 +77,17 @@ class PlateauWatch:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` returned."""
+        """Restores what `state_dict` returned.
+
+        Raises:
+            ValueError, KeyError, TypeError: the state is damaged. Nothing is changed then.
+        """
         place, best = state["place"], state["best"]
-        self._place = None if place is None else (int(place[0]), int(place[1]))
-        self._best = None if best is None else float(best)
-        self._bad, self._cooldown = int(state["bad"]), int(state["cooldown"])
+        bad, cooldown = operator.index(state["bad"]), operator.index(state["cooldown"])
+        best = None if best is None else float(best)
+        if bad < 0 or cooldown < 0 or best != best:
+            raise ValueError(f"not a state of schedules: {dict(state)}")
+        if place is not None:
+            first, stage = map(operator.index, place)
+            place = (first, stage)
+        self._place, self._best, self._bad, self._cooldown = place, best, bad, cooldown

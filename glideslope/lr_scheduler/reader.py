@@ -61,11 +61,11 @@ def _place_in_time(entries: Sequence[Entry], context: Context, report: Report) -
         placed.append(replace(entry, start=start, length=length))
     for i, later in enumerate(placed):
         # The nearest clash is enough for a user to mend.
-        any(_refuse_overlap(earlier, later, report) for earlier in reversed(placed[:i]))
+        any(_refuse_overlap(earlier, later, placed, report) for earlier in reversed(placed[:i]))
     return placed
 
 
-def _refuse_overlap(earlier: Entry, later: Entry, report: Report) -> bool:
+def _refuse_overlap(earlier: Entry, later: Entry, placed: Sequence[Entry], report: Report) -> bool:
     """Report it where these two, in this order, cannot stand in one list."""
     if earlier.start is None or later.start is None:
         return False
@@ -77,7 +77,9 @@ def _refuse_overlap(earlier: Entry, later: Entry, report: Report) -> bool:
         rule = f"{other} starts there too{mend}"
     elif end is not None and later.start < end:
         own = _steps(later.start) + (f" to {_steps(later.start + later.length)}" if later.length else " on")
-        mend = f"{earlier.key}.end={later.raw.get('start', _steps(later.start))}"
+        after = [entry for entry in placed if entry.start is not None and entry.start > earlier.start]
+        start, next_entry = min((entry.start or 0, i, entry) for i, entry in enumerate(after))[::2]
+        mend = f"{earlier.key}.end={next_entry.raw.get('start', _steps(Fraction(start)))}"
         rule = f"steps {own} overlap {other}, {_steps(earlier.start)} to {_steps(end)}; mend it with {mend}"
     else:
         return False

@@ -18,6 +18,7 @@ from glideslope.lr_scheduler.curves import Curve, Number, flat, mix
 from glideslope.lr_scheduler.plateau import Plateau
 
 History: TypeAlias = Sequence[tuple[int, int]]
+_FAR = 2**62  # a step that an int64 holds, after which nothing happens any more
 _Placed: TypeAlias = Sequence[tuple[Fraction, "Interval"]]
 
 
@@ -148,7 +149,8 @@ class _Timeline:
         return Formula(edges[index], edges[index + 1], self.pieces[index])
 
     def rates(self, steps: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        flat = steps.ravel().astype(np.int64)
+        most = min(np.iinfo(steps.dtype).max, _FAR)
+        flat = np.minimum(steps.ravel(), steps.dtype.type(most)).astype(np.int64)
         which = np.searchsorted(np.array(self.bounds, dtype=np.int64), flat, side="right")
         rates = np.empty(flat.shape)
         for index in np.unique(which):
