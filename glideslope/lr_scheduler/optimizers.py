@@ -23,6 +23,8 @@ def write_lr(optimizer: torch.optim.Optimizer, lr: float, groups: Container[int]
     Raises ValueError for a rate that is negative or not finite.
     """
     # Once for every update of every network: no imports here, no context manager, and a short way for numbers.
+    if type(lr) is not float:
+        lr = float(lr)
     if not 0 <= lr <= INFINITE:
         raise ValueError(f"a learning rate must be finite and not negative, not {lr}")
     held = optimizer.param_groups
@@ -32,22 +34,22 @@ def write_lr(optimizer: torch.optim.Optimizer, lr: float, groups: Container[int]
         numbers = -1
     if numbers == len(held) and groups is None:
         for group in held:
-            rate = lr * group["lr_scale"] if "lr_scale" in group else lr
+            rate = _scaled(lr, group["lr_scale"]) if "lr_scale" in group else lr
             there = group["lr"]
             if there is not rate and (there != rate or type(there) is not float):
-                group["lr"] = _sound(rate)
+                group["lr"] = rate
         return
     tensors: dict[int, torch.Tensor | None] = vars(optimizer).setdefault("_lr_tensors", {})
     for index, group in enumerate(held):
         if groups is not None and index not in groups:
             continue
-        rate = lr * group["lr_scale"] if "lr_scale" in group else lr
+        rate = _scaled(lr, group["lr_scale"]) if "lr_scale" in group else lr
         if index not in tensors:
             tensors[index] = _own_tensor(optimizer, group, tensors)
         tensor = tensors[index]
         if tensor is None:
             if not isinstance(group["lr"], float) or group["lr"] != rate:
-                group["lr"] = _sound(rate)
+                group["lr"] = rate
         else:
             group["lr"] = tensor
             (tensor.detach() if tensor.requires_grad else tensor).fill_(rate)
@@ -55,11 +57,11 @@ def write_lr(optimizer: torch.optim.Optimizer, lr: float, groups: Container[int]
         optimizer._lr_numbers = len(held)  # type: ignore[attr-defined]  # no group's rate is a tensor
 
 
-def _sound(rate: float) -> float:
-    """The rate as a plain number, where it is one that an optimizer can use: scales are the user's."""
+def _scaled(lr: float, scale: float) -> float:
+    rate = lr * float(scale)
     if not 0 <= rate <= INFINITE:
-        raise ValueError(f"a learning rate must be finite and not negative, not {rate}; mind lr_scale")
-    return float(rate)
+        raise ValueError(f"a learning rate must be finite and not negative, not {lr} times lr_scale {scale}")
+    return rate
 
 
 def _own_tensor(
