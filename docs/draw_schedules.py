@@ -19,8 +19,9 @@ from PIL import Image
 
 from glideslope import plots
 from glideslope.cli import PREVIEW_CONFIG, compose
-from glideslope.lr_scheduler import LiveSchedules, Schedules, build_schedules
+from glideslope.lr_scheduler import LiveSchedules, Schedules
 from glideslope.preview import sample_steps
+from glideslope.schedules import learning_rates
 from glideslope.settings import PreviewSettings
 
 DOCS = Path(__file__).resolve().parent
@@ -61,18 +62,9 @@ def settings_of(text: str, *overrides: str) -> PreviewSettings:
         return compose(PREVIEW_CONFIG, arguments, PreviewSettings).settings
 
 
-def schedules_of(settings: PreviewSettings) -> Schedules:
-    return build_schedules(
-        settings.lr_schedule,
-        base=settings.base_rates,
-        total_steps=settings.total_steps,
-        stage_names=settings.curriculum.stage_names,
-    )
-
-
 def curves_of(settings: PreviewSettings) -> Curves:
     """Steps, rates and the stages' bands of a picture."""
-    schedules, entries = schedules_of(settings), settings.stage_entries
+    schedules, entries = learning_rates(settings), settings.stage_entries
     reductions = made_up_reductions(schedules, settings)
     steps = sample_steps(schedules, entries, settings.total_steps)
     marks = [step + after for made in reductions.values() for step in made for after in (0, 1)]

@@ -27,8 +27,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from glideslope.lr_scheduler import ScheduleError, build_schedules, parse_stddev
+from glideslope.lr_scheduler import ScheduleError
 from glideslope.overrides import COMPOSITION_FAULTS, CONFIG_FAULTS, Overrides, blame, explain, read_overrides
+from glideslope.schedules import exploration_noise, learning_rates
 from glideslope.settings import PreviewSettings, Settings, SettingsError, UserError
 from glideslope.validation import CheckedSettings, fault
 
@@ -167,15 +168,11 @@ def _check(mapping: Mapping[str, Any], settings: type[S], faults: list[str]) -> 
 
 
 def _schedule_faults(settings: Settings) -> Iterator[str]:
-    steps, names = settings.total_steps, settings.curriculum.stage_names
-    try:
-        build_schedules(settings.lr_schedule, base=settings.base_rates, total_steps=steps, stage_names=names)
-    except ScheduleError as error:
-        yield from error.faults
-    try:
-        parse_stddev(settings.stddev_schedule, base=settings.stddev, total_steps=steps, stage_names=names)
-    except ScheduleError as error:
-        yield from error.faults
+    for build in (learning_rates, exploration_noise):
+        try:
+            build(settings)
+        except ScheduleError as error:
+            yield from error.faults
 
 
 def _misplaced(mapping: dict[str, Any], overrides: Overrides) -> Iterator[str]:

@@ -29,10 +29,11 @@ from glideslope.checkpoint import Snapshots
 from glideslope.curriculum import Curriculum
 from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, STATE_DIM
 from glideslope.logger import Logger
-from glideslope.lr_scheduler import LiveSchedules, Schedule, Schedules, build_schedules, parse_stddev
+from glideslope.lr_scheduler import LiveSchedules, Schedule, Schedules
 from glideslope.plots import plot_run
 from glideslope.progress import Progress
 from glideslope.run_folder import RunFolder, claim
+from glideslope.schedules import exploration_noise, learning_rates
 from glideslope.scoring import Score
 from glideslope.settings import Settings
 from glideslope.trainer import Parts, Trainer, TrainingError, describe
@@ -48,7 +49,6 @@ class Plan:
     settings: Settings
     schedules: Schedules
     stddev: Schedule
-    notes: tuple[str, ...]  # what the user should know
     device: str
     replay_device: str
 
@@ -64,17 +64,7 @@ def plan(settings: Settings, given: Collection[str] = ()) -> Plan:
         ScheduleError: a schedule is malformed.
         UserError: a device isn't there, or the replay buffer can't fit.
     """
-    names = settings.curriculum.stage_names
-    schedules = build_schedules(
-        settings.lr_schedule,
-        base=settings.base_rates,
-        total_steps=settings.total_steps,
-        stage_names=names,
-        given={network: key for network, key in settings.base_keys.items() if key in given},
-    )
-    stddev = parse_stddev(
-        settings.stddev_schedule, base=settings.stddev, total_steps=settings.total_steps, stage_names=names
-    )
+    schedules, stddev = learning_rates(settings, given), exploration_noise(settings)
     device = resolve_device(settings.device)
     replay_device = (
         device
@@ -82,8 +72,7 @@ def plan(settings: Settings, given: Collection[str] = ()) -> Plan:
         else resolve_device(settings.replay_device, "replay_device")
     )
     require_memory(replay_bytes(settings), replay_device)
-    notes = (*schedules.notes, *stddev.notes, *settings.unused_rates(given))
-    return Plan(settings, schedules, stddev, notes, device, replay_device)
+    return Plan(settings, schedules, stddev, device, replay_device)
 
 
 def train(
@@ -199,7 +188,7 @@ def _introduce(planned: Plan, path: Path, threads: int, console: Console) -> Non
         f"Replay buffer: {settings.replay_buffer_size:,} frames, "
         f"{replay_bytes(settings) / 1e9:.2f} GB on {planned.replay_device}"
     )
-    for note in planned.notes:
+    for note in (*planned.schedules.notes, *planned.stddev.notes):
         say(f"Note: {note}")
     if uses_pixels(settings):
         say("Preparing the renderer (its first use on a machine compiles for up to a minute) ...")

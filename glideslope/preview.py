@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from glideslope.files import replacing
-from glideslope.lr_scheduler import Schedule, Schedules, build_schedules
+from glideslope.lr_scheduler import Schedule, Schedules
 from glideslope.plots import plot_learning_rates, rate_limits
+from glideslope.schedules import learning_rates
 from glideslope.settings import PreviewSettings, UserError
 from glideslope.text_plot import short_count, text_plot
 
@@ -43,13 +44,7 @@ def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: 
         UserError: the folder can't be written to; nothing has been written.
     """
     console = console or Console(highlight=False)
-    schedules = build_schedules(
-        settings.lr_schedule,
-        base=settings.base_rates,
-        total_steps=settings.total_steps,
-        stage_names=settings.curriculum.stage_names,
-        given={network: key for network, key in settings.base_keys.items() if key in given},
-    )
+    schedules = learning_rates(settings, given)
     total, entries = settings.total_steps, settings.stage_entries
     steps = sample_steps(schedules, entries, total)
     rates = {network: schedule(steps, entries) for network, schedule in schedules.items()}
@@ -78,7 +73,7 @@ def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: 
     if settings.asked_steps is not None:
         console.width = max(console.width, _TABLE)  # digits are worth more than a table's shape
         console.print(_table(asked, tabled), crop=False)
-    for note in [*notes, *schedules.notes, *settings.unused_rates(given)]:
+    for note in [*notes, *schedules.notes]:
         _say(console, f"Note: {note}")
     _say(console, f"Written: {' and '.join(map(str, files))}")
     return 0

@@ -13,7 +13,7 @@ image_sise=64: unknown key; did you mean image_size?
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -399,12 +399,6 @@ class Settings(CheckedSettings):
         """The key that each network's base learning rate is set by."""
         own = {"encoder": self.lr_encoder, "actor": self.lr_actor, "critic": self.lr_critic}
         return {network: "lr" if rate is None else f"lr_{network}" for network, rate in own.items()}
-
-    def unused_rates(self, given: Collection[str]) -> list[str]:
-        """Notes on the base rates among the keys `given` that no network has."""
-        if "lr" in given and "lr" not in self.base_keys.values():
-            return ["lr: has no effect: every network has a base rate of its own"]
-        return []
 
     @property
     def total_steps(self) -> int:

@@ -39,13 +39,7 @@ REPOSITORY = CONFIG_DIR.parent
 PRESETS = sorted(path.stem for path in (CONFIG_DIR / "lr_schedule").glob("*.yaml"))
 
 
-@pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("workplace")
 
 
 def refused(argv: list[str], capsys: pytest.CaptureFixture[str], evaluate: bool = False) -> list[str]:

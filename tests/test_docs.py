@@ -16,9 +16,10 @@ from PIL import Image
 
 from glideslope.cli import PREVIEW_CONFIG, TRAIN_CONFIG, compose, run_cli
 from glideslope.logger import RATE_TAGS, STAGE_TAG, SUCCESS_TAG
-from glideslope.lr_scheduler import SHAPES, Schedules, build_schedules, parse_stddev
+from glideslope.lr_scheduler import SHAPES, Schedules, build_schedules
 from glideslope.lr_scheduler.plateau import Plateau
 from glideslope.lr_scheduler.shapes import KEYS
+from glideslope.schedules import exploration_noise, learning_rates
 from glideslope.settings import PreviewSettings, Settings
 from preview_lr_schedule import main as preview
 
@@ -49,11 +50,8 @@ def drawing() -> ModuleType:
 
 
 def build(settings: Settings) -> Schedules:
-    steps, names = settings.total_steps, settings.curriculum.stage_names
-    parse_stddev(settings.stddev_schedule, base=settings.stddev, total_steps=steps, stage_names=names)
-    return build_schedules(
-        settings.lr_schedule, base=settings.base_rates, total_steps=steps, stage_names=names
-    )
+    exploration_noise(settings)
+    return learning_rates(settings)
 
 
 def preset(name: str, *overrides: str) -> Schedules:

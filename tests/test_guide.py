@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.guide import YOUR_PRESET
 from tests.training import ROOT, approx, read_tags, train
 
 TOTAL = 600  # profile=smoke: 600 frames, of which 100 are seed frames
@@ -42,28 +43,6 @@ def geometric(step: int) -> float:
     """gentle_decay's rates joined by straight lines on a log axis, held in the last third."""
     return 1e-4 * 0.5 ** min(step / 200, 2.0)
 
-
-GUIDE_PRESET = """# @package _global_
-
-lr_schedule:
-  encoder:
-    type: step_decay
-    intervals:
-      - {start: 0, end: 2000000, lr: 1.0e-4}
-      - {start: 2000000, end: 6000000, lr: 5.0e-5}
-
-  actor:
-    type: step_decay
-    intervals:
-      - {start: 0, end: 2000000, lr: 1.0e-4}
-      - {start: 2000000, end: 6000000, lr: 5.0e-5}
-
-  critic:
-    type: step_decay
-    intervals:
-      - {start: 0, end: 2000000, lr: 1.0e-4}
-      - {start: 2000000, end: 6000000, lr: 5.0e-5}
-"""
 
 # The guide's per-network example, its times divided by ten thousand so that a short run passes through them.
 GUIDE_NETWORKS = """# @package _global_
@@ -142,7 +121,7 @@ EXAMPLES: dict[str, tuple[list[str], tuple[Rate, Rate, Rate]]] = {
 @pytest.fixture(scope="module", autouse=True)
 def presets() -> Iterator[None]:
     """The files that the guide tells users to put into cfgs/lr_schedule/."""
-    files = {"your_preset": GUIDE_PRESET, "your_networks": GUIDE_NETWORKS}
+    files = {"your_preset": YOUR_PRESET, "your_networks": GUIDE_NETWORKS}
     paths = [ROOT / "cfgs" / "lr_schedule" / f"{name}.yaml" for name in files]
     for path, text in zip(paths, files.values(), strict=True):
         path.write_text(text, encoding="utf-8")

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from glideslope import lr_scheduler
 from glideslope.lr_scheduler import SHAPES, ScheduleError, build_schedules, parse_stddev
+from tests.guide import EXPONENTIAL_DECAY, PER_NETWORK, STEP_DECAY
 
 PRESETS = Path(__file__).parent.parent / "cfgs" / "lr_schedule"
 NETWORKS = ("encoder", "actor", "critic")
@@ -369,44 +370,10 @@ def test_a_network_left_out_keeps_its_base_rate():
         assert len(constant) == 3
 
 
-GUIDE = """
-lr_schedule:
-  encoder:
-    type: step_decay
-    intervals:
-      - {start: 0, end: 1000000, lr: 1.0e-4}      # 0-1M steps: LR = 1e-4
-      - {start: 1000000, end: 3000000, lr: 5.0e-5}  # 1M-3M steps: LR = 5e-5
-      - {start: 3000000, end: 6000000, lr: 1.0e-5}  # 3M-6M steps: LR = 1e-5
----
-lr_schedule:
-  encoder:
-    type: exponential_decay
-    intervals:
-      - start: 0
-        end: 1000000
-        init_lr: 1.0e-4
-        decay_rate: 0.999      # Multiply by 0.999 every decay_interval
-        decay_interval: 1000    # Decay every 1000 steps
----
-lr_schedule:
-  encoder:
-    type: step_decay
-    intervals:
-      - {start: 0, end: 3000000, lr: 8.0e-5}
-  actor:
-    type: exponential_decay
-    intervals:
-      - {start: 0, end: 2000000, init_lr: 1.2e-4, decay_rate: 0.999, decay_interval: 5000}
-  critic:
-    type: step_decay
-    intervals:
-      - {start: 0, end: 1000000, lr: 1.5e-4}
-      - {start: 1000000, end: 3000000, lr: 5.0e-5}
-"""
-
-
 def test_the_guides_examples():
-    step, exponential, mixed = (build(document["lr_schedule"]) for document in yaml.safe_load_all(GUIDE))
+    step, exponential, mixed = (
+        build(yaml.safe_load(text)["lr_schedule"]) for text in (STEP_DECAY, EXPONENTIAL_DECAY, PER_NETWORK)
+    )
     steps = (0, 999_999, 1_000_000, 2_999_999, 3_000_000, 10**8)
     assert rates(step["encoder"], *steps) == [1e-4, 1e-4, 5e-5, 5e-5, 1e-5, 1e-5]
     assert step["actor"](10**6) == 1e-4

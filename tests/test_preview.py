@@ -23,6 +23,7 @@ from glideslope.lr_scheduler import build_schedules
 from glideslope.settings import PreviewSettings
 from glideslope.text_plot import short_count, text_plot
 from preview_lr_schedule import main
+from tests.guide import EXPONENTIAL_DECAY, PER_NETWORK, STEP_DECAY, YOUR_PRESET
 
 SCRIPT = CONFIG_DIR.parent / "preview_lr_schedule.py"
 FULL = 6_000_000
@@ -31,13 +32,7 @@ NETWORKS = ("encoder", "actor", "critic")
 Rate = Callable[[int], float]
 
 
-@pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("workplace")
 
 
 @pytest.fixture
@@ -201,69 +196,6 @@ EXAMPLES: dict[str, tuple[list[str], tuple[Rate, ...], list[int]]] = {
         [120_000, 3_000_000],
     ),
 }
-
-STEP_DECAY = """
-lr_schedule:
-  encoder:
-    type: step_decay
-    intervals:
-      - {start: 0, end: 1000000, lr: 1.0e-4}      # 0-1M steps: LR = 1e-4
-      - {start: 1000000, end: 3000000, lr: 5.0e-5}  # 1M-3M steps: LR = 5e-5
-      - {start: 3000000, end: 6000000, lr: 1.0e-5}  # 3M-6M steps: LR = 1e-5
-"""
-EXPONENTIAL_DECAY = """
-lr_schedule:
-  encoder:
-    type: exponential_decay
-    intervals:
-      - start: 0
-        end: 1000000
-        init_lr: 1.0e-4
-        decay_rate: 0.999      # Multiply by 0.999 every decay_interval
-        decay_interval: 1000    # Decay every 1000 steps
-"""
-PER_NETWORK = """
-lr_schedule:
-  # Encoder: Conservative (stable features)
-  encoder:
-    type: step_decay
-    intervals:
-      - {start: 0, end: 3000000, lr: 8.0e-5}
-
-  # Actor: Moderate (exploration to exploitation)
-  actor:
-    type: exponential_decay
-    intervals:
-      - {start: 0, end: 2000000, init_lr: 1.2e-4, decay_rate: 0.999, decay_interval: 5000}
-
-  # Critic: Aggressive (fast convergence)
-  critic:
-    type: step_decay
-    intervals:
-      - {start: 0, end: 1000000, lr: 1.5e-4}
-      - {start: 1000000, end: 3000000, lr: 5.0e-5}
-"""
-YOUR_PRESET = """# @package _global_
-
-lr_schedule:
-  encoder:
-    type: step_decay
-    intervals:
-      - {start: 0, end: 2000000, lr: 1.0e-4}
-      - {start: 2000000, end: 6000000, lr: 5.0e-5}
-
-  actor:
-    type: step_decay
-    intervals:
-      - {start: 0, end: 2000000, lr: 1.0e-4}
-      - {start: 2000000, end: 6000000, lr: 5.0e-5}
-
-  critic:
-    type: step_decay
-    intervals:
-      - {start: 0, end: 2000000, lr: 1.0e-4}
-      - {start: 2000000, end: 6000000, lr: 5.0e-5}
-"""
 
 FILES: dict[str, tuple[str, tuple[Rate, ...], list[int]]] = {
     "step_decay": (

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from glideslope.agent.actor_critic import TwinReLU
 
-THRESHOLD = 0.025  # tau; the paper uses 0.025 and 0.1, DrM (arXiv:2310.19668) 0.025
+THRESHOLD = 0.025  # tau: a dormant unit has at most this share of its layer's mean activity
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh)
 
 

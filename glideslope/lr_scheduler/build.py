@@ -83,17 +83,13 @@ def _merged(notes: Sequence[str], key: str, networks: Sequence[str]) -> list[str
     """Notes that are the same for several networks in one line, as `key.{encoder,actor}.rest`."""
     merged: dict[str, list[str]] = {}
     for note in notes:
-        name, dot, rest = note.removeprefix(f"{key}.").partition(".")
-        known = bool(dot) and name in networks and note.startswith(f"{key}.")
-        merged.setdefault(rest if known else note, []).extend([name] if known else [])
-    return [
-        f"{key}.{{{','.join(names)}}}.{rest}"
-        if len(names) > 1
-        else f"{key}.{names[0]}.{rest}"
-        if names
-        else rest
-        for rest, names in merged.items()
-    ]
+        name, _, rest = note.removeprefix(f"{key}.").partition(".")
+        whose = [name] if name in networks else []
+        merged.setdefault(rest if whose else note, []).extend(whose)
+    shown = {
+        rest: names[0] if len(names) == 1 else f"{{{','.join(names)}}}" for rest, names in merged.items()
+    }
+    return [f"{key}.{shown[rest]}.{rest}" if names else rest for rest, names in merged.items()]
 
 
 def _context(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
-Metric: TypeAlias = Literal["success_rate", "episode_reward"]
-METRICS: tuple[str, ...] = get_args(Metric)
+METRICS = ("success_rate", "episode_reward")
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,9 @@ def _refuse_overlap(earlier: Entry, later: Entry, placed: Sequence[Entry], repor
         rule = f"{other} starts there too{mend}"
     elif end is not None and later.start < end:
         own = _steps(later.start) + (f" to {_steps(later.start + later.length)}" if later.length else " on")
-        after = [entry for entry in placed if entry.start is not None and entry.start > earlier.start]
-        start, next_entry = min((entry.start or 0, i, entry) for i, entry in enumerate(after))[::2]
-        mend = f"{earlier.key}.end={next_entry.raw.get('start', _steps(Fraction(start)))}"
+        after = {e.start: e for e in placed if e.start is not None and e.start > earlier.start}
+        start = min(after)
+        mend = f"{earlier.key}.end={after[start].raw.get('start', _steps(start))}"
         rule = f"steps {own} overlap {other}, {_steps(earlier.start)} to {_steps(end)}; mend it with {mend}"
     else:
         return False

@@ -74,10 +74,8 @@ def _clock(start: Fraction, unit: Fraction, whole: bool = False) -> _Piece:
         if type(step) is int:
             ticks = step * scale - offset
             return ticks // divisor if whole else ticks / divisor
-        if (
-            max(int(step.max()) * scale, abs(offset), divisor) >= 2**53
-        ):  # beyond exact floats: Python's integers
-            step = step.astype(object)
+        if max(int(step.max()) * scale, abs(offset), divisor) >= 2**53:
+            step = step.astype(object)  # beyond exact floats: Python's integers
         ticks = step * scale - offset
         return (ticks // divisor if whole else ticks / divisor).astype(float)
 

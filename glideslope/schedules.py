@@ -1,0 +1,46 @@
+"""The schedules of a run, built from its settings: the one place where settings meet the schedule package."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from glideslope.lr_scheduler import Schedule, Schedules, build_schedules, parse_stddev
+from glideslope.settings import Settings
+
+
+def learning_rates(settings: Settings, given: Collection[str] = ()) -> Schedules:
+    """The schedule of each network's learning rate.
+
+    Args:
+        settings: the run's settings.
+        given: the keys that the user set, to note those without effect.
+
+    Raises:
+        ScheduleError: with every fault of `lr_schedule`.
+    """
+    keys = settings.base_keys
+    schedules = build_schedules(
+        settings.lr_schedule,
+        base=settings.base_rates,
+        total_steps=settings.total_steps,
+        stage_names=settings.curriculum.stage_names,
+        given={network: key for network, key in keys.items() if key in given},
+    )
+    if "lr" not in given or "lr" in keys.values():
+        return schedules
+    unused = "lr: has no effect: every network has a base rate of its own"
+    return Schedules(schedules, [*schedules.notes, unused])
+
+
+def exploration_noise(settings: Settings) -> Schedule:
+    """The schedule of the exploration noise's standard deviation.
+
+    Raises:
+        ScheduleError: with every fault of `stddev_schedule`.
+    """
+    return parse_stddev(
+        settings.stddev_schedule,
+        base=settings.stddev,
+        total_steps=settings.total_steps,
+        stage_names=settings.curriculum.stage_names,
+    )
