@@ -128,6 +128,60 @@ def load(path: Path, device: str = "cpu") -> dict[str, Any]:
     return content
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A part of a snapshot, for people to look at.
+
+    Attributes:
+        path: keys from the top, joined by dots.
+        depth: number of keys in the path.
+        kind: ``tensor``, ``mapping``, ``list``, or the type of a plain value: ``int``, ``str``, ``none``, ...
+        entries: of a mapping or a list, how many it has.
+        shape, dtype: of a tensor, such as ``(64, 3)`` and ``float32``.
+        bytes: of the tensor, or of all tensors in the mapping or list.
+        value: the plain value, or the list where it is all plain; None for tensors and what holds them.
+    """
+
+    path: str
+    depth: int
+    kind: str
+    entries: int | None = None
+    shape: tuple[int, ...] | None = None
+    dtype: str | None = None
+    bytes: int = 0
+    value: Any = None
+
+
+def contents(content: Mapping[str, Any]) -> list[Entry]:
+    """What a snapshot holds, each mapping before its parts; a list of plain values is one entry."""
+    return [entry for key, value in content.items() for entry in _entries((str(key),), value)]
+
+
+def _entries(path: tuple[str, ...], value: Any) -> list[Entry]:
+    here, depth = ".".join(path), len(path)
+    if isinstance(value, torch.Tensor):
+        dtype = str(value.dtype).removeprefix("torch.")
+        size = value.numel() * value.element_size()
+        return [Entry(here, depth, "tensor", shape=tuple(value.shape), dtype=dtype, bytes=size)]
+    if isinstance(value, list | tuple) and not _holds_parts(value):
+        return [Entry(here, depth, "list", entries=len(value), value=value)]
+    if isinstance(value, Mapping | list | tuple):
+        keyed = value.items() if isinstance(value, Mapping) else enumerate(value)
+        parts = [_entries((*path, str(key)), part) for key, part in keyed]
+        kind = "mapping" if isinstance(value, Mapping) else "list"
+        size = sum(part[0].bytes for part in parts)
+        inside = [entry for part in parts for entry in part]
+        return [Entry(here, depth, kind, entries=len(value), bytes=size), *inside]
+    return [Entry(here, depth, "none" if value is None else type(value).__name__, value=value)]
+
+
+def _holds_parts(value: Any) -> bool:
+    """Whether a value is, or holds at any depth, a tensor or a mapping."""
+    if isinstance(value, list | tuple):
+        return any(map(_holds_parts, value))
+    return isinstance(value, torch.Tensor | Mapping)
+
+
 def newest_snapshot(run_dir: Path) -> Path:
     """The snapshot that best represents a run folder: the best one of the stage that the run reached.
 

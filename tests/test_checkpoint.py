@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pickle
@@ -77,6 +78,39 @@ def test_a_failed_write_leaves_the_old_snapshot(tmp_path: Path) -> None:
         checkpoint.save(path, {"frame": 2, "function": lambda: None})
     assert checkpoint.load(path)["frame"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["snapshot.pt"]
+
+
+# --- what is in one ---
+
+
+def test_contents_name_every_part_with_its_kind_shape_and_bytes() -> None:
+    content = {
+        "frame": 12,
+        "name": None,
+        "agent": {
+            "weight": torch.zeros(2, 3),
+            "steps": torch.zeros((), dtype=torch.int64),
+            "groups": [{"lr": 0.1}],
+        },
+        "history": [[0, 0], [40, 1]],
+        "pair": (torch.zeros(5, dtype=torch.uint8), 2.5),
+        "empty": {},
+    }
+    assert [tuple(dataclasses.asdict(entry).values()) for entry in checkpoint.contents(content)] == [
+        ("frame", 1, "int", None, None, None, 0, 12),
+        ("name", 1, "none", None, None, None, 0, None),
+        ("agent", 1, "mapping", 3, None, None, 32, None),
+        ("agent.weight", 2, "tensor", None, (2, 3), "float32", 24, None),
+        ("agent.steps", 2, "tensor", None, (), "int64", 8, None),
+        ("agent.groups", 2, "list", 1, None, None, 0, None),
+        ("agent.groups.0", 3, "mapping", 1, None, None, 0, None),
+        ("agent.groups.0.lr", 4, "float", None, None, None, 0, 0.1),
+        ("history", 1, "list", 2, None, None, 0, [[0, 0], [40, 1]]),
+        ("pair", 1, "list", 2, None, None, 5, None),
+        ("pair.0", 2, "tensor", None, (5,), "uint8", 5, None),
+        ("pair.1", 2, "float", None, None, None, 0, 2.5),
+        ("empty", 1, "mapping", 0, None, None, 0, None),
+    ]
 
 
 # --- which are kept ---
