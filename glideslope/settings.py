@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from typing import Annotated, Any, Literal
+from itertools import pairwise, product
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
+from glideslope.intervals import Z_95, wilson_interval
 from glideslope.validation import (
     Broken,
     CheckedSettings,
@@ -57,6 +58,7 @@ __all__ = [
     "SettingsError",
     "StageSettings",
     "StateEncoderSettings",
+    "SweepSettings",
     "TaskSettings",
     "UserError",
     "least_image_size",
@@ -132,6 +134,11 @@ class TaskSettings(CheckedSettings):
         """The longest episode in decisions of the policy."""
         return round(self.episode_seconds * self.decision_hz)
 
+    @property
+    def moving_paths(self) -> tuple[Literal["straight", "sinusoidal", "circular"], ...]:
+        """The paths along which the pad moves."""
+        return tuple(path for path in self.pad_paths if path != "static")
+
     def broken_rules(self) -> Iterator[Broken]:
         yield from self._broken_ratio("controller_hz", "decision_hz")
         yield from self._broken_ratio("physics_hz", "controller_hz")
@@ -204,7 +211,7 @@ FULL_TASK = StageSettings(name="S4_full")
 
 
 class CurriculumSettings(CheckedSettings):
-    """When the curriculum advances, and its stages; those after `last_stage` are not used."""
+    """When the curriculum advances or goes back, and its stages; those after `last_stage` are not used."""
 
     window: Count = 100
     """Episodes that the success rate is taken over."""
@@ -212,12 +219,18 @@ class CurriculumSettings(CheckedSettings):
     """Episodes that the window must hold."""
     success_rate: PositiveShare = 0.85
     """Success rate over the window to be reached."""
+    criterion: Literal["success_rate", "wilson_lower_bound"] = "success_rate"
+    """What must reach it: the window's own rate, or the lower bound of its 95% Wilson score interval."""
     require_consecutive_windows: Count = 5
     """Episodes in a row at which all conditions hold."""
     min_stage_episodes: Whole = 0
     """Episodes to be played in a stage."""
     cooldown_episodes: Whole = 0
-    """Episodes after an advance that the window leaves out."""
+    """Episodes after a change of stage that the window leaves out."""
+    demotion_rate: Share | None = None
+    """Success rate over the window at or below which a stage is given up for the one before; null for never."""
+    replay_earlier_stages: Annotated[NonNegative, Field(lt=1)] = 0.0
+    """Share of the episodes that are of an earlier stage."""
     last_stage: Whole = 0
     """Index of the last stage to be played, from 0."""
     stages: Annotated[tuple[StageSettings, ...], Field(min_length=1)]
@@ -232,6 +245,12 @@ class CurriculumSettings(CheckedSettings):
         if self.min_episodes > self.window:
             rule = f"must not be greater than window ({self.window})"
             yield Broken("min_episodes", rule, self.min_episodes, ("window",))
+        highest = wilson_interval(self.window, self.window)[0]
+        if self.criterion == "wilson_lower_bound" and highest < self.success_rate:
+            yield Broken("success_rate", self._out_of_reach(highest), self.success_rate, ("criterion", "window"))
+        if self.demotion_rate is not None and self.demotion_rate >= self.success_rate:
+            rule = f"must be less than success_rate ({self.success_rate:.15g})"
+            yield Broken("demotion_rate", rule, self.demotion_rate, ("success_rate",))
         if self.last_stage >= len(self.stages):
             rule = f"must be at most {len(self.stages) - 1}, the index of the last of the stages"
             yield Broken("last_stage", rule, self.last_stage)
@@ -239,6 +258,19 @@ class CurriculumSettings(CheckedSettings):
         for i, name in enumerate(names):
             if name in names[:i]:
                 yield Broken(f"stages.{i}.name", f"stage {names.index(name)} has this name too", name)
+
+    def _out_of_reach(self, highest: float) -> str:
+        """What to change where even a window full of landings has a lower bound below `success_rate`."""
+        floor = math.floor(highest * 1000) / 1000
+        told = f"the lower bound of {self.window} landings in {self.window} is only {floor:.3f}"
+        # Of n landings in n it is n / (n + z²), up to rounding.
+        window = Z_95**2 * self.success_rate / max(1 - self.success_rate, 1e-12)
+        if window > 1e9:
+            return f"{told}, and no window's reaches this; a rate of {floor:.3f} or less can be reached"
+        smallest = max(math.floor(window) - 1, 1)
+        while wilson_interval(smallest, smallest)[0] < self.success_rate:
+            smallest += 1
+        return f"{told}; the smallest window that can reach this is {smallest}"
 
 
 # --- The agent ------------------------------------------------------------------------------------
@@ -523,6 +555,39 @@ class PreviewSettings(Settings):
 # --- Evaluation -----------------------------------------------------------------------------------
 
 
+Point: TypeAlias = tuple[float | None, float | None]
+"""A place in a sweep: (pad speed, wind) in m/s, None for what the stage says."""
+
+NO_MOVING_PATHS = "the task's pad_paths are static only: its pad never moves"
+MOST_POINTS = 1_000
+MOST_FILMED_POINTS = 20
+
+
+class SweepSettings(CheckedSettings):
+    """Conditions to be played one after the other in place of the stage's own; with both lists, their grid."""
+
+    pad_speed: Annotated[tuple[NonNegative, ...], Field(min_length=1, max_length=MOST_POINTS)] | None = None
+    """Speeds of the pad in m/s, on moving paths only; on a sinusoidal one its largest. Null for the stage's."""
+    wind: Annotated[tuple[NonNegative, ...], Field(min_length=1, max_length=MOST_POINTS)] | None = None
+    """Largest wind speeds in m/s; null for the stage's."""
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The conditions in order, the pad's speed outermost; without a sweep the stage's own, once."""
+        return tuple(product(self.pad_speed or (None,), self.wind or (None,)))
+
+    def broken_rules(self) -> Iterator[Broken]:
+        for key, values in (("pad_speed", self.pad_speed), ("wind", self.wind)):
+            if values is not None and len(set(values)) < len(values):
+                yield Broken(key, "must name each value once", values)
+        if self.pad_speed and self.wind and len(self.points) > MOST_POINTS:
+            rule = (
+                f"must make at most {MOST_POINTS} points with pad_speed,"
+                f" not {len(self.pad_speed)} * {len(self.wind)}"
+            )
+            yield Broken("wind", rule, self.wind, ("pad_speed",))
+
+
 class EvaluateSettings(CheckedSettings):
     """An evaluation: of a run's policy, or of a scripted one on a task and a curriculum given here."""
 
@@ -530,12 +595,18 @@ class EvaluateSettings(CheckedSettings):
     """Run folder or snapshot to be evaluated."""
     policy: Literal["expert", "random", "fixed_camera"] | None = None
     """Scripted policy to be evaluated."""
+    inspect: Text | None = None
+    """Snapshot whose contents are to be listed, or run folder whose snapshots are; nothing is played."""
     stage: StageChoice | None = None
     """Stage to be played, by index or name, or all; null for the last one."""
     episodes: Annotated[Count, Field(le=100_000)] = 100
-    """Episodes of each stage."""
+    """Episodes of each stage, or of each point of a sweep in each stage."""
+    sweep: SweepSettings = SweepSettings()
+    """Pad speeds and winds to be played in place of the stages' own."""
+    compare: tuple[Literal["expert", "fixed_camera", "random"], ...] | None = None
+    """Scripted policies that play a run's scenarios too; null for all of them."""
     video: Flag = False
-    """Whether a video is recorded."""
+    """Whether videos are recorded: of some episodes, and of the best and the worst side by side."""
     seed: Seed = 12345
     """Seed of the episodes' scenarios."""
     num_envs: Annotated[Count, Field(le=65536)] = 25
@@ -552,12 +623,26 @@ class EvaluateSettings(CheckedSettings):
     """The curriculum whose stages a scripted policy plays; a run plays the one it was trained on."""
 
     def broken_rules(self) -> Iterator[Broken]:
-        if self.run is None and self.policy is None:
-            rule = "give run=<run folder or snapshot>, or policy=expert, random or fixed_camera"
-            yield Broken("run", rule, None, ("policy",))
-        if self.run is not None and self.policy is not None:
-            yield Broken("policy", "run and policy exclude each other", self.policy, ("run",))
+        given = [key for key in ("run", "policy", "inspect") if getattr(self, key) is not None]
+        if not given:
+            rule = (
+                "give run=<run folder or snapshot>, or policy=expert, random or fixed_camera;"
+                " inspect=<run folder or snapshot> lists what is in it"
+            )
+            yield Broken("run", rule, None, ("policy", "inspect"))
+        for key in given[1:]:
+            yield Broken(key, f"{given[0]} and {key} exclude each other", getattr(self, key), (given[0],))
+        if len(set(self.compare or ())) < len(self.compare or ()):
+            yield Broken("compare", "must name each policy once", self.compare)
+        if self.compare and self.policy is not None:
+            rule = "goes with run=...; evaluate one scripted policy after the other instead"
+            yield Broken("compare", rule, self.compare, ("policy",))
+        if self.video and len(self.sweep.points) > MOST_FILMED_POINTS:
+            rule = f"a sweep of {len(self.sweep.points)} points can't be filmed, only {MOST_FILMED_POINTS}"
+            yield Broken("video", rule, self.video, ("sweep",))
         if self.policy is not None:
+            if self.sweep.pad_speed is not None and not self.task.moving_paths:
+                yield Broken("sweep.pad_speed", NO_MOVING_PATHS, self.sweep.pad_speed, ("policy", "task"))
             try:
                 select_stages(self.stage, self.curriculum)
             except SettingsError as error:
