@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glideslope.envs.rotation import cross
+from glideslope.envs.state import State
 
 Array = NDArray[np.float64]
 
@@ -56,6 +57,14 @@ class VelocityController:
     def reset(self, ids: NDArray[np.intp]) -> None:
         """Forget the velocity integral of the simulations ``ids``."""
         self._integral[ids] = 0.0
+
+    def state_dict(self) -> State:
+        """The velocity integrals."""
+        return {"integral": self._integral.copy()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from ``state``, of as many quadrotors."""
+        self._integral[...] = state["integral"]
 
     def thrusts(
         self, rotation: Array, velocity: Array, body_rate: Array, command: Array, heading: Array

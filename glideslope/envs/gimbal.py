@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glideslope.envs.rotation import quat_about, quat_multiply
+from glideslope.envs.state import State
 
 Array = NDArray[np.float64]
 
@@ -42,6 +43,14 @@ class PositionGimbal:
     def reset(self, ids: NDArray[np.intp]) -> None:
         """Bring the gimbals ``ids`` back to looking straight down."""
         self.angles[ids] = 0.0
+
+    def state_dict(self) -> State:
+        """The angles."""
+        return {"angles": self.angles.copy()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from ``state``, of as many gimbals."""
+        self.angles[...] = state["angles"]
 
     def advance(self, target: Array, dt: float, moving: NDArray[np.bool_]) -> None:
         """Follow ``target`` (N, 2), rad, for ``dt`` s where ``moving`` (N,); exact for any ``dt``."""

@@ -30,6 +30,7 @@ from glideslope.envs.landing import (
     Outcome,
     StepResult,
 )
+from glideslope.envs.state import State, conform, copies, restore
 from glideslope.settings import FULL_TASK, StageSettings, TaskSettings
 
 Observation = dict[str, NDArray[Any]]
@@ -112,9 +113,59 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         """The simulations themselves: privileged, for baselines and tests."""
         return self._task
 
-    def set_stage(self, stage: StageSettings, index: int = 0) -> None:
-        """Draw the episodes that begin from now on from ``stage``; ``infos["stage"]`` tells the index."""
-        self._task.set_stage(stage, index)
+    def set_stage(
+        self,
+        stage: StageSettings,
+        index: int = 0,
+        *,
+        earlier: Sequence[StageSettings] = (),
+        share: float = 0.0,
+    ) -> None:
+        """Draw the episodes that begin from now on from ``stage``; ``infos["stage"]`` tells each one's index.
+
+        An episode is with probability ``share`` of one of ``earlier`` instead, all alike likely, its index the place
+        there. The seed and the episode's number decide which; scenarios asked for by seed are of ``stage``.
+
+        Raises:
+            ValueError: the share isn't from 0 to 1.
+        """
+        self._task.set_stage(stage, index, earlier=earlier, share=share)
+
+    def state_dict(self) -> State:
+        """A copy of all that the future depends on, actions aside: NumPy arrays and plain data, nested.
+
+        Stages are saved as their indices, observations as they are: nothing is drawn anew.
+        """
+        return copies(self._rows()) | {
+            "num_envs": self.num_envs,
+            "seeds": list(self._seeds),
+            "queue": None if self._queue is None else [list(entry) for entry in self._queue],
+            "task": self._task.state_dict(),
+        }
+
+    def load_state_dict(self, state: State, stages: Sequence[StageSettings]) -> None:
+        """Go on from ``state`` as the environment that it was taken from, bit for bit.
+
+        What the next action answers is told by :meth:`observations`.
+
+        Args:
+            state: what :meth:`state_dict` returned; arrays may have become tensors in main memory.
+            stages: the curriculum's stages, of which the state holds the indices; the ``earlier`` ones of
+                :meth:`set_stage` are the first of them.
+
+        Raises:
+            ValueError: the state is of an environment built otherwise (number of environments, pixels, picture
+                size, frames), incomplete, or of a stage that isn't given. Nothing is changed, the message names
+                the key.
+        """
+        count = state.get("num_envs", self.num_envs)
+        if count != self.num_envs:
+            raise ValueError(f"num_envs: the state is of {count} environments, this one has {self.num_envs}")
+        state = conform(state, self.state_dict())
+        seeds, queue = _saved_seeds(state["seeds"], self.num_envs), _saved_queue(state["queue"])
+        self._task.load_state_dict(state["task"], stages)
+        self._seeds, self._queue = seeds, queue
+        restore(self._rows(), state)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -204,6 +255,18 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
 
     # --- internals ---
 
+    def _rows(self) -> dict[str, NDArray[Any]]:
+        """The environment's own arrays, a row per episode, by the name under which they are saved."""
+        rows: dict[str, NDArray[Any]] = {
+            "states": self._states,
+            "episodes": self._episodes,
+            "scenario": self._scenario,
+            "idle": self._idle,
+            "returns": self._returns,
+            "lengths": self._lengths,
+        }
+        return rows | {"pixels": self._pixels} if self._with_pixels else rows
+
     def _reseed(self, seed: int | Sequence[int | None] | None) -> None:
         if seed is None and self._seeds:
             return
@@ -220,12 +283,18 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
 
     def _begin(self, ids: NDArray[np.intp]) -> None:
         """Start new episodes in ``ids``, or let them idle where the queue of scenarios is empty."""
-        starting, generators = [], []
+        starting: list[np.intp] = []
+        generators: list[np.random.Generator] = []
+        mixers: list[np.random.Generator | None] = []
         for env in ids:
             self._scenario[env] = -1
+            mixer = None
             if self._queue is None:
                 self._episodes[env] += 1
-                generator = np.random.default_rng([self._seeds[env], int(self._episodes[env])])
+                origin = [self._seeds[env], int(self._episodes[env])]
+                generator = np.random.default_rng(origin)
+                # A stream of its own: the scenario drawn doesn't depend on whether stages are mixed.
+                mixer = np.random.default_rng(np.random.SeedSequence(origin, spawn_key=(1,)))
             elif self._queue:
                 # Ordinary episodes count from 1: no seed ever trains on a scenario that is measured.
                 self._scenario[env], scenario_seed = self._queue.popleft()
@@ -235,11 +304,12 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
                 continue
             starting.append(env)
             generators.append(generator)
+            mixers.append(mixer)
         self._task.stop(np.flatnonzero(self._idle))
         if not starting:
             return
         started = np.array(starting)
-        self._task.reset(started, generators)
+        self._task.reset(started, generators, mixers)
         self._returns[started] = 0.0
         self._lengths[started] = 0
         if self._with_pixels:
@@ -310,9 +380,16 @@ class LandingEnv(gym.Env[Observation, NDArray[np.float32]]):
         """The simulation itself: privileged, for baselines and tests."""
         return self._vector.task
 
-    def set_stage(self, stage: StageSettings, index: int = 0) -> None:
-        """Draw the episodes that begin from now on from ``stage``."""
-        self._vector.set_stage(stage, index)
+    def set_stage(
+        self,
+        stage: StageSettings,
+        index: int = 0,
+        *,
+        earlier: Sequence[StageSettings] = (),
+        share: float = 0.0,
+    ) -> None:
+        """Draw the episodes that begin from now on as :meth:`LandingVectorEnv.set_stage` says."""
+        self._vector.set_stage(stage, index, earlier=earlier, share=share)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -360,6 +437,28 @@ def observation_space(
 
 def _stage(stage: Mapping[str, Any] | None) -> StageSettings:
     return FULL_TASK if stage is None else StageSettings.from_config(stage)
+
+
+def _saved_seeds(seeds: Any, num_envs: int) -> list[int]:
+    """The seeds of a saved state: one per environment, or none before the first reset."""
+    if not isinstance(seeds, list) or len(seeds) not in (0, num_envs) or not _whole(seeds):
+        raise ValueError(f"seeds: {num_envs} whole numbers are needed, or none, got {seeds!r}")
+    return list(seeds)
+
+
+def _saved_queue(queue: Any) -> deque[tuple[int, int]] | None:
+    """The scenarios still to be played, [number, seed] each; None where episodes are ordinary ones."""
+    if queue is None:
+        return None
+    if not isinstance(queue, list) or not all(
+        isinstance(e, list) and len(e) == 2 and _whole(e) for e in queue
+    ):
+        raise ValueError(f"queue: None or pairs [number, seed] are needed, got {queue!r}")
+    return deque((number, seed) for number, seed in queue)
+
+
+def _whole(values: list[Any]) -> bool:
+    return all(type(value) is int and value >= 0 for value in values)
 
 
 def _first(observations: Observation) -> Observation:

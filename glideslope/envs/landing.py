@@ -8,6 +8,7 @@ the pad), both of which terminate with discount 0, or by time-out, which truncat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import reduce
@@ -30,7 +31,8 @@ from glideslope.envs.physics import (
     read_airframe,
 )
 from glideslope.envs.rotation import quat_about, quat_multiply, quat_to_matrix, rotate_about_z
-from glideslope.envs.scenario import Scenarios
+from glideslope.envs.scenario import Scenarios, StageMix
+from glideslope.envs.state import State, conform, copies, restore
 from glideslope.settings import StageSettings, TaskSettings
 
 Array = NDArray[np.float64]
@@ -120,8 +122,7 @@ class LandingTask:
         self.decisions = np.zeros(num_envs, np.int64)
         self.outcome = np.full(num_envs, Outcome.TIMED_OUT, np.int64)
         self.stage_index = np.zeros(num_envs, np.int64)
-        self._stages: list[StageSettings] = [stage] * num_envs
-        self._next_stage = (0, stage)
+        self._mix = StageMix(stage)
         self.gimbal_scale = np.zeros((num_envs, 2))
         self._viz_weight = np.zeros(num_envs)
         self._not_visible_penalty = np.zeros(num_envs)
@@ -131,21 +132,45 @@ class LandingTask:
 
     # --- episodes ---
 
-    def set_stage(self, stage: StageSettings, index: int = 0) -> None:
-        """Draw the episodes that begin from now on from ``stage``; running ones end as they began."""
-        self._next_stage = (index, stage)
+    def set_stage(
+        self,
+        stage: StageSettings,
+        index: int = 0,
+        *,
+        earlier: Sequence[StageSettings] = (),
+        share: float = 0.0,
+    ) -> None:
+        """Draw the episodes that begin from now on from ``stage``; running ones end as they began.
 
-    def reset(self, ids: Ids, generators: list[np.random.Generator]) -> None:
-        """Begin a new episode in each environment of ``ids``, drawn from its generator."""
-        index, stage = self._next_stage
-        for env, generator in zip(ids, generators, strict=True):
+        Args:
+            stage: the stage.
+            index: its place in the curriculum.
+            earlier: the stages before it, each one's index being its place.
+            share: the probability with which an episode is of one of ``earlier``, all alike likely.
+
+        Raises:
+            ValueError: the share isn't from 0 to 1.
+        """
+        self._mix = StageMix(stage, index, tuple(earlier), float(share))
+
+    def reset(
+        self,
+        ids: Ids,
+        generators: Sequence[np.random.Generator],
+        mixers: Sequence[np.random.Generator | None] | None = None,
+    ) -> None:
+        """Begin a new episode in each environment of ``ids``.
+
+        Args:
+            ids: the environments.
+            generators: what each one's scenario is drawn from.
+            mixers: what decides whether it is of an earlier stage; None keeps to the present stage.
+        """
+        mix = self._mix
+        for env, generator, mixer in zip(ids, generators, mixers or [None] * len(ids), strict=True):
+            index, stage = (mix.index, mix.stage) if mixer is None else mix.draw(mixer)
             self.scenarios.draw(int(env), generator, self.task, stage)
-            self._stages[env] = stage
-        self.stage_index[ids] = index
-        self.gimbal_scale[ids] = gimbal_scale(stage)
-        self._viz_weight[ids] = stage.viz_weight if stage.include_viz_reward else 0.0
-        self._not_visible_penalty[ids] = stage.not_visible_penalty if stage.include_viz_reward else 0.0
-        self._smooth_penalty[ids] = stage.smooth_penalty
+            self._enter(int(env), index, stage)
         self.time[ids] = 0.0
         self.decisions[ids] = 0
         self.outcome[ids] = Outcome.RUNNING
@@ -165,6 +190,14 @@ class LandingTask:
         relative, _ = self.pad_relative()
         distance, descent = self._potentials(relative)
         self._distance[ids], self._descent[ids] = distance[ids], descent[ids]
+
+    def _enter(self, env: int, index: int, stage: StageSettings) -> None:
+        """Apply to one environment what a stage asks for beyond its scenarios."""
+        self.stage_index[env] = index
+        self.gimbal_scale[env] = gimbal_scale(stage)
+        self._viz_weight[env] = stage.viz_weight if stage.include_viz_reward else 0.0
+        self._not_visible_penalty[env] = stage.not_visible_penalty if stage.include_viz_reward else 0.0
+        self._smooth_penalty[env] = stage.smooth_penalty
 
     def stop(self, ids: Ids) -> None:
         """Let the environments ``ids`` stand still until their next reset."""
@@ -245,6 +278,50 @@ class LandingTask:
         self.outcome[landed] = Outcome.LANDED
         error[landed], speed[landed] = distance[landed], sink_rate[landed]
         return self.outcome == Outcome.RUNNING
+
+    # --- saving ---
+
+    def _rows(self) -> dict[str, NDArray[Any]]:
+        """The task's own arrays, a row per environment, by the name under which they are saved."""
+        return {
+            "time": self.time,
+            "decisions": self.decisions,
+            "outcome": self.outcome,
+            "stage_index": self.stage_index,
+            "gimbal_scale": self.gimbal_scale,
+            "viz_weight": self._viz_weight,
+            "not_visible_penalty": self._not_visible_penalty,
+            "smooth_penalty": self._smooth_penalty,
+            "distance": self._distance,
+            "descent": self._descent,
+        }
+
+    def state_dict(self) -> State:
+        """A copy of all that the future depends on, actions and generators aside: arrays and plain numbers."""
+        return copies(self._rows()) | {
+            "physics": self.physics.state_dict(),
+            "controller": self._controller.state_dict(),
+            "gimbal": self.gimbal.state_dict(),
+            "scenarios": self.scenarios.state_dict(),
+            "mix": self._mix.state_dict(),
+        }
+
+    def load_state_dict(self, state: State, stages: Sequence[StageSettings]) -> None:
+        """Go on from ``state`` bit for bit, in a task built alike; see :meth:`LandingVectorEnv.load_state_dict`.
+
+        Raises:
+            ValueError: the state isn't of such a task or of such ``stages``; nothing is changed.
+        """
+        state = conform(state, self.state_dict())
+        unknown = set(state["stage_index"].tolist()) - set(range(len(stages)))
+        if unknown:
+            raise ValueError(f"stage_index: there is no stage {min(unknown)}; {len(stages)} stages are given")
+        self._mix = StageMix.from_state_dict(state["mix"], stages)
+        restore(self._rows(), state)
+        self._controller.load_state_dict(state["controller"])
+        self.gimbal.load_state_dict(state["gimbal"])
+        self.scenarios.load_state_dict(state["scenarios"])
+        self.physics.load_state_dict(state["physics"])
 
     # --- reward ---
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from glideslope.envs.controller import Airframe
 from glideslope.envs.rotation import quat_to_matrix
+from glideslope.envs.state import State
 
 Array = NDArray[np.float64]
 Ids = NDArray[np.intp]
@@ -147,6 +148,15 @@ class Physics:
     def refresh(self, ids: Ids | None = None) -> None:
         """Bring poses of geoms and cameras, and the touch sensors, up to date with the state."""
         self._batch.forward(ids)
+
+    def state_dict(self) -> State:
+        """All that the next step depends on, warm start and applied forces included: MuJoCo's integration state."""
+        return {"integration": self._batch.state.copy()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from ``state``, of as many simulations of the same model; brings what is derived up to date."""
+        self._batch.state[...] = state["integration"]
+        self.refresh()
 
 
 def usable_processors() -> int:

@@ -6,11 +6,13 @@ its curriculum stage and the actions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glideslope.envs.state import State, copies, restore
 from glideslope.settings import StageSettings, TaskSettings
 
 Array = NDArray[np.float64]
@@ -18,6 +20,47 @@ Ids = NDArray[np.intp]
 
 GROUND_TEXTURES = ("ground_asphalt", "ground_grass", "ground_tiles", "ground_dirt", "ground_concrete")
 PAD_TEXTURES = ("pad_h", "pad_rings", "pad_cross", "pad_quarters")
+
+
+@dataclass(frozen=True)
+class StageMix:
+    """Which stage an episode is of: ``stage``, or with probability ``share`` one of ``earlier``, all alike likely."""
+
+    stage: StageSettings
+    index: int = 0
+    earlier: tuple[StageSettings, ...] = ()  # each one's index is its place
+    share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.share <= 1.0:
+            raise ValueError(f"share: the share of earlier stages must be from 0 to 1, got {self.share}")
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, StageSettings]:
+        """The index and the settings of one episode's stage."""
+        if not self.earlier or rng.random() >= self.share:
+            return self.index, self.stage
+        index = int(rng.integers(len(self.earlier)))
+        return index, self.earlier[index]
+
+    def state_dict(self) -> State:
+        """The mix as numbers; the stages themselves are given again to :meth:`from_state_dict`."""
+        return {"index": self.index, "earlier": len(self.earlier), "share": self.share}
+
+    @classmethod
+    def from_state_dict(cls, state: State, stages: Sequence[StageSettings]) -> StageMix:
+        """The mix that ``state`` was taken from, of the curriculum's ``stages``.
+
+        Raises:
+            ValueError: ``stages`` lacks one of its stages, or a number is of the wrong kind.
+        """
+        index, earlier, share = state["index"], state["earlier"], state["share"]
+        if type(index) is not int or not 0 <= index < len(stages):
+            raise ValueError(f"mix.index: there is no stage {index!r}; {len(stages)} stages are given")
+        if type(earlier) is not int or not 0 <= earlier <= len(stages):
+            raise ValueError(f"mix.earlier: there are no {earlier!r} stages; {len(stages)} are given")
+        if not isinstance(share, float):
+            raise ValueError(f"mix.share: a number is needed, got {share!r}")
+        return cls(stages[index], index, tuple(stages[:earlier]), share)
 
 
 @dataclass
@@ -58,6 +101,14 @@ class Scenarios:
             dtype = np.int64 if field.name in ("ground_texture", "pad_texture") else np.float64
             columns[field.name] = np.zeros((num_envs, *width), dtype)
         return cls(**columns)
+
+    def state_dict(self) -> State:
+        """Every row."""
+        return copies(vars(self))
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from ``state``, of as many environments."""
+        restore(vars(self), state)
 
     def draw(self, env: int, rng: np.random.Generator, task: TaskSettings, stage: StageSettings) -> None:
         """Fill row ``env`` for a new episode."""
