@@ -19,7 +19,7 @@ PACKAGE = "glideslope"
 
 # From the ground up: a part may import from lower layers and from itself, not from its own layer.
 LAYERS = (
-    ("files", "validation", "lr_scheduler"),
+    ("files", "intervals", "validation", "lr_scheduler"),
     ("settings",),
     (
         "agent",
