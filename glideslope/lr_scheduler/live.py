@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -97,10 +96,10 @@ class LiveSchedules:
             active = schedule.plateau_at(step, stages)
             if active is None:
                 continue
-            stage = next((stage for entered, stage in reversed(stages) if entered <= step), -1)
-            plateau, first = active.plateau, active.first
-            if self._watches[name].see(float(metrics[plateau.metric]), plateau, (first, stage)):
-                done = len(steps) - bisect_left(steps, first)
+            changes = sum(entered <= step for entered, _ in stages)
+            plateau = active.plateau
+            if self._watches[name].see(float(metrics[plateau.metric]), plateau, (active.first, changes - 1)):
+                done = len(active.made(steps))
                 if plateau.rate(active.init, done + 1) < plateau.rate(active.init, done):
                     steps.append(step)
                     reduced.append(name)

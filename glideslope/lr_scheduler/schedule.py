@@ -19,7 +19,6 @@ from glideslope.lr_scheduler.plateau import Plateau
 
 History: TypeAlias = Sequence[tuple[int, int]]
 _FAR = 2**62  # a step that an int64 holds, after which nothing happens any more
-_Placed: TypeAlias = Sequence[tuple[Fraction, "Interval"]]
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,39 @@ class Interval:
         }
 
 
+class Spell(NamedTuple):
+    """From `begin` to the next spell this interval is in force, its t counted from `start`; None: the base rate.
+
+    One that was left and is gone on with has several spells of the same `start`.
+    """
+
+    begin: Fraction
+    start: Fraction
+    interval: Interval | None
+
+    @property
+    def run(self) -> tuple[Fraction, int | None]:
+        """What the spells of one run of an interval have in common, and no others."""
+        return self.start, None if self.interval is None else self.interval.stage
+
+
 class ActivePlateau(NamedTuple):
-    """A plateau interval that a run is in: since its step `first`, starting from the rate `init`."""
+    """A plateau interval that a training is in: since its step `first`, starting from the rate `init`."""
 
     plateau: Plateau
     init: float
     first: int
+    spells: Sequence[tuple[int, int]]  # steps from which, and before which, it is in force
+
+    def made(self, reductions: Sequence[int]) -> list[int]:
+        """Those of a schedule's reductions that were made in it."""
+        return [step for step in reductions if any(first <= step < end for first, end in self.spells)]
+
+
+def _spells_of(run: tuple[Fraction, int | None], placed: Sequence[Spell]) -> list[tuple[int, int]]:
+    """The steps from which, and before which, a run of an interval is in force."""
+    edges = [math.ceil(spell.begin) for spell in placed] + [_FAR]
+    return [(edges[i], edges[i + 1]) for i, spell in enumerate(placed) if spell.run == run]
 
 
 _Piece: TypeAlias = Callable[[Number], Number]
@@ -103,10 +129,9 @@ def _running(curve: Curve, start: Fraction) -> _Piece:
     return run
 
 
-def _reduced(interval: Interval, plateau: Plateau, start: Fraction, reductions: Sequence[int]) -> _Piece:
-    """The rate after the reductions made in the interval, each in force from the step after its own."""
-    made = [step for step in reductions if start <= step < start + interval.span]
-    levels = [plateau.rate(interval.curve.numbers[0], count) for count in range(len(made) + 1)]
+def _reduced(plateau: Plateau, init: float, made: Sequence[int]) -> _Piece:
+    """The rate after the reductions made in an interval, each in force from the step after its own."""
+    levels = [plateau.rate(init, count) for count in range(len(made) + 1)]
     table = np.array(levels)
 
     def read(step: Number) -> Number:
@@ -156,26 +181,48 @@ class _Timeline:
         return rates.reshape(steps.shape)
 
 
-def _join(base: float, placed: _Placed, reductions: Sequence[int] = ()) -> _Timeline:
+def _join(base: float, placed: Sequence[Spell], reductions: Sequence[int] = ()) -> _Timeline:
     """Intervals end to end, each at its start; the only place that knows of warm-ups, gaps and ends."""
     bounds: list[int] = []
     pieces = [_held(base)]
-    for start, interval in placed:
-        first, running = math.ceil(start), _running(interval.curve, start)
-        last = interval.curve.at(interval.span)
-        if interval.plateau:
-            running = _reduced(interval, interval.plateau, start, reductions)
-            last = running(math.ceil(start + interval.span))
-        before = _Timeline(bounds, pieces).rate(first - 1) if first > 0 else 0.0
+    runs: dict[object, list[tuple[int, _Piece]]] = {}
+    for spell in placed:
+        first = math.ceil(spell.begin)
+        if spell.interval is None:
+            runs[spell.run] = [(first, _held(base))]
+        elif spell.run not in runs:
+            began = math.ceil(spell.start)
+            before = _Timeline(bounds, pieces).rate(began - 1) if began > 0 else 0.0
+            spells = _spells_of(spell.run, placed)
+            runs[spell.run] = _run(spell.interval, spell.start, before, spells, reductions)
+        parts = runs[spell.run]
         while bounds and bounds[-1] >= first:  # what the interval before would have done from here on
             bounds.pop()
             pieces.pop()
-        if interval.warmup:
-            bounds.append(first)
-            pieces.append(_ramp(before, running, _clock(start, interval.warmup)))
-        bounds += [math.ceil(start + interval.warmup), math.ceil(start + interval.span)]
-        pieces += [running, _held(last)]
+        ahead = bisect_right([bound for bound, _ in parts], first)
+        bounds += [first, *(bound for bound, _ in parts[ahead:])]
+        pieces += [piece for _, piece in parts[ahead - 1 :]]
     return _Timeline(tuple(bounds), tuple(pieces))
+
+
+def _run(
+    interval: Interval,
+    start: Fraction,
+    before: float,
+    spells: Sequence[tuple[int, int]],
+    reductions: Sequence[int],
+) -> list[tuple[int, _Piece]]:
+    """What an interval does from `start` on, if nothing comes after it: pieces, and the step each begins at."""
+    running, last = _running(interval.curve, start), interval.curve.at(interval.span)
+    if interval.plateau:
+        active = ActivePlateau(interval.plateau, interval.curve.numbers[0], math.ceil(start), spells)
+        made = [step for step in active.made(reductions) if step < start + interval.span]
+        running = _reduced(active.plateau, active.init, made)
+        last = running(math.ceil(start + interval.span))
+    ends = [(math.ceil(start + interval.warmup), running), (math.ceil(start + interval.span), _held(last))]
+    if not interval.warmup:
+        return ends
+    return [(math.ceil(start), _ramp(before, running, _clock(start, interval.warmup))), *ends]
 
 
 class Schedule:
@@ -248,12 +295,18 @@ class Schedule:
 
     def plateau_at(self, step: int, stages: History = ()) -> ActivePlateau | None:
         """The reduce_on_plateau that an evaluation at this step belongs to; None where there is none."""
-        for start, interval in reversed(self._place(stages)):
-            if start <= step:
-                if interval.plateau is None or step >= start + interval.span:
-                    return None
-                return ActivePlateau(interval.plateau, interval.curve.numbers[0], math.ceil(start))
-        return None
+        placed = self._place(stages)
+        spell = next((spell for spell in reversed(placed) if spell.begin <= step), None)
+        interval = None if spell is None else spell.interval
+        if (
+            spell is None
+            or interval is None
+            or interval.plateau is None
+            or step >= spell.start + interval.span
+        ):
+            return None
+        spells = _spells_of(spell.run, placed)
+        return ActivePlateau(interval.plateau, interval.curve.numbers[0], math.ceil(spell.start), spells)
 
     def describe(self) -> dict[str, Any]:
         """Everything that its rates depend on beside the history, as plain data: equal for equal schedules."""
@@ -276,17 +329,27 @@ class Schedule:
         self._timeline = _join(self.base, self._place(history), made)
         self._stages, self._reductions = history, made
 
-    def _place(self, stages: History) -> _Placed:
-        """Each interval at its start, in the order in which they came into force."""
+    def _place(self, stages: History) -> list[Spell]:
+        """What is in force, in the order in which it came into force."""
         if not self.follows_stages:
-            return [(interval.start, interval) for interval in self._intervals]
+            return [Spell(interval.start, interval.start, interval) for interval in self._intervals]
         if any(later[0] < earlier[0] for earlier, later in pairwise(stages)):
             raise ValueError(f"the curriculum's history must be in order of steps, not {stages}")
-        placed: list[tuple[Fraction, Interval]] = []
-        for step, stage in stages:
-            reached = [interval for interval in self._intervals if interval.stage <= stage]
-            if reached and (not placed or placed[-1][1] is not reached[-1] or reached[-1].stage == stage):
-                placed.append((Fraction(step), reached[-1]))
+        placed: list[Spell] = []
+        entered: dict[int, Fraction] = {}  # when the stage of an interval was last entered
+        before = -1
+        for number, stage in stages:
+            step, at = Fraction(number), None
+            for interval in self._intervals:
+                own = interval.stage
+                if own == stage or before < own < stage or stage < own < before:  # entered, or passed through
+                    entered[own] = step
+                at = interval if own <= stage else at
+            before = stage
+            start = step if at is None else entered[at.stage]
+            latest = placed[-1] if placed else Spell(step, step, None)
+            if latest.interval is not at or (at is not None and latest.start != start):
+                placed.append(Spell(step, start, at))
         return placed
 
 
