@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+import os
+import re
+import socket
+import struct
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from torch.utils.tensorboard import SummaryWriter
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog, SourceMetadata
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard.summary import custom_scalars
 
-from glideslope.csv_table import CsvTable, Number
+from glideslope.append_file import AppendFile, cut
+from glideslope.csv_table import CsvTable, Number, check_csv_table
 
 RATE_TAGS = ("lr_encoder", "lr_actor", "lr_critic")
 STAGE_TAG = "curriculum/stage"
@@ -46,28 +58,44 @@ _LAYOUT = {
 }
 
 
+_EVENT_FILE = r"events\.out\.tfevents\.\d{10}\."
+_LENGTH = struct.Struct("<Q4x")  # before each record; the checksum of these bytes is skipped
+_CHECKSUM_BYTES = 4  # after each record
+
+
 class Logger:
     """Writes a run's numbers into its folder; the x axis is frames.
+
+    Numbers that can't be written (a full disk, say) are kept in memory and written by the next call that
+    works, in order and once: a caller may report the OSError and go on. TensorBoard's own writer does not
+    outlive its first failed write, which is why this class writes event files itself.
 
     Args:
         run_dir: an existing folder. Event files, `train.csv` and `eval.csv` go directly into it, so that
             TensorBoard names the run like the folder.
-        resume_frame: None for a new run. For a resumed one the frame of its snapshot: what was logged after
-            that frame is removed (hidden, in TensorBoard). Log a frame's numbers before its snapshot.
+        resume_frame: None for a new run. For a resumed one the frame of its snapshot, -1 where there is
+            none: what was logged after that frame is removed. Log a frame's numbers, then `flush`, before
+            its snapshot.
 
     Raises:
         FileExistsError: a new run, but the folder holds a run's tables.
-        ValueError: the tables to go on with are damaged.
+        TableError: what is to be kept of a table is damaged. Nothing has been changed.
+        OSError: the folder can't be written to.
     """
 
     def __init__(self, run_dir: Path, *, resume_frame: int | None = None) -> None:
+        if resume_frame is not None:
+            for name in (TRAIN_CSV, EVAL_CSV):
+                check_csv_table(run_dir / name, resume_frame)
         self._train = CsvTable(run_dir / TRAIN_CSV, resume_frame=resume_frame)
         self._eval = CsvTable(run_dir / EVAL_CSV, resume_frame=resume_frame)
         self._last: dict[str, int] = {}
         self._first_frame = 0 if resume_frame is None else resume_frame + 1
-        purge_step = None if resume_frame is None else self._first_frame
-        self._writer = SummaryWriter(str(run_dir), purge_step=purge_step, flush_secs=10)
-        self._writer.add_custom_scalars(_LAYOUT)
+        if resume_frame is not None:
+            for file in _event_files(run_dir):
+                cut(file, _kept_size(file.read_bytes(), self._first_frame))
+        self._events = AppendFile(_event_file(run_dir), _head(self._first_frame))
+        self._events.append(b"")  # the head alone
 
     def __enter__(self) -> Self:
         return self
@@ -75,25 +103,21 @@ class Logger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            with suppress(OSError):  # the error under way says more
+                self.close()
 
     def scalars(self, frame: int, values: Mapping[str, Number]) -> None:
         """Writes numbers to TensorBoard; None is left out.
 
         Raises:
             ValueError: a tag that this project doesn't have (one of `TAGS`, or in one of `TAG_GROUPS`), or
-                a frame that is not later than the tag's latest. Nothing is written then.
+                a frame that is not later than the tag's latest. Nothing is kept then.
+            OSError: these or earlier numbers could not be written; they are kept for the next call.
         """
-        for tag in values:
-            if tag not in TAGS and not tag.startswith(TAG_GROUPS):
-                raise ValueError(f"unknown tag {tag!r}: expected one of {TAGS} or one in {TAG_GROUPS}")
-            latest = self._last.get(tag, self._first_frame - 1)
-            if frame <= latest:
-                raise ValueError(f"{tag}: frame {frame} comes after frame {latest}")
-        for tag, value in values.items():
-            if value is not None:
-                self._writer.add_scalar(tag, float(value), int(frame))
-                self._last[tag] = int(frame)
+        self._add(frame, self._numbers(frame, values))
 
     def train_row(self, frame: int, values: Mapping[str, Number]) -> None:
         """Adds one row to train.csv; see `CsvTable.append`."""
@@ -104,21 +128,118 @@ class Logger:
         self._eval.append(frame, values)
 
     def log_train(self, frame: int, values: Mapping[str, Number]) -> None:
-        """The same numbers to TensorBoard and to train.csv, under the same names."""
-        self.scalars(frame, values)
-        self.train_row(frame, values)
+        """The same numbers to TensorBoard and to train.csv, under the same names. Raises what these do."""
+        self._log(self._train, frame, values)
 
     def log_eval(self, frame: int, values: Mapping[str, Number]) -> None:
-        """The same numbers to TensorBoard and to eval.csv, under the same names."""
-        self.scalars(frame, values)
-        self.eval_row(frame, values)
+        """The same numbers to TensorBoard and to eval.csv, under the same names. Raises what these do."""
+        self._log(self._eval, frame, values)
 
     def flush(self) -> None:
-        """Brings everything logged so far to the disk: call it before a snapshot is written."""
-        self._writer.flush()
+        """Brings everything logged so far to the disk itself: call it before a snapshot is written.
+
+        Raises:
+            OSError: something is not there for certain; it is kept for the next call.
+        """
+        _every(self._events.flush, self._train.flush, self._eval.flush)
 
     def close(self) -> None:
-        """Flushes and closes all files. May be called twice."""
-        self._writer.close()
-        self._train.close()
-        self._eval.close()
+        """Flushes and closes all files. May be called twice.
+
+        Raises:
+            OSError: as `flush`. All files are closed all the same.
+        """
+        _every(self._events.close, self._train.close, self._eval.close)
+
+    def _log(self, table: CsvTable, frame: int, values: Mapping[str, Number]) -> None:
+        numbers = self._numbers(frame, values)
+        table.check(frame, values)
+        _every(lambda: self._add(frame, numbers), lambda: table.append(frame, values))
+
+    def _numbers(self, frame: int, values: Mapping[str, Number]) -> dict[str, float]:
+        """The values that are there, checked."""
+        for tag in values:
+            if tag not in TAGS and not tag.startswith(TAG_GROUPS):
+                raise ValueError(f"unknown tag {tag!r}: expected one of {TAGS} or one in {TAG_GROUPS}")
+            latest = self._last.get(tag, self._first_frame - 1)
+            if frame <= latest:
+                raise ValueError(f"{tag}: frame {frame} comes after frame {latest}")
+        return {tag: float(value) for tag, value in values.items() if value is not None}
+
+    def _add(self, frame: int, numbers: Mapping[str, float]) -> None:
+        if not numbers:
+            return
+        values = [Summary.Value(tag=tag, simple_value=number) for tag, number in numbers.items()]
+        record = _record(Event(step=int(frame), wall_time=time.time(), summary=Summary(value=values)))
+        self._last.update(dict.fromkeys(numbers, int(frame)))
+        self._events.append(record)
+
+
+def _every(*calls: Callable[[], None]) -> None:
+    """Makes all calls, whichever of them raise an OSError; raises the first of these at the end."""
+    errors = []
+    for call in calls:
+        try:
+            call()
+        except OSError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def _event_files(run_dir: Path) -> list[Path]:
+    return [file for file in run_dir.iterdir() if re.match(_EVENT_FILE, file.name)]
+
+
+def _event_file(run_dir: Path) -> Path:
+    """A name for a new event file that comes after those of all the folder's event files.
+
+    TensorBoard reads them in the order of their names, which begin with a time in seconds: a second run
+    within one second, or after the clock was put back, would otherwise be read before the first.
+    """
+    seconds = [int(file.name.split(".")[3]) for file in _event_files(run_dir)]
+    second = max(int(time.time()), *(used + 1 for used in seconds)) if seconds else int(time.time())
+    return run_dir / f"events.out.tfevents.{second:010d}.{socket.gethostname()}.{os.getpid()}.0"
+
+
+def _kept_size(records: bytes, first_frame: int) -> int:
+    """Bytes of an event file up to the last that is not a number of `first_frame` or later.
+
+    A START event alone hides those only from TensorBoard's slower reader; the other keeps a tag's until the
+    tag is written again. What can't be read stays: all readers stop there.
+    """
+    kept = start = 0
+    while len(records) - start >= _LENGTH.size:
+        begin = start + _LENGTH.size
+        end = begin + _LENGTH.unpack_from(records, start)[0]
+        try:
+            event = Event.FromString(records[begin:end])
+        except DecodeError:
+            break
+        if end + _CHECKSUM_BYTES > len(records):
+            break
+        start = end + _CHECKSUM_BYTES
+        if event.step < first_frame or not event.HasField("summary"):
+            kept = start
+    return kept if kept < start else len(records)
+
+
+def _head(first_frame: int) -> bytes:
+    """What an event file begins with; it hides what the folder's earlier files have from `first_frame` on."""
+    now = time.time()
+    source = SourceMetadata(writer="glideslope.logger")
+    layout = custom_scalars(_LAYOUT)  # type: ignore[no-untyped-call]
+    return b"".join(
+        (
+            _record(Event(wall_time=now, file_version="brain.Event:2", source_metadata=source)),
+            _record(Event(wall_time=now, step=first_frame, session_log=SessionLog(status=SessionLog.START))),
+            _record(Event(wall_time=now, summary=layout)),
+        )
+    )
+
+
+def _record(event: Event) -> bytes:
+    """An event as its length, its bytes, and checksums of both."""
+    record = io.BytesIO()
+    RecordWriter(record).write(event.SerializeToString())
+    return record.getvalue()
