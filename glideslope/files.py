@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,20 +13,27 @@ TEMPORARY_PREFIX = ".tmp-"
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, former: Path | None = None) -> Iterator[Path]:
     """Yields a temporary path in the same folder, with the same suffix, that becomes `path` on a clean exit.
 
     Readers see the old file or the new one, never a part. If the body raises, the temporary is removed
-    and `path` is as it was. The file is on disk (fsync) before it takes the name.
+    and `path` is as it was. The file is on disk (fsync) before it takes the name. The file that `path`
+    was takes the name `former` in the same folder afterwards: at no moment are there fewer than before.
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    temporary = _beside(path)
+    old = _beside(former) if former is not None and path.exists() else None
     try:
         yield temporary
         _sync(temporary, os.O_RDWR)
+        if old is not None:
+            _second_name(path, old)
         os.replace(temporary, path)
-    except BaseException:
+        if old is not None and former is not None:
+            os.replace(old, former)
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
+        if old is not None:
+            old.unlink(missing_ok=True)
     _sync(path.parent, os.O_RDONLY)
 
 
@@ -40,6 +48,20 @@ def remove_temporaries(folder: Path) -> None:
     for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
         if leftover.is_file() and re.match(rf"{re.escape(TEMPORARY_PREFIX)}\d+-", leftover.name):
             leftover.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+
+
+def _second_name(path: Path, name: Path) -> None:
+    """Makes `name` another name of the file at `path`, or a copy where files have one name only."""
+    name.unlink(missing_ok=True)
+    try:
+        os.link(path, name)
+    except OSError:
+        shutil.copyfile(path, name)
+        _sync(name, os.O_RDWR)
 
 
 def _sync(path: Path, flags: int) -> None:

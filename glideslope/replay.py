@@ -12,8 +12,9 @@ Counters and rewards live on the host, so `sample` computes its indices without 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,7 +34,9 @@ _HOST_LAYOUT: Layout = {
     "order": ((), torch.int32),  # slot in which transition number i started, at i % L
     "drop_to": ((), torch.int64),  # transitions below this number need this slot's frame or an older one
 }
-_COUNTERS = ("written", "started", "known", "lost")
+_COUNTERS = ("written", "started", "known", "lost")  # none is ever larger than the one before
+# What rows taken out of a buffer cover, per environment: numbers of slots and of transitions.
+_EXTENTS = ("first_slot", "end_slot", "first_transition", "end_transition")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,47 +247,97 @@ class ReplayBuffer:
             next_privileged=next_privileged,
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain integers: the slots in use, the counters, the generator's state and the settings.
+    def settings(self) -> dict[str, Any]:
+        """What another buffer must have in common to take over this one's rows: plain numbers."""
+        return {
+            "num_envs": self._num_envs,
+            "slots": self._slots,
+            "frame_stack": self._frame_stack,
+            "nstep": self._nstep,
+            "entries": {key: list(rows.shape[1:]) for key, rows in sorted(self._rows.items())},
+        }
 
-        Once a ring is full these are the buffer's own memory (a copy might not fit): save them before adding.
+    def counters(self) -> dict[str, list[int]]:
+        """Plain copies of the counters, per environment: they number slots and transitions for all time."""
+        return {key: counter.tolist() for key, counter in self._counters.items()}
+
+    def generator_state(self) -> torch.Tensor:
+        """State of the generator that `sample` draws from."""
+        return self._generator.get_state()
+
+    def rows_since(self, counters: Mapping[str, Sequence[int]]) -> dict[str, torch.Tensor]:
+        """Copies, on the host, of everything that was stored or changed since `counters()` gave this.
+
+        first_slot, end_slot, first_transition, end_transition: (N,) int64. Then, for every kind of entry, the
+        slots numbered first_slot <= number < end_slot of environment 0, of environment 1 and so on, and
+        `order` likewise for the transitions. What the ring has overwritten meanwhile is left out.
         """
-        used = self._used_slots(self._written)
-        state: dict[str, Any] = {}
-        for key, ring in self._rings().items():
-            # A view would carry the unused part of the ring into the saved file.
-            state[key] = ring if used == self._slots else ring[:, :used].clone()
-        state |= {key: torch.from_numpy(counter.copy()) for key, counter in self._counters.items()}
-        state["generator"] = self._generator.get_state()
-        state["settings"] = self._settings()
-        return state
+        # A step completes the newest slot and marks the oldest of its stack.
+        unchanged = np.asarray(counters["written"], np.int64) - self._frame_stack
+        first_slot = np.maximum(unchanged, np.maximum(self._written - self._slots, 0))
+        first_transition = np.maximum(np.asarray(counters["started"], np.int64), self._started - self._slots)
+        slots = torch.from_numpy(self._ring_rows(first_slot, self._written))
+        transitions = self._ring_rows(first_transition, self._started)
+        on_device = slots.to(self.device)
+        rows = {key: ring.index_select(0, on_device).cpu() for key, ring in self._rows.items()}
+        for key, ring in self._host.items():
+            rows[key] = torch.from_numpy(ring[transitions if key == "order" else slots.numpy()])
+        ends = zip(_EXTENTS, (first_slot, self._written, first_transition, self._started), strict=True)
+        return {**{key: torch.from_numpy(end.copy()) for key, end in ends}, **rows}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the state of a buffer with the same settings, on whichever device that was.
+    def clear(self) -> None:
+        """Forget everything stored. The generator goes on."""
+        # Frames, states and actions may stay: nothing reads those of slots that aren't written anew.
+        for array in (*self._host.values(), *self._counters.values()):
+            array[:] = 0
 
-        Raises ValueError, and changes nothing, where keys, settings, shapes or types differ.
+    def put_rows(self, rows: Mapping[str, torch.Tensor]) -> None:
+        """Write what `rows_since` gave, of a buffer with the same settings, where it lay there.
+
+        They count as stored only once `restore` sets the counters. Raises ValueError, and changes nothing,
+        for missing or other entries, shapes or types.
         """
-        rings = self._rings()
-        keys = {*rings, *_COUNTERS, "generator", "settings"}
-        if set(state) != keys:
-            raise ValueError(f"replay state has the keys {sorted(state)}, expected {sorted(keys)}")
-        if state["settings"] != self._settings():
-            raise ValueError(f"replay state is of {state['settings']}, this buffer of {self._settings()}")
-        for key in _COUNTERS:
-            _check_tensor(key, state[key], (self._num_envs,), torch.int64)
-        generator = state["generator"].cpu()
+        expected = {*_EXTENTS, *self._rows, *self._host}
+        if set(rows) != expected:
+            raise ValueError(f"it has the entries {sorted(rows)}, expected {sorted(expected)}")
+        for key in _EXTENTS:
+            _check_tensor(key, rows[key], (self._num_envs,), torch.int64)
+        first_slot, end_slot, first_transition, end_transition = (rows[key].numpy() for key in _EXTENTS)
+        for first, end in ((first_slot, end_slot), (first_transition, end_transition)):
+            if not ((first >= 0) & (first <= end) & (end - first <= self._slots)).all():
+                raise ValueError(
+                    f"it holds the numbers {first.tolist()} to {end.tolist()} of rings of {self._slots}"
+                )
+        counts = {"order": int((end_transition - first_transition).sum())}
+        slot_count = int((end_slot - first_slot).sum())
+        for key, ring in (self._rows | self._host_tensors()).items():
+            _check_tensor(key, rows[key], (counts.get(key, slot_count), *ring.shape[1:]), ring.dtype)
+        if not ((rows["order"] >= 0) & (rows["order"] < self._slots)).all():
+            raise ValueError("its transitions start in slots that don't exist")
+
+        slots = self._ring_rows(first_slot, end_slot)
+        on_device = torch.from_numpy(slots).to(self.device)
+        for key, ring in self._rows.items():
+            ring.index_copy_(0, on_device, rows[key].to(self.device))
+        for key, array in self._host.items():
+            places = self._ring_rows(first_transition, end_transition) if key == "order" else slots
+            array[places] = rows[key].numpy()
+
+    def restore(self, counters: Mapping[str, Sequence[int]], generator: torch.Tensor) -> None:
+        """Take over what `counters` and `generator_state` gave, after `put_rows` for all that was stored then.
+
+        Raises ValueError, and changes nothing, where they can't be a buffer's.
+        """
+        new = {key: np.asarray(counters.get(key), np.int64) for key in _COUNTERS}
+        if any(counter.shape != (self._num_envs,) for counter in new.values()):
+            raise ValueError(f"the counters {dict(counters)} are not {len(_COUNTERS)} for each environment")
+        in_order = [np.zeros(self._num_envs), *(new[key] for key in reversed(_COUNTERS))]
+        if not all((low <= high).all() for low, high in pairwise(in_order)):
+            raise ValueError(f"the counters {dict(counters)} are no buffer's")
         _check_tensor("generator", generator, tuple(self._generator.get_state().shape), torch.uint8)
-        used, touched = self._used_slots(state["written"].cpu().numpy()), self._used_slots(self._written)
-        for key, ring in rings.items():
-            _check_tensor(key, state[key], (self._num_envs, used, *ring.shape[2:]), ring.dtype)
-
-        for key, ring in rings.items():
-            ring[:, :used].copy_(state[key])
-            # Only what was written: touching the rest would make the host back it with memory.
-            ring[:, used : max(used, touched)].zero_()
-        for key, counter in self._counters.items():
-            counter[:] = state[key].cpu().numpy()
         self._generator.set_state(generator)
+        for key, counter in self._counters.items():
+            counter[:] = new[key]
 
     def _draw(self, batch_size: int) -> tuple[Ints, Ints]:
         """First row of a ring and slot in it, (B,) each, of transitions drawn uniformly."""
@@ -336,21 +389,16 @@ class ReplayBuffer:
         running: NDArray[np.bool_] = (self._written > 0) & ~ended
         return running
 
-    def _rings(self) -> dict[str, torch.Tensor]:
-        """Views (N, L, ...) of everything stored."""
-        everything = self._rows | {key: torch.from_numpy(array) for key, array in self._host.items()}
-        return {k: rows.view(self._num_envs, self._slots, *rows.shape[1:]) for k, rows in everything.items()}
+    def _ring_rows(self, first: Ints, end: Ints) -> Ints:
+        """Rows of the numbers first <= number < end of each environment, (N,) each, one after another."""
+        counts = end - first
+        before = np.cumsum(counts) - counts
+        number = np.arange(counts.sum()) + np.repeat(first - before, counts)
+        rows: Ints = np.repeat(np.arange(self._num_envs), counts) * self._slots + number % self._slots
+        return rows
 
-    def _used_slots(self, written: Ints) -> int:
-        return int(min(written.max(), self._slots))
-
-    def _settings(self) -> dict[str, int]:
-        return {
-            "num_envs": self._num_envs,
-            "slots": self._slots,
-            "frame_stack": self._frame_stack,
-            "nstep": self._nstep,
-        }
+    def _host_tensors(self) -> dict[str, torch.Tensor]:
+        return {key: torch.from_numpy(array) for key, array in self._host.items()}
 
     def _send(self, array: NDArray[Any]) -> torch.Tensor:
         tensor = torch.from_numpy(array)
@@ -419,9 +467,11 @@ def _host_rows(key: str, value: Array, count: int, dtype: type[np.generic]) -> N
 
 
 def _check_tensor(key: str, value: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise ValueError(f"its {key} is no tensor")
     if tuple(value.shape) != shape or value.dtype != dtype:
         found = f"{value.dtype} {tuple(value.shape)}"
-        raise ValueError(f"replay state: {key} is {found}, expected {dtype} {shape}")
+        raise ValueError(f"its {key} is {found}, expected {dtype} {shape}")
 
 
 def _check_settings(capacity: int, num_envs: int, frame_stack: int, nstep: int, discount: float) -> None:

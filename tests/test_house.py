@@ -20,7 +20,7 @@ PACKAGE = "glideslope"
 # From the ground up: a part may import from lower layers and from itself, not from its own layer.
 LAYERS = (
     ("files", "intervals", "validation", "lr_scheduler"),
-    ("settings",),
+    ("settings", "append_file", "archive"),
     (
         "agent",
         "envs",
@@ -32,9 +32,10 @@ LAYERS = (
         "video",
         "run_folder",
         "schedules",
+        "evaluation_progress",
     ),
-    ("logger", "plots", "scoring", "text_plot"),
-    ("assembly", "preview"),
+    ("logger", "plots", "replay_store", "scoring", "text_plot", "inspection"),
+    ("assembly", "preview", "evaluation_report"),
     ("trainer",),
     ("launch", "evaluation"),
     ("overrides",),

@@ -1,10 +1,7 @@
-"""Replay against a naive list of episodes, and its uniformity, memory, seeds and states."""
+"""Replay against a naive list of episodes, and its uniformity, memory and seeds."""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import io
 import tracemalloc
 from collections import Counter
 from typing import Any
@@ -16,99 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glideslope.replay import Batch, ReplayBuffer
-
-FRAME, STATE, PRIVILEGED, ACTION = (3, 5), 2, 3, 2
-
-
-def make_buffer(**changes: Any) -> ReplayBuffer:
-    arguments: dict[str, Any] = {
-        "capacity": 60,
-        "num_envs": 2,
-        "frame_shape": FRAME,
-        "state_dim": STATE,
-        "privileged_dim": PRIVILEGED,
-        "action_dim": ACTION,
-        "frame_stack": 3,
-        "nstep": 3,
-        "discount": 0.9,
-        "seed": 0,
-    }
-    return ReplayBuffer(**(arguments | changes))
-
-
-class Writer:
-    """Feeds random episodes to a buffer and keeps all of them as plain lists.
-
-    Every observation has a number of its own, written into its frame, state and privileged state.
-    """
-
-    def __init__(self, buffer: ReplayBuffer, seed: int, num_envs: int = 2, end_chance: float = 0.2) -> None:
-        self.buffer, self.num_envs, self.end_chance = buffer, num_envs, end_chance
-        self.rng = np.random.default_rng(seed)
-        self.count = 0
-        # Per environment a list of episodes; a step is (action, reward, terminated).
-        self.episodes: list[list[dict[str, Any]]] = [[] for _ in range(num_envs)]
-        self.begin(np.arange(num_envs))
-
-    def observe(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        numbers = np.arange(self.count, self.count + count)
-        self.count += count
-        return numbers, *observations(numbers)
-
-    def begin(self, envs: np.ndarray) -> None:
-        numbers, frame, state, privileged = self.observe(len(envs))
-        for env, number in zip(envs, numbers, strict=True):
-            if self.episodes[env]:
-                self.episodes[env][-1]["ended"] = True
-            self.episodes[env].append({"obs": [number], "steps": [], "ended": False})
-        self.buffer.add_first(envs, frame, state, privileged)
-
-    def step(self) -> None:
-        terminated = self.rng.random(self.num_envs) < self.end_chance / 2
-        truncated = self.rng.random(self.num_envs) < self.end_chance / 2
-        action = self.rng.uniform(-1, 1, (self.num_envs, ACTION)).astype(np.float32)
-        reward = self.rng.normal(size=self.num_envs).astype(np.float32)
-        numbers, frame, state, privileged = self.observe(self.num_envs)
-        self.buffer.add(action, reward, terminated, truncated, frame, state, privileged)
-        for env in range(self.num_envs):
-            episode = self.episodes[env][-1]
-            episode["steps"].append((action[env], reward[env], terminated[env]))
-            episode["obs"].append(numbers[env])
-        done = np.flatnonzero(terminated | truncated)
-        if len(done):
-            self.begin(self.rng.permutation(done))
-
-    def samplable(self, slots: int, stack: int, nstep: int, discount: float) -> dict[int, dict[str, Any]]:
-        """All transitions that may be sampled, by the number of their observation, from the definitions."""
-        found = {}
-        for episodes in self.episodes:
-            stored = set([number for episode in episodes for number in episode["obs"]][-slots:])
-            for episode in episodes:
-                numbers, steps = episode["obs"], episode["steps"]
-                for t in range(len(steps)):
-                    m = min(nstep, len(steps) - t)
-                    frames = [numbers[max(i, 0)] for i in range(t - stack + 1, t + 1)]
-                    if (m < nstep and not episode["ended"]) or not stored.issuperset(frames):
-                        continue
-                    window = steps[t : t + m]
-                    found[numbers[t]] = {
-                        "stack": frames,
-                        "next": [numbers[max(i, 0)] for i in range(t + m - stack + 1, t + m + 1)],
-                        "action": steps[t][0],
-                        "reward": sum(discount**k * float(step[1]) for k, step in enumerate(window)),
-                        "discount": 0.0 if any(step[2] for step in window) else discount**m,
-                    }
-        return found
-
-
-def observations(numbers: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frame, state and privileged state of observations with these numbers (any leading shape)."""
-    numbers = np.asarray(numbers, np.int64)[..., None]
-    pixels = np.arange(FRAME[0] * FRAME[1])
-    frame = ((numbers * 31 + pixels * 7 + numbers // 256) % 256).astype(np.uint8)
-    state = np.concatenate([numbers, -numbers], -1).astype(np.float32)
-    privileged = np.concatenate([numbers, 2 * numbers, numbers % 7], -1).astype(np.float32)
-    return frame.reshape(*numbers.shape[:-1], *FRAME), state, privileged
+from tests.replays import ACTION, FRAME, STATE, Writer, assert_same_batch, make_buffer, observations
 
 
 def sampled_numbers(batch: Batch) -> list[int]:
@@ -132,11 +37,6 @@ def assert_batch_is(batch: Batch, expected: dict[int, dict[str, Any]]) -> None:
     for part, column in (("reward", batch.reward), ("discount", batch.discount)):
         assert column.shape == (len(rows), 1)
         np.testing.assert_allclose(column[:, 0], [row[part] for row in rows], rtol=1e-6, atol=1e-6)
-
-
-def assert_same_batch(one: Batch, other: Batch) -> None:
-    for field in dataclasses.fields(Batch):
-        torch.testing.assert_close(getattr(one, field.name), getattr(other, field.name), rtol=0, atol=0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -307,58 +207,6 @@ def test_samples_are_a_function_of_the_seed() -> None:
     torch.manual_seed(8)
     assert_same_batch(first, same.sample(16))
     assert not torch.equal(first.state, other.sample(16).state)
-
-
-@pytest.mark.parametrize("steps", [4, 200])
-@pytest.mark.parametrize("used_before", [0, 90])
-def test_a_loaded_state_goes_on_bit_for_bit(steps: int, used_before: int) -> None:
-    """With rings partly filled (4 steps) and wrapped (200), into a fresh and into a used buffer."""
-    buffer, restored = make_buffer(), make_buffer(seed=99)
-    writer, old = Writer(buffer, seed=0), Writer(restored, seed=1)
-    for _ in range(steps):
-        writer.step()
-    for _ in range(used_before):
-        old.step()
-    file = io.BytesIO()
-    torch.save(buffer.state_dict(), file)
-    file.seek(0)
-    restored.load_state_dict(torch.load(file, weights_only=True))
-    writer.buffer = restored
-    twin = copy.deepcopy(writer)
-    writer.buffer, restored = buffer, twin.buffer
-    for _ in range(70):
-        assert len(buffer) == len(restored) > 0
-        assert_same_batch(buffer.sample(32), restored.sample(32))
-        writer.step()
-        twin.step()
-    for key, value in buffer.state_dict().items():
-        theirs = restored.state_dict()[key]
-        assert torch.equal(value, theirs) if isinstance(value, torch.Tensor) else value == theirs
-
-
-def test_a_small_state_makes_a_small_file() -> None:
-    buffer = make_buffer(capacity=100_000)
-    Writer(buffer, seed=0)
-    file = io.BytesIO()
-    torch.save(buffer.state_dict(), file)
-    assert len(file.getvalue()) < 20_000
-
-
-def test_a_state_of_other_settings_is_refused_and_changes_nothing() -> None:
-    buffer = make_buffer()
-    writer = Writer(buffer, seed=0)
-    for _ in range(20):
-        writer.step()
-    before = buffer.state_dict()
-    for changes in ({"nstep": 2}, {"frame_stack": 2}, {"capacity": 80}, {"num_envs": 3}, {"state_dim": 1}):
-        with pytest.raises(ValueError, match="replay state"):
-            make_buffer(**changes).load_state_dict(before)
-    missing = {key: value for key, value in before.items() if key != "order"}
-    for bad in (missing, before | {"frame": before["frame"][:, :5]}, before | {"generator": torch.zeros(3)}):
-        with pytest.raises(ValueError, match="replay state"):
-            buffer.load_state_dict(bad)
-    after = buffer.state_dict()
-    assert all(torch.equal(after[key], before[key]) for key in before if key != "settings")
 
 
 @pytest.mark.parametrize(
