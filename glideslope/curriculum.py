@@ -181,7 +181,8 @@ class Curriculum:
     def _check_history(self, history: Sequence[tuple[int, int]]) -> None:
         moves = [(then, now) for (_, then), (_, now) in pairwise(history)]
         in_order = all(earlier <= later for (earlier, _), (later, _) in pairwise(history))
-        if list(history[:1]) != [(0, 0)] or not in_order or any(abs(now - then) != 1 for then, now in moves):
+        by_one = all(now >= 0 and abs(now - then) == 1 for then, now in moves)
+        if list(history[:1]) != [(0, 0)] or not in_order or not by_one:
             raise ValueError(f"not a curriculum history: {history}")
         reached, last = max(stage for _, stage in history), len(self.stages) - 1
         if reached > last:
