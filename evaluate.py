@@ -1,4 +1,7 @@
-"""Scores a trained or scripted policy: ``python evaluate.py run=<folder or snapshot>`` or ``policy=expert``."""
+"""Scores a trained or scripted policy: ``python evaluate.py run=<folder or snapshot>`` or ``policy=expert``.
+
+``python evaluate.py inspect=<folder or snapshot>`` lists what is in it.
+"""
 
 import sys
 
@@ -8,6 +11,10 @@ from glideslope.settings import EvaluateSettings
 
 def main(composed: Composed[EvaluateSettings]) -> int:
     # Imported here, so that a mistyped command line is answered without waiting for torch.
+    if composed.settings.inspect is not None:
+        from glideslope.inspection import inspect, locate
+
+        return inspect(locate("inspect", composed.settings.inspect))
     from glideslope.evaluation import evaluate
 
     return evaluate(composed.settings)

@@ -2,101 +2,155 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
 from glideslope.assembly import make_agent, make_env, resolve_device, use_threads, uses_pixels
 from glideslope.checkpoint import load, newest_snapshot
 from glideslope.envs.baselines import make_policy
 from glideslope.envs.gym import LandingVectorEnv, Observation
-from glideslope.files import write_text
-from glideslope.scoring import TEST_SEED, Act, Score, record_episodes, score
+from glideslope.envs.landing import ACTION_DIM
+from glideslope.evaluation_progress import EvaluationProgress
+from glideslope.evaluation_report import RESULTS, Condition, Report, conditions
+from glideslope.inspection import locate
+from glideslope.scoring import TEST_SEED, Act, Episode, best_and_worst, play, record_episodes, record_grid
 from glideslope.settings import (
+    NO_MOVING_PATHS,
     CurriculumSettings,
     EvaluateSettings,
     Settings,
     SettingsError,
+    SweepSettings,
     TaskSettings,
     UserError,
     select_stages,
 )
 
-RESULTS = "evaluation.json"
+TRAINED = "trained"
+SCRIPTED = ("expert", "fixed_camera", "random")
 SCENARIOS_PER_SEED = 100_000
 VIDEO_EPISODES = 3
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A policy and the task that it is to play."""
+class Player:
+    """A policy, and the task as it sees it."""
 
-    title: str
+    name: str
     act: Act
-    curriculum: CurriculumSettings
-    default_stage: int | str | None
-    out: Path
-    settings: Settings | None  # those of the training; None for a scripted policy
-    task: TaskSettings
-    device: str
+    make_env: Callable[[int, bool], LandingVectorEnv]  # (number of environments, whether for a film)
 
-    def environment(self, num_envs: int, num_threads: int, *, film: bool = False) -> LandingVectorEnv:
-        """The task as the policy sees it; for a film the scripted ones are given eyes as well."""
-        stage = self.curriculum.stages[0]
-        if self.settings is not None:
-            return make_env(self.settings, num_envs, stage, self.device, film=film)
-        return LandingVectorEnv(
-            num_envs, task=self.task, stage=stage, pixels=film, device=self.device, num_threads=num_threads
-        )
+    @contextmanager
+    def environment(self, num_envs: int, *, film: bool = False) -> Iterator[LandingVectorEnv]:
+        """The task; for a film those who don't need them are given eyes as well."""
+        env = self.make_env(num_envs, film)
+        try:
+            yield env
+        finally:
+            env.close()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be played."""
+
+    title: str  # of what is evaluated
+    players: tuple[Player, ...]  # the evaluated one, then those that it is compared with
+    conditions: tuple[Condition, ...]
+    seeds: Sequence[int]
+    out: Path
+
+    @property
+    def episodes(self) -> int:
+        """How many episodes that are."""
+        return len(self.players) * len(self.conditions) * len(self.seeds)
 
 
 def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
-    """Score the policy on each chosen stage; print a table, write ``evaluation.json``; returns the exit status.
+    """Score the policy, and those it is compared with, under each condition; returns the exit status.
+
+    Prints a table and leaves the files of :mod:`glideslope.evaluation_report` and, if asked for, videos.
 
     Raises:
-        UserError: the snapshot, the device or the output folder can't be used, before any episode is played.
+        UserError: the snapshot, the device, the stage, the sweep or the output folder can't be used: before any
+            episode is played.
     """
     console = console or Console()
     device = resolve_device(settings.device)
-    subject = _trained(settings, device) if settings.run is not None else _scripted(settings, device)
-    stages = select_stages(
-        subject.default_stage if settings.stage is None else settings.stage, subject.curriculum
-    )
-    _require_folder(subject.out)
+    plan = (_of_run if settings.run is not None else _of_policy)(settings, device, console)
+    _require_folder(plan.out)
     use_threads(settings.num_threads)
-    console.print(f"Evaluating {subject.title}", highlight=False, markup=False, soft_wrap=True)
-    first = TEST_SEED + SCENARIOS_PER_SEED * settings.seed
-    seeds = range(first, first + settings.episodes)
-    env = subject.environment(min(settings.num_envs, settings.episodes), settings.num_threads)
-    results = []
-    for index in stages:
-        results.append(score(env, subject.act, subject.curriculum.stages[index], index, seeds))
-        _write(subject.out / RESULTS, results)
-    env.close()
-    console.print(_table(results))
+    _tell(console, f"Evaluating {plan.title}")
+    _tell(console, f"{plan.episodes:,} episodes: {_product(plan)}")
+    report = Report(plan.out, plan.players[0].name, plan.title)
+    own = _play(plan, min(settings.num_envs, settings.episodes), report, console, keep=settings.video)
+    console.print(report.table())
+    for path in report.finish():
+        _tell(console, f"Written: {path}")
     if settings.video:
-        _film(subject, settings, stages, seeds, console)
-    console.print(f"Written: {subject.out / RESULTS}", highlight=False, markup=False, soft_wrap=True)
+        for path in _film(plan, own, device):
+            _tell(console, f"Written: {path}")
     return 0
 
 
-def _trained(settings: EvaluateSettings, device: str) -> Subject:
-    """The policy of a snapshot, or of a run folder's best one."""
-    path = Path(str(settings.run)).expanduser()
-    try:
-        path.stat()
-    except FileNotFoundError as error:
-        raise UserError(f"run={settings.run}: no such run folder or snapshot{_neighbours(path)}") from error
-    except OSError as error:
-        raise UserError(f"run={settings.run}: can't be read: {error.strerror}") from error
-    snapshot = newest_snapshot(path) if path.is_dir() else path
+def _play(
+    plan: Plan, num_envs: int, report: Report, console: Console, *, keep: bool
+) -> dict[Condition, list[Episode]]:
+    """Plays everything into the report; returns the evaluated policy's episodes if they are to be kept."""
+    kept = {}
+    with EvaluationProgress(plan.episodes, console) as progress:
+        for player in plan.players:
+            with player.environment(num_envs) as env:
+                for condition in plan.conditions:
+                    progress.begin(f"{player.name}, {condition.label}")
+                    episodes = play(
+                        env, player.act, condition.stage, condition.index, plan.seeds, progress.ended
+                    )
+                    report.add(player.name, condition, episodes)
+                    if keep and player is plan.players[0]:
+                        kept[condition] = episodes
+    return kept
+
+
+def _film(plan: Plan, own: dict[Condition, list[Episode]], device: str) -> Iterator[Path]:
+    """Films the evaluated policy under each condition: some episodes, then the best and the worst at once."""
+    player = plan.players[0]
+    for condition, episodes in own.items():
+        path = plan.out / f"evaluation_{condition.file_name}.mp4"
+        stage, index = condition.stage, condition.index
+        with player.environment(1, film=True) as env:
+            record_episodes(env, player.act, stage, index, plan.seeds[:VIDEO_EPISODES], path)
+        yield path
+        best, worst = best_and_worst(episodes)
+        rows = [
+            (f"{condition.label}: {heading}", [episode.scenario for episode in chosen])
+            for heading, chosen in (("best landings", best), ("worst episodes", worst))
+            if chosen
+        ]
+        path = path.with_stem(f"{path.stem}_grid")
+        with player.environment(len(best) + len(worst), film=True) as env:
+            record_grid(env, player.act, stage, index, rows, path, device)
+        yield path
+
+
+# --- what is to be played ---
+
+
+def _of_run(settings: EvaluateSettings, device: str, console: Console) -> Plan:
+    """The policy of a snapshot, or of a run folder's best one, and scripted ones on its task."""
+    path = locate("run", str(settings.run))
+    snapshot = (
+        newest_snapshot(path, lambda fault: _tell(console, f"Passed over: {fault}"))
+        if path.is_dir()
+        else path
+    )
     content = load(snapshot, device)
     try:
         trained = Settings.from_config(content["settings"])
@@ -107,78 +161,120 @@ def _trained(settings: EvaluateSettings, device: str) -> Subject:
         raise UserError(f"{snapshot}: its settings don't fit this version: {error}") from error
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{snapshot}: its networks don't fit its settings: {error}") from error
+    trained = trained.model_copy(
+        update={"task": _with_moving_pad(trained.task, settings.sweep), "num_threads": settings.num_threads}
+    )
 
     def act(env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
         return agent.act(observation, None).cpu().numpy()
 
-    home = path if path.is_dir() else path.parent
-    return Subject(
-        title=f"{snapshot} ({'pixels' if uses_pixels(trained) else 'state'}, frame {frame:,})",
-        act=act,
-        curriculum=trained.curriculum,
-        default_stage=stage,
-        out=home if settings.out is None else Path(settings.out),
-        settings=trained,
-        task=trained.task,
-        device=device,
+    def environment(num_envs: int, film: bool) -> LandingVectorEnv:
+        return make_env(trained, num_envs, trained.curriculum.stages[0], device, film=film)
+
+    compared = SCRIPTED if settings.compare is None else settings.compare
+    others = (
+        _scripted(name, settings, trained.task, trained.curriculum, device, trained.action_repeat)
+        for name in compared
+    )
+    eyes = "pixels" if uses_pixels(trained) else "state"
+    return Plan(
+        title=f"{snapshot.resolve().parent.name}/{snapshot.name} ({eyes}, frame {frame:,})",
+        players=(Player(TRAINED, act, environment), *others),
+        conditions=_conditions(settings, trained.curriculum, stage),
+        seeds=_seeds(settings),
+        out=Path(settings.out) if settings.out is not None else path if path.is_dir() else path.parent,
     )
 
 
-def _scripted(settings: EvaluateSettings, device: str) -> Subject:
+def _of_policy(settings: EvaluateSettings, device: str, console: Console) -> Plan:
     """A scripted policy on the task and curriculum of the command line."""
-    policy = make_policy(str(settings.policy), settings.seed)
+    name = str(settings.policy)
+    task = _with_moving_pad(settings.task, settings.sweep)
+    return Plan(
+        title=f"the scripted policy {name}",
+        players=(_scripted(name, settings, task, settings.curriculum, device, action_repeat=1),),
+        conditions=_conditions(settings, settings.curriculum, None),
+        seeds=_seeds(settings),
+        out=Path.cwd() if settings.out is None else Path(settings.out),
+    )
+
+
+def _scripted(
+    name: str,
+    settings: EvaluateSettings,
+    task: TaskSettings,
+    curriculum: CurriculumSettings,
+    device: str,
+    action_repeat: int,
+) -> Player:
+    policy = make_policy(name, settings.seed)
 
     def act(env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
         return policy(env.task)
 
-    return Subject(
-        title=f"the scripted policy {settings.policy}",
-        act=act,
-        curriculum=settings.curriculum,
-        default_stage=None,
-        out=Path.cwd() if settings.out is None else Path(settings.out),
-        settings=None,
-        task=settings.task,
-        device=device,
-    )
-
-
-def _film(
-    subject: Subject,
-    settings: EvaluateSettings,
-    stages: Sequence[int],
-    seeds: Sequence[int],
-    console: Console,
-) -> None:
-    env = subject.environment(1, settings.num_threads, film=True)
-    for index in stages:
-        stage = subject.curriculum.stages[index]
-        path = subject.out / f"evaluation_{stage.name}.mp4"
-        record_episodes(env, subject.act, stage, index, seeds[:VIDEO_EPISODES], path)
-        console.print(f"Written: {path}", highlight=False, markup=False, soft_wrap=True)
-    env.close()
-
-
-def _table(results: Sequence[Score]) -> Table:
-    table = Table(title=f"{results[0].episodes} held-out episodes per stage; 95% Wilson intervals")
-    for heading in ("stage", "landed", "interval", "crashed", "timed out", "off centre", "sink rate"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
-    for result in results:
-        error, speed = result.touchdown_error_m, result.touchdown_speed
-        table.add_row(
-            f"{result.stage} {result.name}",
-            f"{result.success_rate:.1%}",
-            f"{result.low:.0%}–{result.high:.0%}",
-            f"{result.crash_rate:.1%}",
-            f"{result.timeout_rate:.1%}",
-            "–" if error is None else f"{error:.2f} m",
-            "–" if speed is None else f"{speed:.2f} m/s",
+    def environment(num_envs: int, film: bool) -> LandingVectorEnv:
+        return LandingVectorEnv(
+            num_envs,
+            task=task,
+            stage=curriculum.stages[0],
+            pixels=film,
+            action_repeat=action_repeat,
+            device=device,
+            num_threads=settings.num_threads,
         )
-    return table
+
+    return Player(name, _act_at_random(settings.seed) if name == "random" else act, environment)
 
 
-def _write(path: Path, results: Sequence[Score]) -> None:
-    write_text(path, json.dumps([result.to_plain() for result in results], indent=2) + "\n")
+def _act_at_random(seed: int) -> Act:
+    """Uniform actions that depend on the episode and its decision alone, not on who else flies."""
+
+    def act(env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
+        task = env.task
+        starts = np.ascontiguousarray(task.scenarios.start_position).view(np.uint64)
+        return np.stack(
+            [
+                np.random.default_rng([seed, decision, *start]).uniform(-1.0, 1.0, ACTION_DIM)
+                for decision, start in zip(task.decisions.tolist(), starts.tolist(), strict=True)
+            ]
+        )
+
+    return act
+
+
+def _with_moving_pad(task: TaskSettings, sweep: SweepSettings) -> TaskSettings:
+    """The task, for a sweep of the pad's speed without the path on which it stands."""
+    if sweep.pad_speed is None:
+        return task
+    if not task.moving_paths:
+        raise UserError(f"sweep.pad_speed={list(sweep.pad_speed)}: {NO_MOVING_PATHS}")
+    return task.model_copy(update={"pad_paths": task.moving_paths})
+
+
+def _conditions(
+    settings: EvaluateSettings, curriculum: CurriculumSettings, default: int | None
+) -> tuple[Condition, ...]:
+    chosen = select_stages(default if settings.stage is None else settings.stage, curriculum)
+    return tuple(conditions(curriculum.stages, chosen, settings.sweep))
+
+
+def _seeds(settings: EvaluateSettings) -> range:
+    first = TEST_SEED + SCENARIOS_PER_SEED * settings.seed
+    return range(first, first + settings.episodes)
+
+
+def _product(plan: Plan) -> str:
+    """The number of episodes as a product, such as `4 policies, 5 stages, 100 scenarios each`."""
+    stages = len({condition.index for condition in plan.conditions})
+    counts = (
+        (len(plan.players), "policies", "policy"),
+        (stages, "stages", "stage"),
+        (len(plan.conditions) // stages, "points of the sweep", ""),
+        (len(plan.seeds), "scenarios each", "scenario each"),
+    )
+    return ", ".join(
+        f"{count} {one if count == 1 else many}" for count, many, one in counts if count > 1 or one
+    )
 
 
 def _require_folder(out: Path) -> None:
@@ -192,11 +288,5 @@ def _require_folder(out: Path) -> None:
         raise UserError(f"out={out}: can't write there: {error.strerror}") from error
 
 
-def _neighbours(path: Path) -> str:
-    """What is there instead, nearest first."""
-    folder = next((parent for parent in path.parents if parent.is_dir()), None)
-    if folder is None or folder != path.parent:
-        return ""
-    names = [entry.name for entry in folder.iterdir()]
-    close = get_close_matches(path.name, names, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+def _tell(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -87,7 +87,7 @@ def read_overrides(
     faults: list[str] = []
     undecided = False
     for word in words:
-        text = _normalised(word)
+        text = normalised(word)
         try:
             override = parser.parse_override(text)
         except HydraException as error:
@@ -111,10 +111,12 @@ def read_overrides(
     return Overrides(tuple(parsed), tuple(values)), faults
 
 
-_PATHS = ("run", "out", "hydra.run.dir")
+_PATHS = ("run", "out", "resume", "hydra.run.dir")
+# Hydra would read a folder's name as a number or a truth value.
+_UNTEXT = re.compile(r"(?i)[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d+)?|true|false|nan|[+-]?inf")
 
 
-def _normalised(word: str) -> str:
+def normalised(word: str) -> str:
     """The override as Hydra is to get it: without `+`, with .0 for [0], and linear(1,0.1,100k) in quotes."""
     key, equals, value = word.partition("=")
     key = re.sub(r"\[(\d+)\]", r".\1", key.lstrip("+"))
@@ -123,7 +125,8 @@ def _normalised(word: str) -> str:
     if key in _PATHS:
         # Not every shell expands it behind an equals sign, and Hydra's grammar has no ~ in values.
         value = os.path.expanduser(value)
-        if re.search(r"[^\x00-\x7f]|[()#&='\"]", value) and value[0] not in "'\"":
+        unquoted = re.search(r"[^\x00-\x7f]|[()#&='\"]", value) or _UNTEXT.fullmatch(value)
+        if unquoted and value[0] not in "'\"":
             value = "'" + value.replace("'", "\\'") + "'"  # Hydra's grammar takes these in quotes only
     if key == "stddev_schedule":
         value = _SCHEDULE_CALL.sub(r'"\1"', value)

@@ -1,4 +1,4 @@
-"""Figures of a run, fit for print: its learning rates, and its way through the curriculum.
+"""Figures, fit for print: a run's learning rates, its way through the curriculum, and how well policies land.
 
 A figure's format follows the file's suffix (.png, .pdf, .svg). No display is needed.
 """
@@ -36,6 +36,14 @@ _CURVES: dict[str, dict[str, Any]] = {
     "actor": {"color": _VERMILION, "linewidth": 2.2, "dashes": (4, 2.5)},
     "critic": {"color": "#00664A", "linewidth": 1.0},
 }
+_POLICIES: dict[str, dict[str, Any]] = {
+    "trained": {"color": _BLUE, "marker": "o", "markersize": 6, "linewidth": 1.8},
+    "expert": {"color": "#00664A", "marker": "s", "markersize": 4.5, "linestyle": (0, (4, 2.5))},
+    "fixed_camera": {"color": _VERMILION, "marker": "^", "markersize": 5.5, "linestyle": (0, (2, 1.5))},
+    "random": {"color": _GREY, "marker": "X", "markersize": 5.5, "linestyle": (0, (1, 1.5))},
+}
+_SWEPT = {"pad_speed": "pad speed (m/s)", "wind": "largest wind (m/s)"}
+_MOST_ANNOTATED = 8  # values along an axis; numbers in more cells than that could not be read
 _BANDS = ("#FFFFFF", "#EEF1F5")
 _STYLE: Any = {
     "font.size": 9,
@@ -195,6 +203,149 @@ def plot_run(run_dir: Path, *, stage_names: Sequence[str] = ()) -> list[Path]:
     plot_learning_rates(paths[0], train["frame"], rates, stages=stages, title=run_dir.name)
     plot_training(paths[1], train, evaluation, stage_names=stage_names, title=run_dir.name)
     return paths
+
+
+def plot_evaluation(path: Path, results: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
+    """Draws success rates with their intervals: by stage, over the values of a sweep, or over the grid of two.
+
+    Args:
+        path: the picture to write; its folder must exist.
+        results: the entries of evaluation.json and evaluation_compared.json: `policy`, `stage`, `name`,
+            `pad_speed`, `wind`, `success_rate`, `low` and `high` of each.
+        title: a line above the picture.
+
+    Raises:
+        ValueError: there are no results.
+    """
+    if not results:
+        raise ValueError("no results to draw")
+    swept = [key for key in _SWEPT if any(row[key] is not None for row in results)]
+    if not swept:
+        _plot_stages(path, results, title)
+    elif len(swept) == 1:
+        _plot_sweep(path, results, swept[0], title)
+    else:
+        _plot_grid(path, results, title)
+
+
+def _plot_stages(path: Path, results: Sequence[Mapping[str, Any]], title: str) -> None:
+    """A line of the picture per stage, the policies below each other in it."""
+    stages, policies = _of(results, "name"), _of(results, "policy")
+    with _figure(path, height=1.1 + len(stages) * (0.16 + 0.13 * len(policies))) as figure:
+        axes = figure.subplots()
+        for place, policy in enumerate(policies):
+            rows = [row for row in results if row["policy"] == policy]
+            offset = (place - (len(policies) - 1) / 2) * 0.75 / len(policies)
+            y = [stages.index(row["name"]) + offset for row in rows]
+            x, errors = _intervals(rows)
+            axes.errorbar(x, y, xerr=errors, **{**_bars(policy), "linestyle": "none"})
+        for edge in range(1, len(stages)):
+            axes.axhline(edge - 0.5, color="0.85", linewidth=0.6)
+        axes.set(xlabel="landed, with 95% interval", xlim=(-0.02, 1.02), xticks=np.linspace(0, 1, 6))
+        axes.xaxis.set_major_formatter("{x:.0%}")
+        axes.set(ylim=(len(stages) - 0.5, -0.5), yticks=range(len(stages)), yticklabels=stages)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color="0.9", linewidth=0.6)
+        if len(policies) > 1:
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(policies))
+        _captions(figure, axes, title, "")
+
+
+def _plot_sweep(path: Path, results: Sequence[Mapping[str, Any]], key: str, title: str) -> None:
+    """A panel per stage, a line in it per policy."""
+    stages, policies = _of(results, "name"), _of(results, "policy")
+    values = sorted({row[key] for row in results})
+    step = min((b - a for a, b in pairwise(values)), default=1.0)
+    columns = min(len(stages), 3)
+    lines = -(-len(stages) // columns)
+    with _figure(path, height=0.7 + 2.2 * lines) as figure:
+        panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+        for panel in panels.flat[len(stages) :]:
+            panel.set_axis_off()
+        for axes, stage in zip(panels.flat, stages, strict=False):
+            for place, policy in enumerate(policies):
+                rows = [row for row in results if (row["policy"], row["name"]) == (policy, stage)]
+                # A little apart, so that intervals at the same value can be told from each other.
+                offset = (place - (len(policies) - 1) / 2) * 0.04 * step
+                y, errors = _intervals(rows)
+                axes.errorbar([row[key] + offset for row in rows], y, yerr=errors, **_bars(policy))
+            axes.set_title(stage)
+            axes.set(ylim=(-0.03, 1.03), yticks=np.linspace(0, 1, 6))
+            axes.yaxis.set_major_formatter("{x:.0%}")
+            axes.grid(axis="y", color="0.88", linewidth=0.6)
+            axes.tick_params(labelbottom=True)
+        for axes in panels.flat[max(0, len(stages) - columns) : len(stages)]:
+            axes.set_xlabel(_SWEPT[key])
+        for axes in panels[:, 0]:
+            axes.set_ylabel("landed")
+        if len(policies) > 1:
+            handles, labels = panels[0, 0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside lower center", ncols=len(policies))
+        _captions(figure, panels[0, 0], title, "")
+
+
+def _plot_grid(path: Path, results: Sequence[Mapping[str, Any]], title: str) -> None:
+    """A map per stage and policy: the darker, the fewer landings; intervals in small figures."""
+    stages, policies = _of(results, "name"), _of(results, "policy")
+    speeds, winds = (sorted({row[key] for row in results}) for key in _SWEPT)
+    numbered = max(len(speeds), len(winds)) <= _MOST_ANNOTATED
+    with _figure(path, height=0.9 + len(stages) * max(1.5, 0.36 * len(winds) + 0.5)) as figure:
+        panels = figure.subplots(len(stages), len(policies), sharex=True, sharey=True, squeeze=False)
+        for at, stage in enumerate(stages):
+            for axes, policy in zip(panels[at], policies, strict=True):
+                rates = np.full((len(winds), len(speeds)), np.nan)
+                for row in results:
+                    if (row["policy"], row["name"]) != (policy, stage):
+                        continue
+                    x, y = speeds.index(row["pad_speed"]), winds.index(row["wind"])
+                    rates[y, x] = row["success_rate"]
+                    if numbered:
+                        _number_cell(axes, x, y, row)
+                image = axes.imshow(rates, cmap="cividis", vmin=0, vmax=1, origin="lower", aspect="auto")
+                axes.spines[:].set_visible(False)
+                name = policy.replace("_", " ")
+                axes.set_title(name if len(stages) == 1 else f"{stage}\n{name}", fontsize=8)
+        _value_ticks(panels, speeds, winds)
+        bar = figure.colorbar(image, ax=panels, shrink=0.8, aspect=30)
+        bar.ax.yaxis.set_major_formatter("{x:.0%}")
+        bar.set_label("landed")
+        _captions(figure, panels[0, 0], title, "")
+
+
+def _number_cell(axes: Axes, x: int, y: int, row: Mapping[str, Any]) -> None:
+    rate = row["success_rate"]
+    style: Any = {"ha": "center", "color": "white" if rate < 0.55 else "black"}
+    axes.text(x, y + 0.02, f"{rate:.0%}", va="bottom", fontsize=6.5, **style)
+    axes.text(x, y - 0.06, f"{100 * row['low']:.0f}–{100 * row['high']:.0f}", va="top", fontsize=4.8, **style)
+
+
+def _value_ticks(panels: NDArray[Any], speeds: Sequence[float], winds: Sequence[float]) -> None:
+    """Names the swept values along the outer axes, not more of them than there is room for."""
+    for axes in panels[-1]:
+        every = -(-len(speeds) // _MOST_ANNOTATED)
+        shown = range(0, len(speeds), every)
+        axes.set(xlabel=_SWEPT["pad_speed"], xticks=shown, xticklabels=[f"{speeds[i]:g}" for i in shown])
+    for axes in panels[:, 0]:
+        every = -(-len(winds) // _MOST_ANNOTATED)
+        shown = range(0, len(winds), every)
+        axes.set(ylabel=_SWEPT["wind"], yticks=shown, yticklabels=[f"{winds[i]:g}" for i in shown])
+
+
+def _of(results: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
+    """The values of a key, each once, in the order in which they come."""
+    return list(dict.fromkeys(row[key] for row in results))
+
+
+def _intervals(rows: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
+    """(R,) success rates and (2, R) how far their intervals reach below and above."""
+    rate, low, high = (np.array([row[key] for row in rows]) for key in ("success_rate", "low", "high"))
+    return rate, np.maximum([rate - low, high - rate], 0.0)
+
+
+def _bars(policy: str) -> dict[str, Any]:
+    """How a policy's points and intervals are drawn."""
+    style = {"color": _GREY, "marker": "D", "markersize": 4.5, "linewidth": 1.2, **_POLICIES.get(policy, {})}
+    return {**style, "label": policy.replace("_", " "), "elinewidth": 1.0, "capsize": 2, "zorder": 3}
 
 
 def stage_entries(frame: Array, stage: Array, names: Sequence[str] = ()) -> list[tuple[float, str]]:

@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from math import sqrt
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glideslope.envs.camera import ALL_GROUPS, Camera
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import Outcome
+from glideslope.intervals import wilson_interval as wilson_interval
 from glideslope.settings import StageSettings
-from glideslope.video import Picture, side_by_side, write_video
+from glideslope.video import Colour, Picture, grid, side_by_side, tile, write_video
+
+GRID_COLUMNS = 4
+_TILE_SIZE = (320, 240)
+_OUTCOME_COLOURS: dict[Outcome, Colour] = {
+    Outcome.RUNNING: (0, 0, 0),
+    Outcome.LANDED: (0, 102, 74),
+    Outcome.CRASHED: (170, 60, 0),
+    Outcome.TIMED_OUT: (89, 89, 89),
+}
 
 Act = Callable[[LandingVectorEnv, Observation], NDArray[Any]]
 
 # Scenarios come from streams of their own, so no training meets them; these two sets never overlap.
 VALIDATION_SEED = 10_000_000  # chooses snapshots during training
 TEST_SEED = 20_000_000  # final figures, never used to choose
+
+
+@dataclass(frozen=True)
+class Episode:
+    """How one episode went."""
+
+    scenario: int  # the seed that its scenario was drawn from
+    outcome: Outcome
+    touchdown_error_m: float | None  # distance from the pad's centre at landing; None without one
+    touchdown_speed: float | None  # vertical speed at landing, m/s
+    episode_reward: float  # undiscounted return
+    episode_length: int  # environment steps
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain data, the outcome as ``landed``, ``crashed`` or ``timed_out``."""
+        return asdict(self) | {"outcome": self.outcome.name.lower()}
 
 
 @dataclass(frozen=True)
@@ -45,60 +72,82 @@ class Score:
         return asdict(self)
 
 
-def wilson_interval(successes: int, trials: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """The Wilson score interval of a success probability (Wilson 1927), 95% by default.
-
-    Raises:
-        ValueError: there are no trials, or more successes than trials.
-    """
-    if not 0 <= successes <= trials or trials < 1:
-        raise ValueError(f"need 0 <= successes <= trials and trials >= 1, got {successes} of {trials}")
-    share = successes / trials
-    shrink = 1.0 + z * z / trials
-    centre = (share + z * z / (2 * trials)) / shrink
-    half = z * sqrt(share * (1.0 - share) / trials + z * z / (4 * trials * trials)) / shrink
-    # At 0 and n of n the bound is exactly 0 or 1; rounding must not pass it.
-    return (0.0 if successes == 0 else centre - half), (1.0 if successes == trials else centre + half)
-
-
 def score(env: LandingVectorEnv, act: Act, stage: StageSettings, index: int, seeds: Sequence[int]) -> Score:
-    """Play one episode of every scenario in ``seeds`` and sum up.
+    """Play one episode of every scenario in ``seeds``, as :func:`play` does, and sum up."""
+    return summarise(play(env, act, stage, index, seeds), stage, index)
+
+
+def play(
+    env: LandingVectorEnv,
+    act: Act,
+    stage: StageSettings,
+    index: int,
+    seeds: Sequence[int],
+    ended: Callable[[int], None] | None = None,
+) -> list[Episode]:
+    """Play one episode of every scenario in ``seeds``; the episodes in the order of the seeds.
 
     The scenarios are handed out to environments as they become free, so the result doesn't favour short episodes,
     nor does it depend on how many environments there are if an action depends on its own observation alone.
+
+    Args:
+        env: the environment.
+        act: the policy.
+        stage: the stage to play.
+        index: its index.
+        seeds: the scenarios.
+        ended: is told, at every end of episodes, how many ended.
     """
     env.set_stage(stage, index)
     observation, _ = env.reset(seed=0, options={"scenario_seeds": seeds})
-    keys = ("scenario", "outcome", "touchdown_error_m", "touchdown_speed", "episode_return", "episode_length")
-    ended: dict[str, list[NDArray[Any]]] = {key: [] for key in keys}
-    played = 0
-    while played < len(seeds):
+    episodes: dict[int, Episode] = {}
+    while len(episodes) < len(seeds):
         observation, _, terminated, truncated, infos = env.step(act(env, observation))
-        done = terminated | truncated
-        if done.any():
-            for key, rows in ended.items():
-                rows.append(infos["final_info"][key][done])
-            played += int(done.sum())
-    joined = {key: np.concatenate(rows) for key, rows in ended.items()}
+        done = np.flatnonzero(terminated | truncated).tolist()
+        for at in done:
+            episodes[int(infos["final_info"]["scenario"][at])] = _episode(infos["final_info"], at, seeds)
+        if done and ended is not None:
+            ended(len(done))
     # In the order of the scenarios, not of their ends: a mean's last bit depends on it.
-    figures = {key: values[np.argsort(joined["scenario"])] for key, values in joined.items()}
-    outcome = figures["outcome"]
+    return [episodes[place] for place in range(len(seeds))]
+
+
+def _episode(final: dict[str, NDArray[Any]], at: int, seeds: Sequence[int]) -> Episode:
+    outcome = Outcome(int(final["outcome"][at]))
     landed = outcome == Outcome.LANDED
-    low, high = wilson_interval(int(landed.sum()), len(seeds))
+    return Episode(
+        scenario=seeds[int(final["scenario"][at])],
+        outcome=outcome,
+        touchdown_error_m=float(final["touchdown_error_m"][at]) if landed else None,
+        touchdown_speed=float(final["touchdown_speed"][at]) if landed else None,
+        episode_reward=float(final["episode_return"][at]),
+        episode_length=int(final["episode_length"][at]),
+    )
+
+
+def summarise(episodes: Sequence[Episode], stage: StageSettings, index: int) -> Score:
+    """The score of episodes of a stage, of which there is at least one."""
+    landings = sum(episode.outcome == Outcome.LANDED for episode in episodes)
+    low, high = wilson_interval(landings, len(episodes))
+    errors = [e.touchdown_error_m for e in episodes if e.touchdown_error_m is not None]
+    speeds = [e.touchdown_speed for e in episodes if e.touchdown_speed is not None]
     return Score(
         stage=index,
         name=stage.name,
-        episodes=len(seeds),
-        success_rate=float(landed.mean()),
+        episodes=len(episodes),
+        success_rate=landings / len(episodes),
         low=low,
         high=high,
-        crash_rate=float((outcome == Outcome.CRASHED).mean()),
-        timeout_rate=float((outcome == Outcome.TIMED_OUT).mean()),
-        touchdown_error_m=float(figures["touchdown_error_m"][landed].mean()) if landed.any() else None,
-        touchdown_speed=float(figures["touchdown_speed"][landed].mean()) if landed.any() else None,
-        episode_reward=float(figures["episode_return"].mean()),
-        episode_length=float(figures["episode_length"].mean()),
+        crash_rate=sum(e.outcome == Outcome.CRASHED for e in episodes) / len(episodes),
+        timeout_rate=sum(e.outcome == Outcome.TIMED_OUT for e in episodes) / len(episodes),
+        touchdown_error_m=float(np.mean(errors)) if errors else None,
+        touchdown_speed=float(np.mean(speeds)) if speeds else None,
+        episode_reward=float(np.mean([e.episode_reward for e in episodes])),
+        episode_length=float(np.mean([e.episode_length for e in episodes])),
     )
+
+
+# --- films ---
 
 
 def record_episodes(
@@ -131,7 +180,7 @@ def record_episodes(
             _, terminated, truncated, infos = env.advance(action)
             observation = env.observations()
             done, step = bool(terminated[0] or truncated[0]), step + 1
-            word = Outcome(int(infos["outcome"][0])).name.lower().replace("_", " ")
+            word = _word(Outcome(int(infos["outcome"][0])))
             frames.append(_picture(env, observation, f"{stage.name}  {step / fps:4.1f} s  {word}"))
         # A still second at the end, so that the outcome can be read.
         frames.extend([frames[-1]] * round(fps))
@@ -143,3 +192,97 @@ def _picture(env: LandingVectorEnv, observation: Observation, caption: str) -> P
     if "pixels" not in observation:
         return chase
     return side_by_side(observation["pixels"][0, -1], chase, caption)
+
+
+def best_and_worst(
+    episodes: Sequence[Episode], columns: int = GRID_COLUMNS
+) -> tuple[list[Episode], list[Episode]]:
+    """The landings nearest to the pad's centre, and the worst episodes, at most ``columns`` of each, none in both.
+
+    The worst are crashes, then time-outs, of each those of the least return first, then the landings farthest off.
+    """
+
+    def badness(episode: Episode) -> tuple[int, float]:
+        if episode.touchdown_error_m is not None:
+            return 2, -episode.touchdown_error_m
+        return int(episode.outcome == Outcome.TIMED_OUT), episode.episode_reward
+
+    columns = min(columns, (len(episodes) + 1) // 2)
+    ranked = sorted(episodes, key=badness)
+    best = [episode for episode in ranked[::-1] if episode.outcome == Outcome.LANDED][:columns]
+    worst = [episode for episode in ranked if episode not in best][:columns]
+    return best, worst
+
+
+def record_grid(
+    env: LandingVectorEnv,
+    act: Act,
+    stage: StageSettings,
+    index: int,
+    rows: Sequence[tuple[str, Sequence[int]]],
+    path: Path,
+    device: str = "cpu",
+) -> None:
+    """Film episodes side by side, all beginning at once; an ended one stands still on its last picture.
+
+    Args:
+        env: an environment with one episode per scenario of all rows; with pixels, the onboard view is inset.
+        act: the policy.
+        stage: the stage to play.
+        index: its index.
+        rows: (heading, scenarios) of each row of the grid.
+        path: an .mp4 or .gif file.
+        device: where to render.
+    """
+    env.set_stage(stage, index)
+    seeds = [seed for _, scenarios in rows for seed in scenarios]
+
+    def frames() -> Iterator[Picture]:
+        for tiles in _tiles(env, act, seeds, device):
+            left = iter(tiles)
+            yield grid([(heading, list(islice(left, len(scenarios)))) for heading, scenarios in rows])
+
+    write_video(path, frames(), env.metadata["render_fps"])
+
+
+def _tiles(env: LandingVectorEnv, act: Act, seeds: Sequence[int], device: str) -> Iterator[list[Picture]]:
+    """The episodes' pictures at every step, and for two seconds after the last one's end."""
+    camera = Camera(
+        env.task.model,
+        "chase",
+        num_worlds=1,
+        resolution=_TILE_SIZE,
+        device=device,
+        groups=ALL_GROUPS,
+        shadows=True,
+        sky=True,
+    )
+    observation, infos = env.reset(seed=0, options={"scenario_seeds": seeds})
+    fps, step = env.metadata["render_fps"], 0
+
+    def draw(at: int) -> Picture:
+        outcome = Outcome(int(infos["outcome"][at]))
+        caption = f"scenario {seeds[at]}  {step / fps:.1f} s"
+        if outcome != Outcome.RUNNING:
+            caption += f"  {_word(outcome)}"
+        if outcome == Outcome.LANDED:
+            caption += f" {infos['final_info']['touchdown_error_m'][at]:.2f} m off"
+        view = camera.render(env.task.physics, env.task.scenarios, np.array([at]))[0]
+        inset = observation["pixels"][at, -1] if "pixels" in observation else None
+        return tile(view, caption, _OUTCOME_COLOURS[outcome], inset)
+
+    tiles = [draw(at) for at in range(len(seeds))]
+    yield tiles
+    running = np.ones(len(seeds), bool)
+    while running.any():
+        infos = env.advance(act(env, observation))[-1]
+        observation, step = env.observations(), step + 1
+        for at in np.flatnonzero(running).tolist():
+            tiles[at] = draw(at)
+        running &= infos["outcome"] == Outcome.RUNNING
+        yield tiles
+    yield from [tiles] * round(2 * fps)
+
+
+def _word(outcome: Outcome) -> str:
+    return outcome.name.lower().replace("_", " ")

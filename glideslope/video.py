@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import imageio.v2 as imageio
 import numpy as np
@@ -16,8 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 from glideslope.files import replacing
 
 Picture = NDArray[np.uint8]
+Colour: TypeAlias = tuple[int, int, int]
 
 _GAP_PIXELS = 4
+_BLACK = (0, 0, 0)
 
 
 def write_video(path: Path, frames: Iterable[Picture], fps: float) -> None:
@@ -80,9 +83,47 @@ def side_by_side(onboard: Picture, chase: Picture, caption: str = "") -> Picture
     return np.concatenate([picture, _strip(caption, picture.shape[1], height)]) if caption else picture
 
 
-def _strip(caption: str, width: int, height: int) -> Picture:
+def tile(view: Picture, caption: str, colour: Colour = _BLACK, inset: Picture | None = None) -> Picture:
+    """A view for a grid: its caption in a strip below, another view small in its upper right corner.
+
+    Args:
+        view: (H, W, 3) RGB uint8.
+        caption: one line of text.
+        colour: of the strip behind it.
+        inset: (h, w) grey uint8, drawn a third as high as the view; None for none.
+
+    Returns:
+        (H + strip, W, 3) uint8.
+    """
+    height, width = view.shape[:2]
+    picture = view.copy()
+    if inset is not None:
+        size = (round(inset.shape[1] * (height // 3) / inset.shape[0]), height // 3)
+        small = np.asarray(Image.fromarray(inset).resize(size, Image.Resampling.BILINEAR))
+        picture[: size[1] + 2, width - size[0] - 2 :] = 255
+        picture[: size[1], width - size[0] :] = small[..., None]
+    return np.concatenate([picture, _strip(caption, width, height, colour)])
+
+
+def grid(rows: Sequence[tuple[str, Sequence[Picture]]]) -> Picture:
+    """Pictures of one size (H, W, 3) in rows, each below a heading; a shorter row is filled up with black."""
+    columns = max(len(pictures) for _, pictures in rows)
+    height, width = rows[0][1][0].shape[:2]
+    total = columns * (width + _GAP_PIXELS) - _GAP_PIXELS
+    parts = []
+    for heading, pictures in rows:
+        row = np.zeros((height, total, 3), np.uint8)
+        for column, picture in enumerate(pictures):
+            left = column * (width + _GAP_PIXELS)
+            row[:, left : left + width] = picture
+        parts += [_strip(heading, total, height), row]
+    return np.concatenate(parts)
+
+
+@lru_cache(maxsize=256)
+def _strip(caption: str, width: int, height: int, colour: Colour = _BLACK) -> Picture:
     size = max(10, height // 24)
-    image = Image.new("RGB", (width, round(1.8 * size)))
+    image = Image.new("RGB", (width, round(1.8 * size)), colour)
     ImageDraw.Draw(image).text(
         (size // 2, 0.9 * size), caption, anchor="lm", font=ImageFont.load_default(size)
     )
