@@ -46,7 +46,7 @@ class SettingsError(UserError, ValueError):
 
 def fault(key: str, rule: str, *value: object) -> str:
     """One line of a report, `key=value: rule`; a value is shown as it would be typed, shortened when long."""
-    shown = "".join(f"={_typed(v)}" for v in value)
+    shown = "".join(f"={typed(v)}" for v in value)
     return f"{key}{shown if len(shown) <= 80 else shown[:77] + '...'}: {rule}"
 
 
@@ -70,13 +70,14 @@ def listed(options: Sequence[str], word: str = "or") -> str:
     return f" {word} ".join(filter(None, (", ".join(options[:-1]), *options[-1:])))
 
 
-def _typed(value: object) -> str:
+def typed(value: object) -> str:
+    """A value as it would be typed on a command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_typed(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {typed(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_typed, value)) + "]"
+        return "[" + ", ".join(map(typed, value)) + "]"
     return str(value) or "''"
 
 
