@@ -111,7 +111,7 @@ def read_overrides(
     return Overrides(tuple(parsed), tuple(values)), faults
 
 
-_PATHS = ("run", "out", "resume", "hydra.run.dir")
+_PATHS = ("run", "inspect", "out", "resume", "hydra.run.dir")
 # Hydra would read a folder's name as a number or a truth value.
 _UNTEXT = re.compile(r"(?i)[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d+)?|true|false|nan|[+-]?inf")
 
@@ -125,8 +125,8 @@ def normalised(word: str) -> str:
     if key in _PATHS:
         # Not every shell expands it behind an equals sign, and Hydra's grammar has no ~ in values.
         value = os.path.expanduser(value)
-        unquoted = re.search(r"[^\x00-\x7f]|[()#&='\"]", value) or _UNTEXT.fullmatch(value)
-        if unquoted and value[0] not in "'\"":
+        plain = re.fullmatch(r"([\w/\\+.%*@?|:, -]|\$\{[^{}]*\})*", value, re.ASCII)
+        if value and value[0] not in "'\"" and (not plain or _UNTEXT.fullmatch(value)):
             value = "'" + value.replace("'", "\\'") + "'"  # Hydra's grammar takes these in quotes only
     if key == "stddev_schedule":
         value = _SCHEDULE_CALL.sub(r'"\1"', value)

@@ -20,6 +20,7 @@ from glideslope.video import Colour, Picture, grid, side_by_side, tile, write_vi
 
 GRID_COLUMNS = 4
 _TILE_SIZE = (320, 240)
+_GRID_QUALITY = 5  # of 10: textured ground seen eight times over makes large files
 _OUTCOME_COLOURS: dict[Outcome, Colour] = {
     Outcome.RUNNING: (0, 0, 0),
     Outcome.LANDED: (0, 102, 74),
@@ -242,7 +243,7 @@ def record_grid(
             left = iter(tiles)
             yield grid([(heading, list(islice(left, len(scenarios)))) for heading, scenarios in rows])
 
-    write_video(path, frames(), env.metadata["render_fps"])
+    write_video(path, frames(), env.metadata["render_fps"], _GRID_QUALITY)
 
 
 def _tiles(env: LandingVectorEnv, act: Act, seeds: Sequence[int], device: str) -> Iterator[list[Picture]]:

@@ -23,7 +23,7 @@ _GAP_PIXELS = 4
 _BLACK = (0, 0, 0)
 
 
-def write_video(path: Path, frames: Iterable[Picture], fps: float) -> None:
+def write_video(path: Path, frames: Iterable[Picture], fps: float, quality: float = 8) -> None:
     """Writes frames to a video, whole or not at all.
 
     Args:
@@ -31,6 +31,7 @@ def write_video(path: Path, frames: Iterable[Picture], fps: float) -> None:
         frames: uint8 pictures (H, W, 3) RGB or (H, W) grey, all of one shape. Taken one at a time, so a
             generator keeps memory small. Odd sizes are padded by one row or column for the .mp4.
         fps: pictures per second.
+        quality: of the .mp4, from 0 to 10; files grow with it.
 
     Raises:
         ValueError: another suffix, no frames, or a frame of another shape or type.
@@ -38,11 +39,11 @@ def write_video(path: Path, frames: Iterable[Picture], fps: float) -> None:
     """
     options: dict[str, Any]
     if path.suffix == ".mp4":
-        # Quality 8 of 10; the size is padded here, so the encoder need not rescale to a multiple of 16.
+        # The size is padded here, so the encoder need not rescale to a multiple of 16.
         options = {
             "fps": fps,
             "codec": "libx264",
-            "quality": 8,
+            "quality": quality,
             "macro_block_size": 1,
             "pixelformat": "yuv420p",
         }
@@ -80,7 +81,9 @@ def side_by_side(onboard: Picture, chase: Picture, caption: str = "") -> Picture
     picture = np.zeros((height, onboard_width + _GAP_PIXELS + width, 3), np.uint8)
     picture[:, :onboard_width] = onboard[rows[:, None], columns, None]
     picture[:, onboard_width + _GAP_PIXELS :] = chase
-    return np.concatenate([picture, _strip(caption, picture.shape[1], height)]) if caption else picture
+    if not caption:
+        return picture
+    return np.concatenate([picture, _strip(caption, picture.shape[1], max(10, height // 24))])
 
 
 def tile(view: Picture, caption: str, colour: Colour = _BLACK, inset: Picture | None = None) -> Picture:
@@ -102,7 +105,7 @@ def tile(view: Picture, caption: str, colour: Colour = _BLACK, inset: Picture | 
         small = np.asarray(Image.fromarray(inset).resize(size, Image.Resampling.BILINEAR))
         picture[: size[1] + 2, width - size[0] - 2 :] = 255
         picture[: size[1], width - size[0] :] = small[..., None]
-    return np.concatenate([picture, _strip(caption, width, height, colour)])
+    return np.concatenate([picture, _strip(caption, width, max(10, height // 18), colour)])
 
 
 def grid(rows: Sequence[tuple[str, Sequence[Picture]]]) -> Picture:
@@ -116,13 +119,13 @@ def grid(rows: Sequence[tuple[str, Sequence[Picture]]]) -> Picture:
         for column, picture in enumerate(pictures):
             left = column * (width + _GAP_PIXELS)
             row[:, left : left + width] = picture
-        parts += [_strip(heading, total, height), row]
+        parts += [_strip(heading, total, max(10, height // 18)), row]
     return np.concatenate(parts)
 
 
 @lru_cache(maxsize=256)
-def _strip(caption: str, width: int, height: int, colour: Colour = _BLACK) -> Picture:
-    size = max(10, height // 24)
+def _strip(caption: str, width: int, size: int, colour: Colour = _BLACK) -> Picture:
+    """A line of text in letters of ``size`` pixels."""
     image = Image.new("RGB", (width, round(1.8 * size)), colour)
     ImageDraw.Draw(image).text(
         (size // 2, 0.9 * size), caption, anchor="lm", font=ImageFont.load_default(size)

@@ -445,7 +445,11 @@ def evaluation(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({}, "run=null: give run=<run folder or snapshot>, or policy=expert, random or fixed_camera"),
+        (
+            {},
+            "run=null: give run=<run folder or snapshot>, or policy=expert, random or fixed_camera;"
+            " inspect=<run folder or snapshot> lists what is in it",
+        ),
         ({"run": "x", "policy": "expert"}, "policy=expert: run and policy exclude each other"),
         ({"policy": "exprt"}, "policy=exprt: must be expert, random or fixed_camera; did you mean expert?"),
         ({"policy": "expert", "episodes": 0}, "episodes=0: must be at least 1"),
