@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from glideslope.agent import keep_freed_memory
+from glideslope.agent import DrQV2Agent, keep_freed_memory
 from glideslope.assembly import (
     make_agent,
     make_env,
@@ -25,19 +26,23 @@ from glideslope.assembly import (
     use_threads,
     uses_pixels,
 )
-from glideslope.checkpoint import Snapshots
+from glideslope.checkpoint import Snapshots, load_resumable, resume_candidates
 from glideslope.curriculum import Curriculum
 from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, STATE_DIM
 from glideslope.logger import Logger
 from glideslope.lr_scheduler import LiveSchedules, Schedule, Schedules
 from glideslope.plots import plot_run
 from glideslope.progress import Progress
-from glideslope.run_folder import RunFolder, claim
+from glideslope.replay import ReplayBuffer
+from glideslope.replay_store import ReplayStore
+from glideslope.run_folder import RunFolder, claim, require_free_space, version_changes
 from glideslope.schedules import exploration_noise, learning_rates
 from glideslope.scoring import Score
-from glideslope.settings import Settings
-from glideslope.trainer import Parts, Trainer, TrainingError, describe
+from glideslope.settings import Settings, UserError
+from glideslope.trainer import Parts, Stopped, Trainer, TrainingError, describe
 
+REPLAY = "replay"  # the replay buffer's files in a run folder
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # A run longer than this on a processor gets advice before it starts.
 LONG_RUN_SECONDS = 12 * 3600
 
@@ -76,14 +81,26 @@ def plan(settings: Settings, given: Collection[str] = ()) -> Plan:
 
 
 def train(
-    settings: Settings, run_dir: Path, *, given: Collection[str] = (), console: Console | None = None
+    settings: Settings,
+    run_dir: Path,
+    *,
+    given: Collection[str] = (),
+    overrides: Sequence[str] = (),
+    accept_schedule: bool = False,
+    changes: Sequence[str] = (),
+    console: Console | None = None,
 ) -> int:
-    """Train to the end in ``run_dir``; returns the exit status: 0, 1 after a training error, 130 when stopped.
+    """Train to the end in ``run_dir``, from the newest good snapshot there if there is one.
+
+    Returns the exit status: 0, 1 after a training error, 128 + the signal's number when stopped by one.
 
     Args:
         settings: the run's settings.
         run_dir: the run's folder, made if need be.
         given: the keys that the user set.
+        overrides: the settings as the user typed them, kept in the folder.
+        accept_schedule: go on with these schedules where the snapshot's are different.
+        changes: what differs from the settings that the run had before, to be told.
         console: where to show progress; standard output by default.
 
     Raises:
@@ -91,90 +108,200 @@ def train(
     """
     console = console or Console()
     planned = plan(settings, given)
-    with claim(run_dir) as folder:
-        if folder.contents == "finished":
+    with claim(run_dir, resume=True) as folder:
+        if folder.contents == "finished" and settings.num_train_frames <= folder.finished_frames():
             console.print(f"This run is finished: {folder.path}", highlight=False, soft_wrap=True)
             return 0
+        learner = _learner(planned, folder.path)
+        resumption = None
+        if folder.contents != "empty":
+            resumption = _find_resumption(planned, folder, learner, accept_schedule, console)
+        _require_space(planned, folder.path, learner)
+        folder.reopen()
         folder.write_config(settings.to_plain())
+        folder.write_overrides(overrides)
         folder.write_versions()
-        return _run(planned, folder, console)
+        for line in changes:
+            console.print(f"Changed: {line}", highlight=False, markup=False, soft_wrap=True)
+        return _run(planned, folder, learner, resumption, console)
 
 
-def _run(planned: Plan, folder: RunFolder, console: Console) -> int:
+@dataclass(frozen=True)
+class Learner:
+    """The parts that hold what was learnt; made first, as a snapshot is tried on them before anything is written."""
+
+    agent: DrQV2Agent
+    replay: ReplayBuffer
+    store: ReplayStore
+    schedules: LiveSchedules
+
+
+def _learner(planned: Plan, path: Path) -> Learner:
     settings = planned.settings
-    began = time.monotonic()
+    replay = make_replay(settings, planned.replay_device)
+    return Learner(
+        agent=_fitting_agent(planned),
+        replay=replay,
+        store=ReplayStore(path / REPLAY, replay),
+        schedules=LiveSchedules({**planned.schedules, "stddev": planned.stddev}),
+    )
+
+
+def _fitting_agent(planned: Plan) -> DrQV2Agent:
+    """The agent, refused where the device's memory can't hold it."""
+    try:
+        return make_agent(planned.settings, planned.device)
+    except (RuntimeError, MemoryError) as error:  # torch tells of memory on the CPU by a RuntimeError
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "memory" in str(error):
+            rule = "lower hidden_dim, feature_dim or the encoder's sizes"
+            raise UserError(f"the networks don't fit into the memory of {planned.device}; {rule}") from error
+        raise
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """A snapshot to go on from; its replay buffer is loaded."""
+
+    path: Path
+    content: Mapping[str, Any]
+
+
+def _find_resumption(
+    planned: Plan, folder: RunFolder, learner: Learner, accept_schedule: bool, console: Console
+) -> Resumption | None:
+    """The newest good snapshot of a run folder, None where none was written yet.
+
+    Raises:
+        UserError: there are snapshots, but no good one, or the run has done more than it is asked for.
+        ScheduleChangedError: the snapshot's schedules differ and ``accept_schedule`` is false.
+    """
+    faults = []
+    for path in resume_candidates(folder.path):
+        try:
+            content = load_resumable(path)
+            learner.store.load(content["run"]["replay"])
+        except UserError as error:
+            faults.append(str(error))
+            console.print(f"Passed over: {error}", highlight=False, markup=False, soft_wrap=True)
+            continue
+        frames = planned.settings.num_train_frames
+        if int(content["frame"]) > frames:
+            rule = f"the run has done {content['frame']:,} frames already"
+            raise UserError(f"num_train_frames={frames}: {rule}")
+        learner.schedules.load_state_dict(content["schedules"], accept_changes=accept_schedule)
+        return Resumption(path, content)
+    if faults:
+        listed = "".join(f"\n  {fault}" for fault in faults)
+        raise UserError(f"{folder.path}: no snapshot can be gone on from:{listed}")
+    if folder.contents == "finished":
+        raise UserError(f"{folder.path}: the run is finished and has kept no snapshot to go on from")
+    return None
+
+
+def _require_space(planned: Plan, path: Path, learner: Learner) -> None:
+    """Refuse to begin what would fill the disk: the replay buffer and the snapshots that are kept at least."""
+    networks = sum(
+        tensor.numel() * tensor.element_size()
+        for network in learner.agent.networks.values()
+        for tensor in network.parameters()
+    )
+    there = sum(file.stat().st_size for file in (path / REPLAY).glob("*"))
+    # A snapshot has weights, target weights and two moments; there are two and one being written.
+    needed = max(replay_bytes(planned.settings) - there, 0) + 3 * 4 * networks
+    require_free_space(path, needed, "the run (its replay buffer and snapshots)")
+
+
+def _run(
+    planned: Plan, folder: RunFolder, learner: Learner, resumption: Resumption | None, console: Console
+) -> int:
+    settings = planned.settings
     threads = use_threads(settings.num_threads)
     # Dead units leave denormal Adam moments, which processors multiply many times slower.
     torch.set_flush_denormal(True)
     keep_freed_memory()
-    _introduce(planned, folder.path, threads, console)
-    curriculum = Curriculum(settings.curriculum)
+    first = None
+    if resumption is not None:
+        first = int(resumption.content["frame"])
+    elif folder.contents != "empty":
+        first = -1  # it never came to a snapshot: its logs begin anew
+    _introduce(planned, folder.path, threads, resumption, console)
     with (
         ExitStack() as stack,
-        Logger(folder.path) as logger,
-        Progress(settings.num_train_frames, console=console) as progress,
+        Logger(folder.path, resume_frame=first) as logger,
+        Progress(settings.num_train_frames, first_frame=max(first or 0, 0), console=console) as progress,
     ):
-        parts = _build(planned, folder.path, curriculum, logger, progress)
-        for env in (parts.env, parts.eval_env, parts.film_env):
+        parts = _build(planned, folder.path, learner, logger, progress)
+        for env in (parts.env, parts.eval_env):
             stack.callback(env.close)
         trainer = Trainer(settings, folder.path, parts)
-        try:
-            with _stopping(trainer):
-                complete = trainer.train()
-        except TrainingError as error:
-            kept = "; its snapshots are good" if any(folder.path.glob("*.pt")) else ""
-            progress.note(f"stopped: {error}{kept}: {folder.path}")
-            return 1
-        if not complete:
-            progress.note(f"stopped at frame {trainer.frame:,}; snapshot written to {folder.path}")
-            return 130
-        result = trainer.finish()
-    plot_run(folder.path, stage_names=settings.curriculum.stage_names)
-    minutes = (time.monotonic() - began) / 60
-    folder.mark_finished(
-        {"frames": settings.num_train_frames, "minutes": round(minutes, 2), "evaluation": result.to_plain()}
-    )
-    _conclude(result, folder.path, minutes, console)
-    return 0
+        if resumption is not None:
+            _restore(trainer, resumption)
+        with _stopping(trainer) as caught:
+            try:
+                results = trainer.finish() if trainer.train() else None
+            except Stopped:
+                results = None
+            except TrainingError as error:
+                kept = "; its snapshots are good" if any(folder.path.glob("*.pt")) else ""
+                progress.note(f"stopped: {error}{kept}: {folder.path}")
+                return 1
+        if results is None:
+            progress.note(f"stopped at frame {trainer.frame:,}; to go on: resume={folder.path}")
+            return 128 + next(iter(caught), signal.SIGINT)
+    return _conclude(planned, folder, results, parts.curriculum.stage, trainer, console)
 
 
-def _build(planned: Plan, path: Path, curriculum: Curriculum, logger: Logger, progress: Progress) -> Parts:
+def _restore(trainer: Trainer, resumption: Resumption) -> None:
+    try:
+        trainer.resume(resumption.content)
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise UserError(f"{resumption.path}: doesn't fit the run's settings: {error}") from error
+
+
+def _build(planned: Plan, path: Path, learner: Learner, logger: Logger, progress: Progress) -> Parts:
     settings, device = planned.settings, planned.device
+    curriculum = Curriculum(settings.curriculum)
     stage = curriculum.stage_settings
     # Evaluation draws all its worlds at once, so it has environments of its own.
     eval_envs = min(settings.num_eval_episodes, 32)
     return Parts(
         env=make_env(settings, settings.num_envs, stage, device),
         eval_env=make_env(settings, eval_envs, stage, device),
-        film_env=make_env(settings, 1, stage, device, film=True),
-        agent=make_agent(settings, device),
-        replay=make_replay(settings, planned.replay_device),
+        make_film_env=lambda: make_env(settings, 1, stage, device, film=True),
+        agent=learner.agent,
+        replay=learner.replay,
+        store=learner.store,
         curriculum=curriculum,
-        schedules=LiveSchedules({**planned.schedules, "stddev": planned.stddev}),
+        schedules=learner.schedules,
         logger=logger,
         progress=progress,
-        snapshots=Snapshots(path, settings.curriculum.last_stage),
+        snapshots=Snapshots(path, settings.curriculum.last_stage, resume=True, note=progress.note),
     )
 
 
 @contextmanager
-def _stopping(trainer: Trainer) -> Iterator[None]:
-    """End cleanly on Ctrl-C or SIGTERM: finish the vector step, write a snapshot."""
+def _stopping(trainer: Trainer) -> Iterator[list[int]]:
+    """End cleanly on a signal: finish the vector step, write a snapshot. Yields the list of signals that came."""
+    caught: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
         trainer.stop()
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
     try:
-        yield
+        yield caught
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _introduce(planned: Plan, path: Path, threads: int, console: Console) -> None:
+def _introduce(
+    planned: Plan, path: Path, threads: int, resumption: Resumption | None, console: Console
+) -> None:
     """Say what will run, where, how much memory it takes and how long it may last."""
     settings = planned.settings
+    done = 0 if resumption is None else int(resumption.content["step"])
 
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -190,10 +317,14 @@ def _introduce(planned: Plan, path: Path, threads: int, console: Console) -> Non
     )
     for note in (*planned.schedules.notes, *planned.stddev.notes):
         say(f"Note: {note}")
+    if resumption is not None:
+        say(f"Going on from frame {resumption.content['frame']:,}: {resumption.path.name}")
+        for note in version_changes(path):
+            say(f"Note: {note}")
     if uses_pixels(settings):
         say("Preparing the renderer (its first use on a machine compiles for up to a minute) ...")
     if planned.device == "cpu":
-        seconds = estimate_seconds(planned)
+        seconds = estimate_seconds(planned, done)
         say(f"At the speed measured now this takes about {_span(seconds)}.")
         if seconds > LONG_RUN_SECONDS:
             here = "A GPU is here, but not used" if torch.cuda.is_available() else "There is no GPU here"
@@ -201,8 +332,11 @@ def _introduce(planned: Plan, path: Path, threads: int, console: Console) -> Non
             say("or profile=state (from the simulator's state: minutes).")
 
 
-def estimate_seconds(planned: Plan) -> float:
-    """How long training would take on this machine, from a few steps and updates of throw-away parts."""
+def estimate_seconds(planned: Plan, done: int = 0) -> float:
+    """How long training would take on this machine from step ``done`` on.
+
+    Measured with a few steps and updates of throw-away parts.
+    """
     settings = planned.settings
     env = make_env(settings, settings.num_envs, settings.curriculum.stages[0], planned.device)
     agent = make_agent(settings, planned.device)
@@ -215,12 +349,15 @@ def estimate_seconds(planned: Plan) -> float:
     per_step = _seconds(act) / settings.num_envs
     per_update = _seconds(lambda: agent.update(batch, 1.0))
     env.close()
-    learning = settings.total_steps - settings.num_seed_frames // settings.action_repeat
-    evaluations = settings.num_train_frames // settings.eval_every_frames
-    episodes = evaluations * settings.num_eval_episodes + settings.final_eval_episodes
+    left = max(settings.total_steps - done, 0)
+    learning = min(left, settings.total_steps - settings.num_seed_frames // settings.action_repeat)
+    stages = settings.curriculum.last_stage + 1
+    # Each stage is scored at every change of stage, and at the end twice.
+    evaluations = left * settings.action_repeat / settings.eval_every_frames + stages * (stages + 1)
+    episodes = evaluations * settings.num_eval_episodes + stages * settings.final_eval_episodes
     # A policy that is learning lands in about half the time it is given.
     scoring = 0.5 * episodes * settings.task.episode_decisions / settings.action_repeat
-    steps = settings.total_steps + scoring
+    steps = left + scoring
     return steps * per_step + learning / settings.update_every_steps * per_update
 
 
@@ -266,10 +403,33 @@ def _span(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
 
 
-def _conclude(result: Score, path: Path, minutes: float, console: Console) -> None:
+def _conclude(
+    planned: Plan, folder: RunFolder, results: Sequence[Score], stage: int, trainer: Trainer, console: Console
+) -> int:
+    """Draw the pictures, mark the run finished and say how it went; returns the exit status."""
+
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    say(f"Finished in {minutes:.1f} minutes. On held-out scenarios, {describe(result)}.")
+    settings, path, minutes = planned.settings, folder.path, trainer.seconds / 60
+    summary = {
+        "frames": settings.num_train_frames,
+        "minutes": round(minutes, 2),
+        "evaluation": results[stage].to_plain(),
+        "stages": [result.to_plain() for result in results],
+    }
+    try:
+        plot_run(path, stage_names=settings.curriculum.stage_names)
+        folder.mark_finished(summary)
+        if not settings.keep_replay:
+            shutil.rmtree(path / REPLAY, ignore_errors=True)
+    except OSError as error:
+        say(f"Trained, but the results can't be written: {error.strerror or error}: {path}")
+        return 1
+    say(f"Finished in {minutes:.1f} minutes. On held-out scenarios, {describe(results[stage])}.")
     say(f"Landing video, pictures, logs and snapshots: {path}")
     say(f"See the curves: tensorboard --logdir {path.parent}")
+    if not trainer.saved:
+        say("The last snapshot could not be written; the ones there are good.")
+        return 1
+    return 0

@@ -3,22 +3,27 @@
 Time is the global step: environment steps summed over all parallel environments. A vector step of N environments
 passes N steps, and one update falls on every multiple of ``update_every_steps`` among them, written with the
 learning rates of exactly that step. So neither N nor the update ratio changes the rate at a given step.
+
+A snapshot is taken between two vector steps and holds everything that the next one depends on: a run that goes on
+from it is, on the same processor, bit for bit the run that never stopped.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from glideslope import checkpoint
-from glideslope.agent import DrQV2Agent
+from glideslope.agent import DivergedError, DrQV2Agent
 from glideslope.assembly import newest
 from glideslope.checkpoint import Snapshots
 from glideslope.curriculum import Curriculum
@@ -28,14 +33,21 @@ from glideslope.logger import RATE_TAGS, STAGE_TAG, SUCCESS_TAG, Logger
 from glideslope.lr_scheduler import LiveSchedules, read_lr
 from glideslope.progress import Progress
 from glideslope.replay import ReplayBuffer
+from glideslope.replay_store import ReplayStore
 from glideslope.scoring import TEST_SEED, VALIDATION_SEED, Score, record_episodes, score
-from glideslope.settings import Settings
+from glideslope.settings import Settings, UserError
 
 FILM_EPISODES = 3
+# An evaluation that is due: of the current stage, of every stage, or none.
+Evaluation: TypeAlias = Literal["stage", "all stages"] | None
 
 
 class TrainingError(Exception):
-    """Training can't go on: a loss isn't a number any more. The last snapshot is good."""
+    """Training can't go on: a network has diverged, or the disk takes nothing more. The last snapshot is good."""
+
+
+class Stopped(Exception):
+    """A stop was asked for in the middle of an evaluation, which will be made anew."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +56,10 @@ class Parts:
 
     env: LandingVectorEnv
     eval_env: LandingVectorEnv
-    film_env: LandingVectorEnv
+    make_film_env: Callable[[], LandingVectorEnv]  # one environment with views; made when there is a film to make
     agent: DrQV2Agent
     replay: ReplayBuffer
+    store: ReplayStore  # the replay buffer's files
     curriculum: Curriculum
     schedules: LiveSchedules  # of the networks' rates, and of the exploration noise under "stddev"
     logger: Logger
@@ -62,17 +75,33 @@ class Trainer:
         self._run_dir = run_dir
         self._parts = parts
         self._step = 0
+        self._observation: Observation | None = None  # what the next action answers; None before the first step
         self._episodes: dict[str, list[float]] = defaultdict(list)
         self._rng = np.random.default_rng([settings.seed, 1])
         self._last_log = (time.monotonic(), 0)
         self._stop = False
         self._logged = -1  # the log interval that was last written; none yet
+        self._due: Evaluation = None
+        self._best_rates: dict[int, float] = {}  # best success rate seen of each stage reached
+        self._began, self._seconds_before = time.monotonic(), 0.0
+        self._saved: tuple[int, Evaluation] | None = None  # what the rolling snapshot holds
+        self._manifest: list[Any] = []  # the replay files that it needs
 
     @property
     def frame(self) -> int:
         """Frames done: global steps times ``action_repeat``, at most ``num_train_frames``."""
         settings = self._settings
         return min(self._step * settings.action_repeat, settings.num_train_frames)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent training, that before a resume included."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    @property
+    def saved(self) -> bool:
+        """Whether the rolling snapshot holds this very state."""
+        return self._saved == (self._step, self._due)
 
     def stop(self) -> None:
         """End after the vector step under way; safe to call from a signal handler."""
@@ -82,36 +111,46 @@ class Trainer:
         """Run to ``num_train_frames``; returns whether it got there (False after :meth:`stop`).
 
         Raises:
-            TrainingError: a loss became NaN or infinite.
+            TrainingError: a network diverged, or a file can't be written and ``on_write_error`` is ``stop``.
         """
+        settings = self._settings
+        if self._observation is None:
+            self._begin()
+        self._show()
+        try:
+            self._evaluate()  # one that a stop cut off
+            while self._step < settings.total_steps and not self._stop:
+                self._due = self._vector_step()
+                self._learn()
+                self._show()
+                self._evaluate()
+                if self._passed(settings.snapshot_every_frames):
+                    self._snapshot()
+        except Stopped:
+            pass
+        if not self.saved:
+            self._snapshot()
+        return self._step >= settings.total_steps and self._due is None
+
+    def _begin(self) -> None:
         settings, parts = self._settings, self._parts
-        seed_steps = settings.num_seed_frames // settings.action_repeat
         # Spread seeds: runs with neighbouring ones must not meet the same episodes.
         seeds = np.random.SeedSequence(settings.seed).generate_state(settings.num_envs)
-        observation, _ = parts.env.reset(seed=[int(seed) for seed in seeds])
-        parts.replay.add_first(np.arange(settings.num_envs), **newest(observation))
-        parts.progress.update(0, stage=parts.curriculum.stage_settings.name)
-        while self._step < settings.total_steps and not self._stop:
-            observation = self._vector_step(observation, explore=self._step < seed_steps)
-            for step in update_steps(settings, self._step):
-                self._update(step)
-            self._show()
-            if self._passed(settings.eval_every_frames):
-                self._evaluate()
-            if self._passed(settings.snapshot_every_frames):
-                self._snapshot()
-        self._snapshot()
-        return self._step >= settings.total_steps
+        self._play_stage()
+        self._observation, _ = parts.env.reset(seed=[int(seed) for seed in seeds])
+        parts.replay.add_first(np.arange(settings.num_envs), **newest(self._observation))
 
     # --- one step ---
 
-    def _vector_step(self, observation: Observation, *, explore: bool) -> Observation:
+    def _vector_step(self) -> Evaluation:
+        """Act once in every environment; returns the evaluation that is due behind it."""
         settings, parts = self._settings, self._parts
-        if explore:
+        if self._step < settings.num_seed_frames // settings.action_repeat:
             actions = self._rng.uniform(-1.0, 1.0, (settings.num_envs, ACTION_DIM)).astype(np.float32)
         else:
             stddev = parts.schedules.rate("stddev", self._step, parts.curriculum.history)
-            actions = self._finite(parts.agent.act(observation, stddev).cpu().numpy())
+            assert self._observation is not None
+            actions = self._finite(parts.agent.act(self._observation, stddev).cpu().numpy())
         following, reward, terminated, truncated, infos = parts.env.step(actions)
         ended = terminated | truncated
         last = newest(following)
@@ -134,44 +173,81 @@ class Trainer:
         for key, value in infos.items():
             if key.startswith("reward/"):
                 self._episodes[f"train/{key}"].append(float(value.mean()))
-        if ended.any():
-            self._record(infos["final_info"], np.flatnonzero(ended))
-        return following
+        entered = ended.any() and self._record(infos["final_info"], np.flatnonzero(ended))
+        self._observation = following
+        if entered or self._step >= settings.total_steps:
+            return "all stages"
+        return "stage" if self._passed(settings.eval_every_frames) else None
 
     def _finite(self, actions: NDArray[Any]) -> NDArray[Any]:
         """``actions``, unless a network has diverged since its losses were last looked at."""
         if not np.isfinite(actions).all():
-            raise TrainingError(f"the policy's actions are not numbers at frame {self.frame:,}")
+            raise self._diverged("the policy's actions are not numbers")
         return actions
 
-    def _record(self, final: Mapping[str, NDArray[Any]], ids: NDArray[np.intp]) -> None:
-        """Take finished episodes into the curriculum and the log."""
-        parts = self._parts
+    def _diverged(self, what: str) -> TrainingError:
+        networks = self._parts.agent.not_finite()
+        named = f"; diverged: {' and '.join(networks)}" if networks else ""
+        return TrainingError(f"{what} at frame {self.frame:,}{named}")
+
+    def _record(self, final: Mapping[str, NDArray[Any]], ids: NDArray[np.intp]) -> bool:
+        """Take finished episodes into the curriculum and the log; returns whether the stage changed."""
+        parts, entered = self._parts, False
         for env in ids:
             self._episodes["train/episode_reward"].append(float(final["episode_return"][env]))
             self._episodes["train/episode_length"].append(float(final["episode_length"][env]))
             self._episodes["train/success_rate"].append(float(final["success"][env]))
             stage = int(final["stage"][env])
+            left = parts.curriculum.stage
             if parts.curriculum.record(stage, bool(final["success"][env]), self._step):
-                self._enter_stage(stage)
+                self._enter_stage(left)
+                entered = True
+        return entered
+
+    def _play_stage(self) -> None:
+        """Draw new episodes from the curriculum's stage, and a share of them from those before it."""
+        curriculum, env = self._parts.curriculum, self._parts.env
+        share = self._settings.curriculum.replay_earlier_stages
+        env.set_stage(
+            curriculum.stage_settings, curriculum.stage, earlier=curriculum.earlier_stages, share=share
+        )
 
     def _enter_stage(self, left: int) -> None:
-        """Keep the policy that mastered stage ``left`` and open the next one."""
+        """Go on from stage ``left`` to the next one, whose policy is kept then, or fall back to the one before."""
         parts = self._parts
         stages, index = parts.curriculum.stages, parts.curriculum.stage
-        content = {**self._content(), "stage": left}
-        parts.snapshots.save_stage(content, left, stages[left].name, self.frame)
-        parts.env.set_stage(stages[index], index)
-        freed = (gimbal_scale(stages[left]) == 0.0) & (gimbal_scale(stages[index]) > 0.0)
+        names = f"{left} {stages[left].name} mastered, on to {index} {stages[index].name}"
+        if index < left:
+            names = f"{left} {stages[left].name} is too hard yet, back to {index} {stages[index].name}"
+        else:
+            content = {**self._content(), "stage": left}
+            self._write(
+                lambda: parts.snapshots.save_stage(content, left, stages[left].name, self.frame),
+                "the stage's snapshot",
+            )
+        parts.progress.note(f"frame {self.frame:,}: stage {names}")
+        self._play_stage()
+        before = np.max([gimbal_scale(stages[stage]) for _, stage in parts.curriculum.history[:-1]], axis=0)
+        freed = (before == 0.0) & (gimbal_scale(stages[index]) > 0.0)
         axes = [axis for axis, free in zip(GIMBAL_AXES, freed, strict=True) if free]
         if axes:
             # While an axis was locked its output meant nothing: start it where it was held.
             parts.agent.zero_action_outputs(axes)
-        names = f"{left} {stages[left].name} mastered, on to {index} {stages[index].name}"
-        parts.progress.note(f"frame {self.frame:,}: stage {names}")
 
-    def _update(self, step: int) -> None:
-        """One gradient update with the rates of ``step``; logs when a log interval is complete."""
+    def _learn(self) -> None:
+        """The updates that fall into the last vector step."""
+        losses = []
+        try:
+            for step in update_steps(self._settings, self._step):
+                losses += self._update(step)
+        except DivergedError as error:
+            raise TrainingError(f"{error} at frame {self.frame:,}") from error
+        # One look for all of them: a GPU is waited for once.
+        if losses and not bool(torch.stack(losses).isfinite().all()):
+            raise self._diverged("a loss is not a number")
+
+    def _update(self, step: int) -> list[Tensor]:
+        """One gradient update with the rates of ``step``; logs when a log interval is complete; returns losses."""
         settings, parts = self._settings, self._parts
         history = parts.curriculum.history
         parts.schedules.write(parts.agent.optimizers, step, history)
@@ -184,21 +260,21 @@ class Trainer:
         if due:
             self._logged = frame // settings.log_every_frames
             self._log(frame, step, metrics)
+        return [metrics["critic_loss"], metrics["actor_loss"]]
 
     # --- records ---
 
     def _log(self, frame: int, step: int, metrics: Mapping[str, Any]) -> None:
         parts = self._parts
         values = {key if "/" in key else f"train/{key}": float(value) for key, value in metrics.items()}
-        for name in ("critic_loss", "actor_loss"):
-            if not np.isfinite(values[f"train/{name}"]):
-                raise TrainingError(f"{name} is {values[f'train/{name}']} at frame {frame}")
         now = time.monotonic()
         since, frame_then = self._last_log
         self._last_log = (now, frame)
         rates = self.rates()
         row: dict[str, float | None] = dict(rates)
-        row[STAGE_TAG] = max(stage for entered, stage in parts.curriculum.history if entered <= step)
+        row[STAGE_TAG] = next(
+            stage for entered, stage in reversed(parts.curriculum.history) if entered <= step
+        )
         row[SUCCESS_TAG] = self._window_rate()
         row |= values
         for tag in RATE_TAGS:
@@ -211,7 +287,7 @@ class Trainer:
         row["train/fps"] = (frame - frame_then) / max(now - since, 1e-9)
         row |= {key: float(np.mean(collected)) for key, collected in self._episodes.items()}
         self._episodes.clear()
-        parts.logger.log_train(frame, row)
+        self._write(lambda: parts.logger.log_train(frame, row), "the training log")
 
     def rates(self) -> dict[str, float]:
         """The rates that the optimizers hold, by tag."""
@@ -240,52 +316,144 @@ class Trainer:
     # --- evaluation and snapshots ---
 
     def act_greedily(self, env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
-        """The policy without exploration noise."""
+        """The policy without exploration noise.
+
+        Raises:
+            Stopped: a stop was asked for; evaluations don't hold it up.
+        """
+        if self._stop:
+            raise Stopped
         return self._finite(self._parts.agent.act(observation, None).cpu().numpy())
 
     def _evaluate(self) -> None:
-        """Score the policy on the current stage's validation scenarios; keep it if it is among the best."""
+        """Make the evaluation that is due: on validation scenarios of the current stage, or of every stage.
+
+        The policy is kept if it is among the current stage's best.
+        """
+        if self._due is None:
+            return
         parts, settings = self._parts, self._settings
         index = parts.curriculum.stage
         seeds = range(VALIDATION_SEED, VALIDATION_SEED + settings.num_eval_episodes)
-        result = self._score(index, seeds)
-        parts.logger.log_eval(self.frame, eval_row(result))
+        chosen = [index] if self._due == "stage" else range(len(parts.curriculum.stages))
+        results = {stage: self._score(stage, seeds) for stage in chosen}
+        self._due = None
+        result = results[index]
+        row = eval_row(result) | self._stage_rates(results)
+        self._write(lambda: parts.logger.log_eval(self.frame, row), "the evaluation log")
         parts.progress.note(f"frame {self.frame:,}: {describe(result)}")
+        if len(results) > 1:
+            rates = ", ".join(f"{scored.name} {scored.success_rate:.0%}" for scored in results.values())
+            parts.progress.note(f"frame {self.frame:,}: every stage: {rates}")
         metrics = {"success_rate": result.success_rate, "episode_reward": result.episode_reward}
         for name in parts.schedules.evaluated(self._step, metrics, parts.curriculum.history):
             rate = parts.schedules.rate(name, self._step + 1, parts.curriculum.history)
             kind = "exploration noise" if name == "stddev" else f"learning rate of the {name}"
             parts.progress.note(f"frame {self.frame:,}: no progress, so the {kind} is reduced to {rate:g}")
-        parts.snapshots.save_best(self._content(), index, self.frame, result.success_rate)
+        if parts.snapshots.would_keep(index, self.frame, result.success_rate):
+            self._write(lambda: self._keep_best(index, result.success_rate), "the best policy's snapshot")
+
+    def _keep_best(self, index: int, success_rate: float) -> None:
+        self._flush()
+        content = self._content() | {"success_rate": success_rate, "run": self._run_state()}
+        self._parts.snapshots.save_best(content, index, self.frame, success_rate)
+
+    def _stage_rates(self, results: Mapping[int, Score]) -> dict[str, float]:
+        """Success rates by stage, and what is forgotten: the best so far minus the current, of stages reached."""
+        reached = max(stage for _, stage in self._parts.curriculum.history)
+        row, lost = {}, []
+        for stage, result in results.items():
+            row[f"eval/success_rate_stage{stage}"] = result.success_rate
+            if stage <= reached:
+                best = max(self._best_rates.get(stage, 0.0), result.success_rate)
+                self._best_rates[stage] = best
+                lost.append(best - result.success_rate)
+                row[f"eval/forgetting_stage{stage}"] = lost[-1]
+        if len(results) == len(self._parts.curriculum.stages):
+            row["eval/forgetting"] = float(np.mean(lost))
+        return row
 
     def _score(self, index: int, seeds: Sequence[int]) -> Score:
         stage = self._parts.curriculum.stages[index]
         return score(self._parts.eval_env, self.act_greedily, stage, index, seeds)
 
-    def finish(self) -> Score:
-        """Score the highest stage's best snapshot on test scenarios, which chose nothing, and film it."""
+    def finish(self) -> list[Score]:
+        """Score the highest stage's best snapshot on test scenarios of every stage, which chose nothing; film it.
+
+        Returns the scores by stage.
+
+        Raises:
+            Stopped: a stop was asked for; a resumed run does it anew.
+        """
         parts, settings = self._parts, self._settings
         index = parts.curriculum.stage
-        best = parts.snapshots.best(index)
-        if best is not None:
-            parts.agent.load_state_dict(checkpoint.load(best, str(parts.agent.device))["agent"])
-        result = self._score(index, range(TEST_SEED, TEST_SEED + settings.final_eval_episodes))
+        self._load_best(index)
+        seeds = range(TEST_SEED, TEST_SEED + settings.final_eval_episodes)
+        results = []
+        for stage in range(len(parts.curriculum.stages)):
+            results.append(self._score(stage, seeds))
+            parts.progress.note(describe(results[-1]))
         if settings.save_video:
-            stage = parts.curriculum.stages[index]
             # A short evaluation gets a short film.
             episodes = min(FILM_EPISODES, max(1, settings.final_eval_episodes // 4))
-            seeds = range(TEST_SEED, TEST_SEED + episodes)
-            record_episodes(
-                parts.film_env, self.act_greedily, stage, index, seeds, self._run_dir / "landing.mp4"
-            )
-        return result
+            self._write(lambda: self._film(index, seeds[:episodes]), "the film")
+        return results
+
+    def _film(self, index: int, seeds: Sequence[int]) -> None:
+        env, stage = self._parts.make_film_env(), self._parts.curriculum.stages[index]
+        try:
+            record_episodes(env, self.act_greedily, stage, index, seeds, self._run_dir / "landing.mp4")
+        finally:
+            env.close()
+
+    def _load_best(self, index: int) -> None:
+        for path in self._parts.snapshots.best(index):
+            try:
+                content = checkpoint.load(path)
+            except UserError as error:
+                self._parts.progress.note(f"passed over: {error}")
+                continue
+            self._parts.agent.load_state_dict(content["agent"])
+            return
 
     def _snapshot(self) -> None:
-        self._parts.logger.flush()
-        self._parts.snapshots.save_rolling(self._content())
+        parts = self._parts
+        self._flush()
+
+        def save() -> None:
+            run = self._run_state()
+            parts.snapshots.save_rolling(self._content() | {"run": run})
+            parts.store.prune([run["replay"], *self._manifest])
+            self._manifest = [run["replay"]]
+            self._saved = (self._step, self._due)
+
+        self._write(save, "the snapshot")
+
+    def _flush(self) -> None:
+        """Bring the logs to the disk: a resume goes on with them from its snapshot's frame."""
+        self._write(self._parts.logger.flush, "the logs")
+
+    def _write(self, action: Callable[[], object], what: str) -> None:
+        """Write a file; where that fails, say so and go on, or stop, as ``on_write_error`` has it."""
+        try:
+            action()
+        except OSError as error:
+            text = f"{what} can't be written: {error.strerror or error}"
+            if self._settings.on_write_error == "stop":
+                raise TrainingError(f"{text}, at frame {self.frame:,}") from error
+            self._parts.progress.note(f"frame {self.frame:,}: {text}; training goes on (on_write_error)")
+
+    # --- state ---
 
     def _content(self) -> dict[str, Any]:
+        """What a snapshot of the policy holds.
+
+        Raises:
+            TrainingError: a network has diverged: no snapshot is made of it.
+        """
         parts = self._parts
+        if parts.agent.not_finite():
+            raise self._diverged("no snapshot is written")
         return {
             "settings": self._settings.to_plain(),
             "step": self._step,
@@ -295,6 +463,38 @@ class Trainer:
             "curriculum": parts.curriculum.state_dict(),
             "schedules": parts.schedules.state_dict(),
         }
+
+    def _run_state(self) -> dict[str, Any]:
+        """What a resume needs besides; taken between two vector steps."""
+        trainer = {
+            "rng": self._rng.bit_generator.state,
+            "episodes": {tag: list(values) for tag, values in self._episodes.items()},
+            "logged": self._logged,
+            "due": self._due,
+            "best_rates": sorted(self._best_rates.items()),
+            "seconds": self.seconds,
+        }
+        return {"trainer": trainer, "env": self._parts.env.state_dict(), "replay": self._parts.store.save()}
+
+    def resume(self, content: Mapping[str, Any]) -> None:
+        """Go on from a snapshot whose replay buffer and schedules are in the parts already.
+
+        Raises:
+            KeyError, TypeError, ValueError, RuntimeError: the snapshot doesn't fit the settings.
+        """
+        parts, run = self._parts, content["run"]
+        state = run["trainer"]
+        parts.agent.load_state_dict(content["agent"])
+        parts.curriculum.load_state_dict(content["curriculum"])
+        parts.env.load_state_dict(run["env"], parts.curriculum.stages)
+        self._observation = parts.env.observations()
+        self._rng.bit_generator.state = state["rng"]
+        self._episodes.update({tag: list(values) for tag, values in state["episodes"].items()})
+        self._step, self._logged, self._due = int(content["step"]), int(state["logged"]), state["due"]
+        self._best_rates = {int(stage): float(rate) for stage, rate in state["best_rates"]}
+        self._seconds_before = float(state["seconds"])
+        self._last_log = (time.monotonic(), self.frame)
+        self._saved, self._manifest = (self._step, self._due), [run["replay"]]
 
 
 def update_steps(settings: Settings, step: int) -> list[int]:

@@ -22,6 +22,10 @@ NETWORKS = ("encoder", "actor", "critic")
 _ACTION_MARGIN = 1e-6
 
 
+class DivergedError(ArithmeticError):
+    """A loss isn't a finite number; the message names the networks whose weights aren't either."""
+
+
 class Batch(Protocol):
     """Transitions over n steps. `discount` is gamma^n, or 0 where the episode terminated on the way."""
 
@@ -147,6 +151,9 @@ class DrQV2Agent:
         diagnostics/<network>_grad_norm, _update_to_weight (norm of the step over norm of the weights before),
         _param_norm (after the step) and _dormant_ratio (share of hidden units that are dormant in the passes
         behind the losses). They change nothing of the update and are not computed without `diagnostics`.
+
+        Raises DivergedError, before the loss reaches any weight, where it is not a finite number; on the CPU
+        only, as an accelerator would have to be waited for: look at the losses there.
         """
         before = self._copy_parameters() if diagnostics else {}
         dormant = DormantUnits(self.networks if diagnostics else {})
@@ -161,10 +168,12 @@ class DrQV2Agent:
         with dormant.watch("critic"):
             q = self.critic(self.critic.code(features, observation.state), batch.action)
         critic_loss = (q - target_q).square().mean(dim=(1, 2)).sum()
+        self._require_finite("critic", critic_loss)
         self._step(critic_loss, ("encoder", "critic"))
 
         with dormant.watch("actor"):
             actor_loss, pretanh = self._actor_loss(features.detach(), observation.state, stddev)
+        self._require_finite("actor", actor_loss)
         self._step(actor_loss, ("actor",))
 
         with torch.no_grad():
@@ -197,6 +206,19 @@ class DrQV2Agent:
             for name in ("exp_avg", "exp_avg_sq"):
                 if name in moments:
                     moments[name].index_fill_(0, rows, 0.0)
+
+    def not_finite(self) -> list[str]:
+        """The networks with a weight or an Adam moment that is NaN or infinite."""
+        found = []
+        for name in NETWORKS:
+            tensors = [*self._parameters[name]]
+            for moments in self.optimizers[name].state.values():
+                tensors += [moments["exp_avg"], moments["exp_avg_sq"]]
+            if name == "critic":
+                tensors += self._target_parameters
+            if not bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all()):
+                found.append(name)
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, target critic, optimizers and random state: tensors and plain data, not copied."""
@@ -273,6 +295,11 @@ class DrQV2Agent:
         torch.autograd.backward(loss, inputs=parameters)
         for name in names:
             self.optimizers[name].step()
+
+    def _require_finite(self, name: str, loss: Tensor) -> None:
+        if self.device.type == "cpu" and not bool(loss.isfinite()):
+            broken = self.not_finite() or [name]
+            raise DivergedError(f"the {name}'s loss is {float(loss.detach())}; diverged: {' and '.join(broken)}")
 
     def _copy_parameters(self) -> dict[str, list[Tensor]]:
         return {name: [p.detach().clone() for p in group] for name, group in self._parameters.items()}
