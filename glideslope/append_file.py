@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
@@ -54,7 +55,8 @@ class AppendFile:
         file = self._open()
         size = os.fstat(file.fileno()).st_size
         try:
-            _write(file, b"".join(self._pending if size else [self._head, *self._pending]))
+            with _naming(self._path):
+                _write(file, b"".join(self._pending if size else [self._head, *self._pending]))
         except BaseException:  # an interrupt too: a record that is pending must not be in the file
             self._cut(file, size)
             raise
@@ -74,7 +76,8 @@ class AppendFile:
             return
         file = self._open()
         try:
-            os.fsync(file.fileno())
+            with _naming(self._path):
+                os.fsync(file.fileno())
         except OSError:
             if self._unflushed:
                 self._pending = [*self._unflushed, *self._pending]
@@ -177,6 +180,16 @@ def _write(file: FileIO, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) :]
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors of an open file don't say which file it is."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

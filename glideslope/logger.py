@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog, SourceMetadata
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import custom_scalars
 
@@ -60,7 +60,7 @@ _LAYOUT = {
 
 _EVENT_FILE = r"events\.out\.tfevents\.\d{10}\."
 _LENGTH = struct.Struct("<Q4x")  # before each record; the checksum of these bytes is skipped
-_CHECKSUM_BYTES = 4  # after each record
+_CHECKSUM = struct.Struct("<I")  # after each record
 
 
 class Logger:
@@ -209,16 +209,14 @@ def _kept_size(records: bytes, first_frame: int) -> int:
     tag is written again. What can't be read stays: all readers stop there.
     """
     kept = start = 0
-    while len(records) - start >= _LENGTH.size:
+    while start + _LENGTH.size <= len(records):
         begin = start + _LENGTH.size
         end = begin + _LENGTH.unpack_from(records, start)[0]
-        try:
-            event = Event.FromString(records[begin:end])
-        except DecodeError:
+        record, checksum = records[begin:end], records[end : end + _CHECKSUM.size]
+        if checksum != _CHECKSUM.pack(masked_crc32c(record)):
             break
-        if end + _CHECKSUM_BYTES > len(records):
-            break
-        start = end + _CHECKSUM_BYTES
+        event = Event.FromString(record)
+        start = end + _CHECKSUM.size
         if event.step < first_frame or not event.HasField("summary"):
             kept = start
     return kept if kept < start else len(records)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
+import os
 import re
+import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from glideslope.csv_table import CsvTable, read_csv_table
+from glideslope.csv_table import read_csv_table
 from glideslope.logger import RATE_TAGS, Logger
+from glideslope.validation import UserError
+from tests.faults import in_its_place, room_for
 
 NETWORKS = ("encoder", "actor", "critic")
 
@@ -25,132 +25,6 @@ def events(run_dir: Path) -> EventAccumulator:
     accumulator = EventAccumulator(str(run_dir))
     accumulator.Reload()
     return accumulator
-
-
-def test_rows_are_on_disk_at_once_and_keep_full_precision(tmp_path: Path) -> None:
-    table = CsvTable(tmp_path / "train.csv")
-    third = 1e-4 / 3
-    table.append(0, {"lr_actor": third, "curriculum/stage": 2, "train/loss": math.nan, "train/fps": None})
-    assert (tmp_path / "train.csv").read_text().splitlines() == [
-        "frame,lr_actor,curriculum/stage,train/loss,train/fps",
-        "0,3.3333333333333335e-05,2,nan,",
-    ]
-    assert read_csv_table(tmp_path / "train.csv")["lr_actor"][0] == third
-    table.close()
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.lists(st.dictionaries(st.sampled_from(["a", "b/c", 'say "d", e']), st.floats()), max_size=8))
-def test_every_number_comes_back_whatever_columns_a_row_has(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, float]]
-) -> None:
-    path = tmp_path_factory.mktemp("table") / "t.csv"
-    table = CsvTable(path)
-    for index, row in enumerate(rows):
-        table.append(10 * index, row)
-    table.close()
-    if not rows:
-        assert not path.exists()
-        return
-    read = read_csv_table(path)
-    assert read.pop("frame").tolist() == [10.0 * index for index in range(len(rows))]
-    assert set(read) == {name for row in rows for name in row}
-    for name, column in read.items():
-        np.testing.assert_array_equal(column, [row.get(name, math.nan) for row in rows])
-
-
-def test_values_of_other_number_types(tmp_path: Path) -> None:
-    table = CsvTable(tmp_path / "t.csv")
-    values = {"i": np.int64(3), "f": np.float32(0.5), "t": torch.tensor(0.25), "b": True, "inf": -math.inf}
-    table.append(np.int64(7), values)  # type: ignore[arg-type]
-    table.close()
-    assert (tmp_path / "t.csv").read_text().splitlines()[1] == "7,3,0.5,0.25,1,-inf"
-
-
-def test_a_new_column_is_added_without_harm_to_earlier_rows(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    table = CsvTable(path)
-    table.append(1, {"a": 1})
-    table.append(2, {"b": 2})
-    table.append(3, {"b": 4, "a": 3})
-    table.close()
-    assert path.read_text() == "frame,a,b\n1,1,\n2,,2\n3,3,4\n"
-    assert [file.name for file in tmp_path.iterdir()] == ["t.csv"]
-
-
-@pytest.mark.parametrize("frame", [10, 9, 0])
-def test_a_frame_that_does_not_come_later_is_refused(tmp_path: Path, frame: int) -> None:
-    table = CsvTable(tmp_path / "t.csv")
-    table.append(10, {"a": 1})
-    with pytest.raises(ValueError, match=f"frame {frame} comes after frame 10"):
-        table.append(frame, {"a": 2})
-    assert (tmp_path / "t.csv").read_text() == "frame,a\n10,1\n"
-    assert table.last_frame == 10
-
-
-@pytest.mark.parametrize("name", ["", "frame", "two\nlines"])
-def test_column_names_that_would_break_the_table_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="can't be a column's name"):
-        CsvTable(tmp_path / "t.csv").append(1, {name: 1})
-    assert not (tmp_path / "t.csv").exists()
-
-
-def test_a_new_table_does_not_touch_an_old_one(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text("frame,a\n1,2\n")
-    with pytest.raises(FileExistsError, match=r"t\.csv exists already"):
-        CsvTable(path)
-    assert path.read_text() == "frame,a\n1,2\n"
-
-
-@pytest.mark.parametrize("tail", ["", "40,4", "40,4\n5", "40,4\n50,"])
-def test_a_resumed_table_continues_from_the_snapshot(tmp_path: Path, tail: str) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text("frame,a\n10,1\n20,2\n30,3\n" + tail)
-    table = CsvTable(path, resume_frame=20)
-    assert path.read_text() == "frame,a\n10,1\n20,2\n"
-    table.append(30, {"a": 3.5})
-    table.close()
-    assert path.read_text() == "frame,a\n10,1\n20,2\n30,3.5\n"
-
-
-@pytest.mark.parametrize("text", ["", "frame,", "frame,a\n"])
-def test_a_table_cut_off_at_its_very_beginning_starts_anew(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text(text)
-    table = CsvTable(path, resume_frame=100)
-    table.append(101, {"a": 1})
-    table.close()
-    assert path.read_text() == "frame,a\n101,1\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("step,a\n1,2\n", "the first line should name the columns"),
-        ("frame,a,a\n", "the first line should name the columns"),
-        ("frame,a\n1,2,3\n4,5\n", "line 2: not a row"),
-        ("frame,a\n4,5\n4,6\n", "line 3: not a row"),
-        ("frame,a\nx,5\n", "line 2: not a row"),
-    ],
-)
-def test_a_damaged_table_is_named_not_read(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=message):
-        read_csv_table(path)
-    with pytest.raises(ValueError, match=message):
-        CsvTable(path, resume_frame=100)
-    assert path.read_text() == text
-
-
-def test_a_table_can_be_read_while_a_row_is_being_written(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text("frame,a\n1,2\n3,")
-    assert {name: column.tolist() for name, column in read_csv_table(path).items()} == {
-        "frame": [1],
-        "a": [2],
-    }
 
 
 def test_scalars_reach_tensorboard_under_their_exact_tags(tmp_path: Path) -> None:
@@ -221,21 +95,270 @@ def test_a_scalar_is_not_written_twice_for_one_frame(tmp_path: Path) -> None:
             logger.scalars(10, {"lr_actor": 1e-4})
 
 
-def test_a_resumed_run_replaces_what_came_after_its_snapshot(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def frames(run_dir: Path, tag: str = "train/fps") -> list[int]:
+    """The frames of a tag's points, as TensorBoard reads them; the value of each is its frame."""
+    found = events(run_dir)
+    points = (
+        [(event.step, event.value) for event in found.Scalars(tag)] if tag in found.Tags()["scalars"] else []
+    )
+    assert all(value == step for step, value in points)
+    return [step for step, _ in points]
+
+
+def log(logger: Logger, *at: int) -> None:
+    for frame in at:
+        logger.log_train(frame, {"train/fps": frame})
+
+
+def stored_frames(run_dir: Path) -> list[int]:
+    """The frames of all points in a run's event files, whether or not a reader is told to hide them."""
+    return [
+        event.step
+        for file in sorted(run_dir.glob("events.*"))
+        for event in EventFileLoader(str(file)).Load()
+        if any(value.tag == "train/fps" for value in event.summary.value)
+    ]
+
+
+def test_a_resumed_run_replaces_what_came_after_its_snapshot(tmp_path: Path) -> None:
+    with Logger(tmp_path) as logger:
+        log(logger, 10, 20, 30)
+        logger.scalars(30, {"eval/success_rate": 30})
+    with Logger(tmp_path, resume_frame=20) as logger:
+        assert stored_frames(tmp_path) == [10, 20]
+        assert frames(tmp_path, "eval/success_rate") == []
+        with pytest.raises(ValueError, match="frame 20 comes after frame 20"):
+            logger.scalars(20, {"train/fps": 0})
+        log(logger, 25)
+    assert read_csv_table(tmp_path / "train.csv")["train/fps"].tolist() == [10, 20, 25]
+    assert frames(tmp_path) == [10, 20, 25]
+
+
+def test_a_chain_of_resumes_to_later_and_earlier_frames(tmp_path: Path) -> None:
+    with Logger(tmp_path) as logger:
+        log(logger, 10, 20, 30)
+    for resume_frame, left in ((25, [10, 20]), (40, [10, 20, 26, 40]), (26, [10, 20, 26]), (15, [10])):
+        with Logger(tmp_path, resume_frame=resume_frame) as logger:
+            assert frames(tmp_path) == stored_frames(tmp_path) == left
+            log(logger, resume_frame + 1, resume_frame + 15)
+        assert frames(tmp_path) == [*left, resume_frame + 1, resume_frame + 15]
+    assert read_csv_table(tmp_path / "train.csv")["frame"].tolist() == [10, 16, 30]
+
+
+@pytest.mark.parametrize("resume_frame", [20, -1])
+def test_a_tensorboard_that_is_open_meanwhile_drops_what_it_has_read(
+    tmp_path: Path, resume_frame: int
 ) -> None:
+    with Logger(tmp_path) as logger:
+        log(logger, 10, 20, 30)
+    reader = events(tmp_path)
+    with Logger(tmp_path, resume_frame=resume_frame) as logger:
+        log(logger, 25)
+    reader.Reload()
+    assert [event.step for event in reader.Scalars("train/fps")] == [
+        *([10, 20] if resume_frame == 20 else []),
+        25,
+    ]
+
+
+def test_a_run_that_died_before_its_first_snapshot_starts_over(tmp_path: Path) -> None:
+    with Logger(tmp_path) as logger:
+        log(logger, 0, 10)
+        logger.log_eval(10, {"eval/success_rate": 10})
+    with Logger(tmp_path, resume_frame=-1) as logger:
+        assert frames(tmp_path) == frames(tmp_path, "eval/success_rate") == stored_frames(tmp_path) == []
+        assert not list(tmp_path.glob("*.csv"))
+        log(logger, 0, 5)
+    assert frames(tmp_path) == [0, 5]
+    assert (tmp_path / "train.csv").read_text() == "frame,train/fps\n0,0\n5,5\n"
+
+
+@pytest.mark.parametrize("hours", [0, -1, -24 * 365 * 30])
+def test_a_later_event_file_is_read_later_whatever_the_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    now = [time.time()]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    for resume in range(12):  # a count would sort 10 before 9
+        with Logger(tmp_path, resume_frame=10 * resume if resume else None) as logger:
+            log(logger, *range(10 * resume + 1, 10 * resume + 13))
+        now[0] += 3600 * hours
+    assert frames(tmp_path) == list(range(1, 123))
+
+
+def test_a_crash_may_tear_the_last_records_anywhere(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    logger = Logger(run)
+    log(logger, 10, 20)
+    logger.flush()
+    (file,) = run.glob("events.*")
+    kept_events, kept_rows = file.stat().st_size, (run / "train.csv").stat().st_size
+    log(logger, 30, 40)
+    logger.close()
+    all_events, all_rows = file.read_bytes(), (run / "train.csv").read_bytes()
+    for size in range(kept_events, len(all_events) + 1):
+        torn = tmp_path / str(size)
+        torn.mkdir()
+        (torn / file.name).write_bytes(all_events[:size])
+        (torn / "train.csv").write_bytes(all_rows[: kept_rows + size % (len(all_rows) - kept_rows + 1)])
+        with Logger(torn, resume_frame=20) as resumed:
+            log(resumed, 30)
+        assert frames(torn) == stored_frames(torn) == [10, 20, 30]
+        assert (torn / "train.csv").read_text() == "frame,train/fps\n10,10\n20,20\n30,30\n"
+
+
+@pytest.mark.parametrize("size", [0, 1, 20, 60, 200])
+def test_a_crash_at_the_very_beginning_of_an_event_file(tmp_path: Path, size: int) -> None:
+    Logger(tmp_path).close()
+    (file,) = tmp_path.glob("events.*")
+    os.truncate(file, size)
+    with Logger(tmp_path, resume_frame=-1) as logger:
+        log(logger, 10)
+    assert frames(tmp_path) == [10]
+
+
+@pytest.mark.parametrize("bit", [0, 5, 7])
+@pytest.mark.parametrize("at", [0, 7, 8, 12, 20, 40])
+def test_a_flipped_bit_in_an_event_file_costs_no_later_number(tmp_path: Path, at: int, bit: int) -> None:
+    with Logger(tmp_path) as logger:
+        log(logger, 10)
+        (file,) = tmp_path.glob("events.*")
+        start = file.stat().st_size
+        log(logger, 15, 20, 30)
+    damaged = bytearray(file.read_bytes())
+    damaged[start + at] ^= 1 << bit
+    file.write_bytes(damaged)
+    with Logger(tmp_path, resume_frame=20) as logger:
+        log(logger, 25)
+    assert frames(tmp_path)[0] == 10
+    assert frames(tmp_path)[-1] == 25
+    assert file.read_bytes() == damaged[: file.stat().st_size]
+
+
+@pytest.mark.parametrize("name", ["train.csv", "eval.csv"])
+def test_a_damaged_table_is_told_before_anything_is_changed(tmp_path: Path, name: str) -> None:
     with Logger(tmp_path) as logger:
         for frame in (10, 20, 30):
             logger.log_train(frame, {"train/fps": frame})
-    # Event files are read in the order of their names: the second, then a count that sorts 10 before 9.
-    later = time.time() + 1.0
-    monkeypatch.setattr(time, "time", lambda: later)
-    with Logger(tmp_path, resume_frame=20) as logger:
-        with pytest.raises(ValueError, match="frame 20 comes after frame 20"):
-            logger.scalars(20, {"train/fps": 0})
-        logger.log_train(25, {"train/fps": 25.5})
-    assert read_csv_table(tmp_path / "train.csv")["train/fps"].tolist() == [10, 20, 25.5]
-    assert [event.step for event in events(tmp_path).Scalars("train/fps")] == [10, 20, 25]
+            logger.log_eval(frame, {"eval/success_rate": frame})
+    text = (tmp_path / name).read_text()
+    (tmp_path / name).write_text(text.replace("\n20,", "\n2?,"))
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(UserError, match=rf"{name}, line 3: not a row of this table: '2\?,20'"):
+        Logger(tmp_path, resume_frame=20)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("spare", [0, 1, 11, 13, 30, 90])
+def test_a_full_disk_costs_no_number_and_doubles_none(tmp_path: Path, spare: int) -> None:
+    logger = Logger(tmp_path)
+    log(logger, 1, 2)
+    (file,) = tmp_path.glob("events.*")
+    reader = events(tmp_path)  # goes on reading where it was, as TensorBoard does
+    with room_for(file.stat().st_size + spare):
+        refused = 0
+        for frame in range(3, 8):
+            try:
+                log(logger, frame)
+            except OSError:
+                refused += 1
+            reader.Reload()
+        assert refused >= 3
+        with pytest.raises(OSError, match="File too large"):
+            logger.flush()
+        with pytest.raises(ValueError, match="frame 7 comes after frame 7"):
+            log(logger, 7)
+    log(logger, 8)
+    logger.close()
+    reader.Reload()
+    assert [event.step for event in reader.Scalars("train/fps")] == list(range(1, 9))
+    assert frames(tmp_path) == stored_frames(tmp_path) == list(range(1, 9))
+    assert read_csv_table(tmp_path / "train.csv")["frame"].tolist() == list(range(1, 9))
+
+
+@pytest.mark.parametrize("device", ["/dev/full", "/dev/null"])
+@pytest.mark.parametrize("pattern", ["events.*", "train.csv"])
+def test_one_file_that_fails_does_not_keep_the_others_from_the_disk(
+    tmp_path: Path, device: str, pattern: str
+) -> None:
+    logger = Logger(tmp_path)
+    log(logger, 1)
+    logger.flush()
+    (file,) = tmp_path.glob(pattern)
+    with in_its_place(file, device):
+        with pytest.raises(OSError, match=r"No space left|Invalid argument"):
+            log_and_flush(logger, 2)
+        with pytest.raises(OSError, match=r"No space left|Invalid argument"):
+            log_and_flush(logger, 3)
+        if pattern == "events.*":
+            assert (tmp_path / "train.csv").read_text() == "frame,train/fps\n1,1\n2,2\n3,3\n"
+        else:
+            assert frames(tmp_path) == [1, 2, 3]
+    logger.flush()
+    assert frames(tmp_path) == [1, 2, 3]
+    assert (tmp_path / "train.csv").read_text() == "frame,train/fps\n1,1\n2,2\n3,3\n"
+    logger.close()
+
+
+def log_and_flush(logger: Logger, frame: int) -> None:
+    try:
+        log(logger, frame)
+    finally:
+        logger.flush()
+
+
+def test_an_event_file_that_somebody_removes_begins_anew(tmp_path: Path) -> None:
+    logger = Logger(tmp_path)
+    log(logger, 1)
+    (file,) = tmp_path.glob("events.*")
+    file.unlink()
+    log(logger, 2)
+    logger.close()
+    assert frames(tmp_path) == [2]
+
+
+def test_what_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
+    with Logger(tmp_path) as logger:
+        logger.train_row(10, {"train/fps": 10})
+        with pytest.raises(ValueError, match=r"train\.csv: frame 10 comes after frame 10"):
+            logger.log_train(10, {"train/fps": 10})
+        with pytest.raises(ValueError, match="could not convert"):
+            logger.log_train(11, {"train/fps": 11, "train/loss": "much"})  # type: ignore[dict-item]
+        log(logger, 11)
+    assert frames(tmp_path) == [11]
+    assert read_csv_table(tmp_path / "train.csv")["frame"].tolist() == [10, 11]
+
+
+def test_closing_says_what_could_not_be_written(tmp_path: Path) -> None:
+    logger = Logger(tmp_path)
+    with room_for(10):
+        with pytest.raises(OSError, match="File too large"):
+            log(logger, 1)
+        with pytest.raises(OSError, match="File too large"):
+            logger.close()
+    logger.close()
+    assert frames(tmp_path) == [1]
+    assert (tmp_path / "train.csv").read_text() == "frame,train/fps\n1,1\n"
+
+
+def test_a_full_disk_does_not_hide_the_error_that_ends_a_run(tmp_path: Path) -> None:
+    with room_for(10_000), pytest.raises(RuntimeError, match="diverged"):
+        diverge(Logger(tmp_path))
+
+
+def diverge(logger: Logger) -> None:
+    with room_for(10), logger:
+        with pytest.raises(OSError, match="File too large"):
+            log(logger, 1)
+        raise RuntimeError("diverged")
+
+
+def test_logging_starts_no_thread_that_a_full_disk_could_end(tmp_path: Path) -> None:
+    before = threading.active_count()
+    with Logger(tmp_path) as logger:
+        log(logger, 1)
+        assert threading.active_count() == before
 
 
 def test_a_new_run_refuses_a_folder_with_tables_and_leaves_no_event_file(tmp_path: Path) -> None:
