@@ -287,9 +287,10 @@ class ReplayBuffer:
 
     def clear(self) -> None:
         """Forget everything stored. The generator goes on."""
-        # Frames, states and actions may stay: nothing reads those of slots that aren't written anew.
         for array in (*self._host.values(), *self._counters.values()):
             array[:] = 0
+        # What was observed may stay: a slot written anew has its own at once, its action only with the next step.
+        self._rows["action"].zero_()
 
     def put_rows(self, rows: Mapping[str, torch.Tensor]) -> None:
         """Write what `rows_since` gave, of a buffer with the same settings, where it lay there.
