@@ -402,6 +402,19 @@ def test_a_larger_share_only_adds_earlier_episodes() -> None:
     np.testing.assert_array_equal(many[some < 2], some[some < 2])
 
 
+def test_earlier_stages_come_with_scenarios_of_every_kind() -> None:
+    """What decides the stage says nothing of the scenario, whose first draw is how far off the start is."""
+    env = build("state", num=50)
+    env.set_stage(STAGES[2], 2, earlier=STAGES[:1], share=0.3)
+    shares: list[float] = []
+    for k in range(6):
+        _, infos = env.reset(seed=0 if k == 0 else None)
+        offsets = np.linalg.norm(env.task.scenarios.start_position[infos["stage"] == 0, :2], axis=1)
+        shares += ((offsets / STAGES[0].start_offset) ** 2).tolist()  # uniform from 0 to 1
+    assert 60 < len(shares) < 120
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.12)
+
+
 def test_nothing_earlier_means_the_stage_itself() -> None:
     env, plain = build("state"), build("state")
     env.set_stage(STAGES[2], 0, share=1.0)
