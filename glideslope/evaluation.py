@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from glideslope.agent import DrQV2Agent
 from glideslope.assembly import make_agent, make_env, resolve_device, use_threads, uses_pixels
 from glideslope.checkpoint import load, newest_snapshot
 from glideslope.envs.baselines import make_policy
@@ -37,6 +38,7 @@ TRAINED = "trained"
 SCRIPTED = ("expert", "fixed_camera", "random")
 SCENARIOS_PER_SEED = 100_000
 VIDEO_EPISODES = 3
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -165,9 +167,6 @@ def _of_run(settings: EvaluateSettings, device: str, console: Console) -> Plan:
         update={"task": _with_moving_pad(trained.task, settings.sweep), "num_threads": settings.num_threads}
     )
 
-    def act(env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
-        return agent.act(observation, None).cpu().numpy()
-
     def environment(num_envs: int, film: bool) -> LandingVectorEnv:
         return make_env(trained, num_envs, trained.curriculum.stages[0], device, film=film)
 
@@ -179,7 +178,7 @@ def _of_run(settings: EvaluateSettings, device: str, console: Console) -> Plan:
     eyes = "pixels" if uses_pixels(trained) else "state"
     return Plan(
         title=f"{snapshot.resolve().parent.name}/{snapshot.name} ({eyes}, frame {frame:,})",
-        players=(Player(TRAINED, act, environment), *others),
+        players=(Player(TRAINED, _act_greedily(agent), environment), *others),
         conditions=_conditions(settings, trained.curriculum, stage),
         seeds=_seeds(settings),
         out=Path(settings.out) if settings.out is not None else path if path.is_dir() else path.parent,
@@ -224,6 +223,23 @@ def _scripted(
         )
 
     return Player(name, _act_at_random(settings.seed) if name == "random" else act, environment)
+
+
+def _act_greedily(agent: DrQV2Agent) -> Act:
+    """The agent without noise, asked in batches of one size.
+
+    Batches of other sizes are rounded otherwise: an action, and so a landing, would depend on how many fly.
+    """
+
+    def act(env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
+        parts = []
+        for start in range(0, env.num_envs, BATCH):
+            rows = np.minimum(np.arange(start, start + BATCH), env.num_envs - 1)
+            actions = agent.act({name: values[rows] for name, values in observation.items()}, None)
+            parts.append(actions.cpu().numpy()[: env.num_envs - start])
+        return np.concatenate(parts)
+
+    return act
 
 
 def _act_at_random(seed: int) -> Act:

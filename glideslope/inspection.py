@@ -67,6 +67,8 @@ def _list_snapshot(path: Path, console: Console) -> None:
     content = load(path)
     lines = [f"{path}: snapshot of format {content['format']}, {_size(path.stat().st_size)}"]
     lines.append(", ".join(_state(content)))
+    whole = "all that a run needs to go on" if "run" in content else "a policy: no run can go on from it"
+    lines.append(f"holds {whole}")
     lines += _settings(content)
     for line in lines:
         _tell(console, line)
@@ -86,7 +88,6 @@ def _state(content: Mapping[str, Any]) -> Iterator[str]:
     rate = _success_rate(content)
     if rate:
         yield f"{rate} landed"
-    yield "a run can go on from it" if "run" in content else "holds a policy only: no run can go on from it"
 
 
 def _settings(content: Mapping[str, Any]) -> Iterator[str]:
@@ -97,15 +98,16 @@ def _settings(content: Mapping[str, Any]) -> Iterator[str]:
         yield f"settings: don't fit this version: {str(error).splitlines()[0]}"
         return
     agent, task = settings.agent, settings.task
-    schedule = "constant" if settings.lr_schedule is None else ", ".join(settings.lr_schedule)
+    schedule = "constant" if settings.lr_schedule is None else f"of {', '.join(settings.lr_schedule)}"
     yield (
         f"settings: profile {settings.profile}, seed {settings.seed},"
         f" {settings.num_train_frames:,} frames, {settings.num_envs} environments"
     )
     yield (
         f"  encoder {agent.encoder.name}, actor-critic {agent.actor_critic.name},"
-        f" images {task.image_size} x {task.image_size}, lr {settings.lr:g}, lr_schedule {schedule}"
+        f" images {task.image_size} x {task.image_size}"
     )
+    yield f"  lr {settings.lr:g}, lr_schedule {schedule}"
     yield f"  stages {', '.join(settings.curriculum.stage_names)}"
 
 

@@ -17,7 +17,19 @@ from glideslope import scoring
 from glideslope.envs.baselines import expert
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import Outcome
-from glideslope.scoring import TEST_SEED, VALIDATION_SEED, Score, record_episodes, score, wilson_interval
+from glideslope.scoring import (
+    TEST_SEED,
+    VALIDATION_SEED,
+    Episode,
+    Score,
+    best_and_worst,
+    play,
+    record_episodes,
+    record_grid,
+    score,
+    summarise,
+    wilson_interval,
+)
 from glideslope.settings import StageSettings
 from tests.tasks import pinned_task
 
@@ -141,6 +153,28 @@ def test_score_by_hand() -> None:
     )
 
 
+def test_every_episode_is_told_in_the_order_of_the_scenarios() -> None:
+    env: Any = ScriptedEnv()
+    ended: list[int] = []
+    episodes = play(env, lambda *_: np.zeros((2, 5)), STAGE, 3, range(40, 45), ended.append)
+    assert episodes == [
+        Episode(40, Outcome.LANDED, 0.3, 0.6, 10.0, 20),
+        Episode(41, Outcome.CRASHED, None, None, -12.0, 30),
+        Episode(42, Outcome.LANDED, 0.1, 0.4, 12.0, 40),
+        Episode(43, Outcome.TIMED_OUT, None, None, -4.0, 108),
+        Episode(44, Outcome.LANDED, 0.2, 0.5, 9.0, 22),
+    ]
+    assert ended == [1, 1, 2, 1]
+    assert summarise(episodes, STAGE, 3) == score(
+        ScriptedEnv(),  # type: ignore[arg-type]
+        lambda *_: np.zeros((2, 5)),
+        STAGE,
+        3,
+        range(40, 45),
+    )
+    assert json.loads(json.dumps(episodes[3].to_plain(), allow_nan=False))["outcome"] == "timed_out"
+
+
 def test_without_landings_there_is_no_touchdown() -> None:
     env = LandingVectorEnv(2, task=SHORT, pixels=False, num_threads=1)
     result = score(env, lambda env, _: np.zeros((2, 5)), STAGE, 0, [1, 2, 3])
@@ -232,3 +266,76 @@ def test_films_are_written(tmp_path: Path) -> None:
     record_episodes(env, lambda *_: np.zeros((1, 5)), STAGE, 2, [5], tmp_path / "film.mp4")
     assert (tmp_path / "film.mp4").stat().st_size > 1000
     env.close()
+
+
+def landing(scenario: int, error: float) -> Episode:
+    return Episode(scenario, Outcome.LANDED, error, 0.5, 10.0, 20)
+
+
+def failure(scenario: int, outcome: Outcome, reward: float) -> Episode:
+    return Episode(scenario, outcome, None, None, reward, 20)
+
+
+def test_the_best_and_the_worst_by_hand() -> None:
+    episodes = [
+        failure(0, Outcome.TIMED_OUT, -30.0),
+        landing(1, 0.3),
+        failure(2, Outcome.CRASHED, -5.0),
+        landing(3, 0.1),
+        failure(4, Outcome.TIMED_OUT, -3.0),
+        landing(5, 0.2),
+        failure(6, Outcome.CRASHED, -9.0),
+        landing(7, 0.6),
+    ]
+
+    def chosen(count: int) -> tuple[list[int], list[int]]:
+        best, worst = best_and_worst(episodes[:count])
+        return [episode.scenario for episode in best], [episode.scenario for episode in worst]
+
+    assert chosen(8) == ([3, 5, 1, 7], [6, 2, 0, 4])
+    # Few episodes are shared out, none is shown twice.
+    assert chosen(5) == ([3, 1], [2, 0, 4])
+    assert chosen(1) == ([], [0])
+    assert best_and_worst([landing(1, 0.3)]) == ([landing(1, 0.3)], [])
+    best, worst = best_and_worst([landing(i, 0.01 * i) for i in range(100)])
+    assert [episode.scenario for episode in best] == [0, 1, 2, 3]
+    assert [episode.scenario for episode in worst] == [99, 98, 97, 96]
+
+
+def test_a_grid_shows_episodes_at_once_and_freezes_those_that_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films: list[tuple[Path, list[NDArray[np.uint8]], float]] = []
+
+    def keep(path: Path, frames: Iterable[NDArray[np.uint8]], fps: float, quality: float) -> None:
+        films.append((path, list(frames), fps))
+
+    monkeypatch.setattr(scoring, "write_video", keep)
+    task = SHORT.model_copy(update={"episode_seconds": 3.0, "start_height": (0.8, 1.0)})
+    near = STAGE.model_copy(update={"start_offset": 0.2})
+    env = LandingVectorEnv(3, task=task, pixels=False, num_threads=1)
+    seeds = [5, 6, 7]
+    lengths = [episode.episode_length for episode in play(env, hover_or_land, near, 2, seeds)]
+    assert lengths[2] == 18 > max(lengths[:2])
+
+    rows = [("those that land", seeds[:2]), ("the one that hovers", seeds[2:])]
+    record_grid(env, hover_or_land, near, 2, rows, tmp_path / "grid.mp4")
+    ((path, frames, fps),) = films
+    assert (path, fps) == (tmp_path / "grid.mp4", 6)
+    assert len(frames) == 1 + 18 + 12
+    heading, tile_height, width = 25, 240 + 23, 320
+    assert all(frame.shape == (2 * (heading + tile_height), 2 * width + 4, 3) for frame in frames)
+    for at, length in enumerate(lengths):
+        top = heading + (heading + tile_height) * (at // 2)
+        left = (width + 4) * (at % 2)
+        tiles = [frame[top : top + tile_height, left : left + width].tobytes() for frame in frames]
+        assert len(set(tiles[: length + 1])) == length + 1
+        assert len(set(tiles[length:])) == 1
+    env.close()
+
+
+def hover_or_land(env: LandingVectorEnv, _: Observation) -> NDArray[Any]:
+    """The expert, but for the third environment, which stays where it is."""
+    action = expert(env.task)
+    action[2, :3] = 0.0
+    return action

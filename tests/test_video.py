@@ -9,7 +9,7 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 
-from glideslope.video import Picture, side_by_side, write_video
+from glideslope.video import Picture, grid, side_by_side, tile, write_video
 
 
 def moving_square(count: int, height: int, width: int) -> Iterator[Picture]:
@@ -92,3 +92,41 @@ def test_a_caption_goes_below_the_views() -> None:
     np.testing.assert_array_equal(captioned[:240], plain)
     assert captioned.shape == (258, plain.shape[1], 3)
     assert captioned[240:].max() > 200
+
+
+def test_a_tile_holds_its_view_with_another_in_the_corner() -> None:
+    view = np.full((90, 120, 3), (1, 2, 3), np.uint8)
+    plain = tile(view, "crashed", (170, 60, 0))
+    np.testing.assert_array_equal(plain[:90], view)
+    assert plain.shape == (90 + 18, 120, 3)
+    assert (plain[-1, -1] == (170, 60, 0)).all()
+    assert (plain[90:, :, 2] > 150).any()  # the caption
+
+    onboard = np.full((12, 12), 80, np.uint8)
+    inset = tile(view, "crashed", (170, 60, 0), onboard)
+    assert (inset[:30, 90:] == 80).all()
+    assert (inset[30:32, 88:] == 255).all()
+    assert (inset[:32, 88:90] == 255).all()
+    inset[:32, 88:] = plain[:32, 88:]
+    np.testing.assert_array_equal(inset, plain)
+    assert (view == (1, 2, 3)).all()
+
+
+def test_a_grid_puts_rows_below_headings_and_fills_up_with_black() -> None:
+    red, green, blue = (np.full((36, 50, 3), color, np.uint8) for color in np.eye(3) * 255)
+    picture = grid([("two", [red, green]), ("one", [blue])])
+    assert picture.shape == (2 * (18 + 36), 104, 3)
+    np.testing.assert_array_equal(picture[18:54, :50], red)
+    np.testing.assert_array_equal(picture[18:54, 54:], green)
+    np.testing.assert_array_equal(picture[72:, :50], blue)
+    assert not picture[72:, 50:].any()
+    assert not picture[18:54, 50:54].any()
+    assert picture[:18].any()
+    assert picture[54:72].any()
+
+
+def test_a_film_of_less_quality_is_smaller(tmp_path: Path) -> None:
+    noise = [np.random.default_rng(i).integers(0, 255, (64, 64, 3), np.uint8) for i in range(6)]
+    for quality in (8, 3):
+        write_video(tmp_path / f"{quality}.mp4", noise, 6, quality)
+    assert (tmp_path / "3.mp4").stat().st_size < 0.7 * (tmp_path / "8.mp4").stat().st_size
