@@ -361,7 +361,7 @@ def _ignore(fault: str) -> None:
 
 
 def _others(path: Path) -> str:
-    names = sorted(file.name for file in path.parent.glob("*.pt")) if path.parent.is_dir() else []
+    names = sorted(file.name for file in path.parent.glob("[!.]*.pt")) if path.parent.is_dir() else []
     return f"; there are: {', '.join(names[:8])}" if names else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import pickle
@@ -19,7 +20,10 @@ from torch import Tensor, nn
 
 from glideslope import checkpoint
 from glideslope.checkpoint import Snapshots
+from glideslope.files import remove_temporaries
 from glideslope.settings import UserError
+from tests.faults import room_for
+from tests.kills import killed_before
 
 
 def same(a: Any, b: Any) -> bool:
@@ -70,6 +74,44 @@ def test_a_snapshot_read_back_restores_network_and_optimizer(tmp_path: Path) -> 
     optimizer.load_state_dict(content["optimizer"])
     assert same(network.state_dict(), full_content()["network"])
     assert same(optimizer.state_dict(), full_content()["optimizer"])
+
+
+def test_arrays_become_tensors_of_the_same_bits_at_any_depth(tmp_path: Path) -> None:
+    backwards = np.arange(6, dtype=np.int64)[::-1]
+    fixed = np.array([1.5, np.nan])
+    fixed.flags.writeable = False
+    content = {
+        "env": {
+            "positions": np.arange(12.0).reshape(3, 4).T,
+            "parts": [np.uint8([1, 255]), (np.bool_([True]),)],
+        },
+        "none": np.zeros((0, 3), np.float32),
+        "scalar": np.array(7),
+        "rate": np.float64(0.85),
+        "count": np.int64(3),
+        "flag": np.True_,
+        "backwards": backwards,
+        "foreign": np.array([1, 2], ">i4"),
+        "fixed": fixed,
+        "view": np.zeros(1_000_000)[:2],
+        "state": {"state": 2**127 + 1, "inc": -(2**100)},
+    }
+    path = checkpoint.save(tmp_path / "snapshot.pt", content)
+    read = checkpoint.load(path)
+    assert same(read["env"]["positions"], torch.arange(12.0, dtype=torch.float64).reshape(3, 4).T)
+    assert same(read["env"]["parts"], [torch.tensor([1, 255], dtype=torch.uint8), (torch.tensor([True]),)])
+    assert same(read["none"], torch.zeros(0, 3))
+    assert same(read["scalar"], torch.tensor(7))
+    assert (read["rate"], read["count"], read["flag"]) == (0.85, 3, True)
+    assert type(read["flag"]) is bool
+    assert same(read["backwards"], torch.arange(6).flip(0))
+    assert same(read["foreign"], torch.tensor([1, 2], dtype=torch.int32))
+    np.testing.assert_array_equal(read["fixed"], fixed)
+    assert read["state"] == content["state"]
+    assert path.stat().st_size < 20_000
+    with pytest.raises(TypeError):
+        checkpoint.save(path, {"names": np.array(["a"])})
+    assert same(checkpoint.load(path)["count"], 3)
 
 
 def test_a_failed_write_leaves_the_old_snapshot(tmp_path: Path) -> None:
@@ -206,6 +248,270 @@ def test_a_run_folder_is_represented_by_the_best_of_its_highest_stage(tmp_path: 
     assert checkpoint.newest_snapshot(tmp_path).name == "snapshot_best_sr80_stage1_3.pt"
 
 
+def test_without_the_best_ones_the_newest_good_snapshot_is_taken_and_the_damaged_are_named(
+    tmp_path: Path,
+) -> None:
+    snapshots = Snapshots(tmp_path, last_stage=1)
+    stage = snapshots.save_stage({"frame": 900, "stage": 0}, 0, "S0", 900)
+    snapshots.save_stage({"frame": 80, "stage": 0}, 0, "S0", 80)
+    for frame in (1000, 2000):
+        rolling = snapshots.save_rolling({"frame": frame, "stage": 1})
+    best = snapshots.save_best({"frame": 1500}, 1, 1500, 0.9)
+    second = snapshots.save_best({"frame": 1600}, 1, 1600, 0.85)
+    snapshots.save_best({"frame": 500}, 0, 500, 1.0)
+    assert best is not None
+    assert second is not None
+    told: list[str] = []
+    for expected, damage in (
+        (best, best),
+        (second, second),
+        (rolling, rolling),
+        (tmp_path / "snapshot_previous.pt", tmp_path / "snapshot_previous.pt"),
+        (tmp_path / "snapshot_best_sr100_stage0_500.pt", tmp_path / "snapshot_best_sr100_stage0_500.pt"),
+        (stage, stage),
+    ):
+        told.clear()
+        assert checkpoint.newest_snapshot(tmp_path, told.append) == expected
+        assert checkpoint.newest_snapshot(tmp_path) == expected
+        damage.write_bytes(damage.read_bytes()[:-100])
+    assert sorted(fault.partition(": ")[0] for fault in told) == sorted(
+        str(tmp_path / name)
+        for name in (best, second, rolling, "snapshot_previous.pt", "snapshot_best_sr100_stage0_500.pt")
+    )
+    (tmp_path / "snapshot_stage0_S0_80.pt").write_bytes(b"")
+    with pytest.raises(
+        UserError, match=r"holds no snapshot that can be read\n(.*is damaged.*\n){6}.*S0_80\.pt"
+    ):
+        checkpoint.newest_snapshot(tmp_path)
+
+
+# --- going on in a folder ---
+
+DAMAGED_INDEXES = [
+    "",
+    "{",
+    "5",
+    "[5]",
+    "[{}]",
+    '{"file": "x"}',
+    '[{"file": 3, "stage": 0, "frame": 1, "success_rate": 1}]',
+    '[{"file": "../snapshot.pt", "stage": 0, "frame": 1, "success_rate": 1}]',
+    '[{"file": "snapshot_best_sr90_stage0_1.pt", "stage": 0, "frame": 1, "success_rate": NaN}]',
+    '[{"file": "snapshot_best_sr90_stage0_1.pt", "stage": "0", "frame": 1, "success_rate": 1}]',
+    "[" * 100_000,
+    "\x00\xff",
+]
+
+
+def with_best(folder: Path) -> dict[str, Any]:
+    """Puts best snapshots of two stages into a folder; returns the bytes of what is there, by name."""
+    snapshots = Snapshots(folder, last_stage=1)
+    for frame, rate in ((1, 0.851), (2, 0.849), (3, 0.9), (4, 0.852)):
+        snapshots.save_best({"frame": frame}, 0, frame, rate)
+    for frame in range(10, 20):
+        snapshots.save_best({"frame": frame}, 1, frame, 0.8)
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def frames_of_best(snapshots: Snapshots) -> list[list[int]]:
+    return [[int(path.stem.rpartition("_")[2]) for path in snapshots.best(stage)] for stage in (0, 1)]
+
+
+def test_going_on_takes_over_the_list(tmp_path: Path) -> None:
+    before = with_best(tmp_path)
+    told: list[str] = []
+    snapshots = Snapshots(tmp_path, last_stage=1, resume=True, note=told.append)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert frames_of_best(snapshots) == [[3, 4, 1], list(range(19, 11, -1))]
+    # The evaluation at frame 4 is done once more: it takes its own place.
+    snapshots.save_best({"frame": 4, "again": True}, 0, 4, 0.852)
+    assert frames_of_best(snapshots)[0] == [3, 4, 1]
+    assert checkpoint.load(snapshots.best(0)[1])["again"]
+    snapshots.save_best({"frame": 5}, 0, 5, 0.86)
+    assert frames_of_best(snapshots)[0] == [3, 5, 4]
+    assert kept_files(tmp_path) == indexed_files(tmp_path)
+    assert not told
+    assert Snapshots(tmp_path, last_stage=1).best(0) == []
+
+
+@pytest.mark.parametrize("text", [None, *DAMAGED_INDEXES])
+def test_a_lost_list_is_made_anew_from_the_files(tmp_path: Path, text: str | None) -> None:
+    before = with_best(tmp_path)
+    if text is None:
+        (tmp_path / checkpoint.INDEX).unlink()
+    else:
+        (tmp_path / checkpoint.INDEX).write_text(text)
+    told: list[str] = []
+    assert checkpoint.newest_snapshot(tmp_path, told.append) == tmp_path / "snapshot_best_sr80_stage1_19.pt"
+    assert len(told) == (text is not None)
+    snapshots = Snapshots(tmp_path, last_stage=1, resume=True, note=told.append)
+    assert all(fault.startswith(f"{tmp_path / checkpoint.INDEX}: is damaged: ") for fault in told)
+    assert all(len(fault) < 1000 for fault in told)
+    assert frames_of_best(snapshots) == [[3, 4, 1], list(range(19, 11, -1))]
+    assert {file.name for file in tmp_path.iterdir()} == set(before)
+    assert indexed_files(tmp_path) == kept_files(tmp_path)
+    assert json.loads((tmp_path / checkpoint.INDEX).read_text())[-1]["success_rate"] in (0.8, 0.851)
+
+
+def test_lost_and_damaged_best_files_go_from_the_list(tmp_path: Path) -> None:
+    with_best(tmp_path)
+    (tmp_path / "snapshot_best_sr90_stage0_3.pt").unlink()
+    stray = tmp_path / "snapshot_best_sr99_stage0_9.pt"
+    stray.write_bytes(b"not a snapshot")
+    told: list[str] = []
+    snapshots = Snapshots(tmp_path, last_stage=1, resume=True, note=told.append)
+    assert frames_of_best(snapshots)[0] == [4, 1]
+    assert indexed_files(tmp_path) == kept_files(tmp_path) - {stray.name}
+    assert told == [f"{stray}: is damaged or of another kind: not loaded"]
+    assert stray.exists()
+
+
+def test_files_a_run_may_go_on_from_come_newest_first(tmp_path: Path) -> None:
+    assert checkpoint.resume_candidates(tmp_path) == []
+    snapshots = Snapshots(tmp_path, last_stage=1)
+    for frame in (100, 200):
+        rolling = snapshots.save_rolling({"frame": frame, "run": {}})
+    for frame in (150, 200, 250, 90):
+        snapshots.save_best({"frame": frame, "run": {}}, 1, frame, 0.9)
+    snapshots.save_stage({"frame": 220}, 0, "S0", 220)
+    order = [
+        "snapshot_best_sr90_stage1_250.pt",
+        "snapshot.pt",
+        "snapshot_best_sr90_stage1_200.pt",
+        "snapshot_best_sr90_stage1_150.pt",
+        "snapshot_previous.pt",
+        "snapshot_best_sr90_stage1_90.pt",
+    ]
+    assert [path.name for path in checkpoint.resume_candidates(tmp_path)] == order
+    assert checkpoint.load_resumable(rolling)["frame"] == 200
+    with pytest.raises(UserError, match=r"S0_220\.pt: holds a policy only"):
+        checkpoint.load_resumable(tmp_path / "snapshot_stage0_S0_220.pt")
+    # Damaged ones are among them, to be named.
+    rolling.write_bytes(b"")
+    names = [path.name for path in checkpoint.resume_candidates(tmp_path)]
+    assert names[0] == "snapshot.pt"
+    assert sorted(names) == sorted(order)
+    with pytest.raises(UserError, match="is damaged"):
+        checkpoint.load_resumable(rolling)
+
+
+def test_a_damaged_snapshot_does_not_push_out_the_good_one_before_it(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, last_stage=1)
+    for frame in (1, 2):
+        snapshots.save_rolling({"frame": frame})
+    (tmp_path / "snapshot.pt").write_bytes(b"damaged")
+    resumed = Snapshots(tmp_path, last_stage=1, resume=True)
+    assert rolling_frames(tmp_path) == [None, 1]
+    resumed.save_rolling({"frame": 3})
+    assert rolling_frames(tmp_path) == [3, 1]
+    resumed.save_rolling({"frame": 4})
+    assert rolling_frames(tmp_path) == [4, 3]
+    Snapshots(tmp_path, last_stage=1, resume=True).save_rolling({"frame": 5})
+    assert rolling_frames(tmp_path) == [5, 4]
+
+
+def test_where_files_have_one_name_only_the_one_before_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    snapshots = Snapshots(tmp_path, last_stage=1)
+    for frame in (1, 2, 3):
+        snapshots.save_rolling({"frame": frame})
+    assert rolling_frames(tmp_path) == [3, 2]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def rolling_frames(folder: Path) -> list[int | None]:
+    """Frames of the rolling snapshot and of the one before; None where it can't be read."""
+    read = [load_or_none(folder / name) for name in ("snapshot.pt", "snapshot_previous.pt")]
+    return [None if content is None else content["frame"] for content in read]
+
+
+# --- full disks and kills ---
+
+WEIGHTS = {"weights": torch.arange(5000.0)}  # 20 kB
+
+
+@pytest.mark.parametrize("room", [0, 300, 10_000, 20_500])
+def test_a_full_disk_leaves_every_snapshot_and_no_remains(tmp_path: Path, room: int) -> None:
+    snapshots = Snapshots(tmp_path, last_stage=1)
+    for frame in (1, 2):
+        snapshots.save_rolling({"frame": frame, **WEIGHTS})
+    snapshots.save_best({"frame": 2, **WEIGHTS}, 0, 2, 0.9)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with room_for(room):
+        for write in (
+            lambda: snapshots.save_rolling({"frame": 3, **WEIGHTS}),
+            lambda: snapshots.save_best({"frame": 3, **WEIGHTS}, 0, 3, 0.95),
+            lambda: snapshots.save_stage(WEIGHTS, 0, "S0", 3),
+        ):
+            with pytest.raises(OSError, match="File too large") as caught:
+                write()
+            assert caught.value.errno == errno.EFBIG
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    snapshots.save_rolling({"frame": 4, **WEIGHTS})
+    assert rolling_frames(tmp_path) == [4, 2]
+    snapshots.save_best({"frame": 4}, 0, 4, 0.85)
+    assert frames_of_best(snapshots)[0] == [2, 4]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_killed_at_any_moment_of_a_rolling_save_two_good_snapshots_remain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    seen = set()
+    for number in range(100):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        snapshots = Snapshots(folder, last_stage=1)
+        for frame in (1, 2):
+            snapshots.save_rolling({"frame": frame})
+        killed = killed_before(number, lambda snapshots=snapshots: snapshots.save_rolling({"frame": 3}))
+        seen.add(tuple(rolling_frames(folder)))
+        remove_temporaries(folder)
+        assert kept_files(folder) == {"snapshot.pt", "snapshot_previous.pt"}
+        Snapshots(folder, last_stage=1, resume=True).save_rolling({"frame": 4})
+        assert rolling_frames(folder)[0] == 4
+        if not killed:
+            break
+    assert seen == {(2, 1), (3, 1), (3, 2)}
+
+
+def no_links(source: Path, target: Path) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_killed_at_any_moment_of_a_best_save_the_list_and_the_files_agree_again(tmp_path: Path) -> None:
+    seen = set()
+    for number in range(100):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        snapshots = Snapshots(folder, last_stage=4)
+        for frame, rate in ((1, 0.8), (2, 0.95), (3, 0.9)):
+            snapshots.save_best({"frame": frame}, 0, frame, rate)
+        killed = killed_before(
+            number, lambda snapshots=snapshots: snapshots.save_best({"frame": 4}, 0, 4, 0.9)
+        )
+        remove_temporaries(folder)
+        there = kept_files(folder)
+        assert indexed_files(folder) <= there
+        assert {"snapshot_best_sr95_stage0_2.pt", "snapshot_best_sr90_stage0_3.pt"} <= there
+        resumed = Snapshots(folder, last_stage=4, resume=True)
+        frames = frames_of_best(resumed)[0]
+        seen.add((len(there), *frames))
+        assert kept_files(folder) == indexed_files(folder)
+        assert {path.name for path in resumed.best(0)} == kept_files(folder)
+        resumed.save_best({"frame": 4}, 0, 4, 0.9)
+        assert frames_of_best(resumed)[0] == [2, 4, 3]
+        assert kept_files(folder) == indexed_files(folder)
+        if not killed:
+            break
+    # Before the new file, with it and the one that it drops, and after.
+    assert seen == {(3, 2, 3, 1), (4, 2, 4, 3), (3, 2, 4, 3)}
+
+
 # --- refusals ---
 
 
@@ -246,6 +552,22 @@ def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
         else:
             assert same(read, {"format": checkpoint.FORMAT, **content}), f"byte {place} of {len(whole)}"
     assert refused > 150
+
+
+def test_a_flipped_bit_in_any_part_of_the_archive_is_named(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path / "snapshot.pt", full_content())
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    assert len(members) > 10
+    for member in members:
+        name, fill = (int.from_bytes(whole[member.header_offset + at :][:2], "little") for at in (26, 28))
+        for place in {0, member.file_size // 2, member.file_size - 1}:
+            damaged = bytearray(whole)
+            damaged[member.header_offset + 30 + name + fill + place] ^= 1
+            path.write_bytes(damaged)
+            with pytest.raises(UserError, match=r"snapshot\.pt: is damaged"):
+                checkpoint.load(path)
 
 
 def test_cut_off_and_foreign_files_are_refused(tmp_path: Path) -> None:
@@ -318,7 +640,7 @@ def test_other_archives_are_no_snapshots(tmp_path: Path, content: Any) -> None:
         checkpoint.load(tmp_path / "snapshot.pt")
 
 
-@pytest.mark.parametrize("other", [0, checkpoint.FORMAT + 1, "1", None])
+@pytest.mark.parametrize("other", [0, 1, checkpoint.FORMAT + 1, "2", None])
 def test_other_formats_are_refused(tmp_path: Path, other: Any) -> None:
     torch.save({"format": other}, tmp_path / "snapshot.pt")
     with pytest.raises(
