@@ -1,4 +1,7 @@
-"""The manual of schedules is true: its commands, files and programs run, and its messages and numbers are ours."""
+"""The manual of schedules and the page on the curriculum are true.
+
+Their commands, files and programs run, and their messages and numbers are ours.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,14 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
-from glideslope.cli import PREVIEW_CONFIG, TRAIN_CONFIG, compose, run_cli
+from glideslope.cli import EVALUATE_CONFIG, PREVIEW_CONFIG, TRAIN_CONFIG, compose, run_cli
+from glideslope.intervals import wilson_interval
 from glideslope.logger import RATE_TAGS, STAGE_TAG, SUCCESS_TAG
 from glideslope.lr_scheduler import SHAPES, Schedules, build_schedules
 from glideslope.lr_scheduler.plateau import Plateau
 from glideslope.lr_scheduler.shapes import KEYS
 from glideslope.schedules import exploration_noise, learning_rates
-from glideslope.settings import PreviewSettings, Settings
+from glideslope.settings import EvaluateSettings, PreviewSettings, Settings, StageSettings
 from preview_lr_schedule import main as preview
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -315,3 +319,84 @@ def test_the_made_up_evaluations_reduce_the_rates_in_the_picture() -> None:
     assert 2_000_000 < steps[rates["encoder"] < 1e-4][0] < 3_000_000
     # Half-way the critic goes over to its line, from 0.4x to 0.1x.
     assert rates["critic"][steps == 3_000_000] == 4e-5
+
+
+# --- the curriculum ---
+
+CURRICULUM = (ROOT / "docs" / "curriculum.md").read_text(encoding="utf-8")
+CURRICULUM_COMMANDS = re.findall(r"^python .*$", CURRICULUM, re.MULTILINE)
+
+
+@pytest.fixture
+def curriculum_files(tmp_path: Path) -> list[str]:
+    """The files of the page, each written where the sentence before it says, and the flag that finds them."""
+    named = re.findall(r"`cfgs/(\S+\.yaml)`:\n\n```yaml\n(.*?)^```", CURRICULUM, re.MULTILINE | re.DOTALL)
+    assert len(named) == CURRICULUM.count("```yaml") == 2
+    for path, text in named:
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    return ["--config-dir", str(tmp_path)]
+
+
+@pytest.mark.parametrize("line", CURRICULUM_COMMANDS)
+def test_commands_of_the_curriculum_are_understood(line: str, curriculum_files: list[str]) -> None:
+    _, script, *words = shlex.split(line)
+    if script == "evaluate.py":
+        settings = compose(EVALUATE_CONFIG, [*words, *curriculum_files], EvaluateSettings).settings
+        assert settings.policy == "expert"
+    else:
+        config, kind = SCRIPTS[script]
+        build(compose(config, [*words, *curriculum_files], kind).settings)
+
+
+def rows_of(heading: str) -> list[list[str]]:
+    """The cells of the table below its first row."""
+    (table,) = re.findall(rf"^\| {heading} \|.*\n\| ---.*\n((?:\|.*\n)+)", CURRICULUM, re.MULTILINE)
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()]
+
+
+def test_the_presets_of_the_curriculum_are_those_given() -> None:
+    found = {}
+    for file in (ROOT / "cfgs" / "curriculum_preset").glob("*.yaml"):
+        rules = compose(TRAIN_CONFIG, [f"curriculum_preset={file.stem}"], Settings).settings.curriculum
+        found[file.stem] = (rules.stage_names[-1], rules.window, rules.min_episodes, rules.success_rate)
+    given = {
+        row[0].split("`")[1]: (row[2].strip("`"), int(row[3]), int(row[4]), float(row[5]))
+        for row in rows_of("preset")
+    }
+    assert given == found
+
+
+def test_the_keys_of_the_curriculum_are_those_given() -> None:
+    tables = re.findall(r"^\| key \|.*\n\| ---.*\n((?:\|.*\n)+)", CURRICULUM, re.MULTILINE)
+    rules, stage = (dict(re.findall(r"^\| `(\w+)` \| ([^|]*?) ?\|", t, re.MULTILINE)) for t in tables)
+    used = compose(TRAIN_CONFIG, [], Settings).settings.curriculum.to_plain() | {"stages": "five stages"}
+    assert rules == {key: "null" if value is None else str(value) for key, value in used.items()}
+    defaults = StageSettings(name="x").to_plain() | {"name": ""}
+    assert stage == {key: str(value).lower() for key, value in defaults.items()}
+
+
+def test_the_intervals_given_are_right() -> None:
+    rows = rows_of("landed")
+    assert len(rows) >= 5
+    for landed, rate, interval, reaches in rows:
+        successes, trials = map(int, landed.split(" of "))
+        low, high = wilson_interval(successes, trials)
+        assert (rate, interval) == (f"{successes / trials:.0%}", f"{100 * low:.0f}–{100 * high:.0f}%")
+        assert (reaches == "yes") == (low >= 0.85)
+
+
+def test_the_tags_of_the_curriculum_are_logged() -> None:
+    tags = [row[0].strip("`") for row in rows_of("tag")]
+    source = (ROOT / "glideslope" / "trainer.py").read_text(encoding="utf-8")
+    named = {STAGE_TAG, SUCCESS_TAG, *re.findall(r'"(eval/[\w{}]+)"', source)}
+    assert not [tag for tag in tags if tag.replace("{i}", "{stage}") not in named]
+
+
+def test_links_of_the_curriculum_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)", CURRICULUM)
+    headings = re.findall(r"^#+ (.+)$", CURRICULUM, re.MULTILINE)
+    anchors = {"#" + heading.lower().replace(" ", "-") for heading in headings}
+    missing = [t for t in targets if t not in anchors and not (ROOT / "docs" / t).is_file()]
+    assert targets
+    assert not missing
