@@ -10,7 +10,14 @@ def main(composed: Composed[Settings]) -> int:
     # Imported here, so that a mistyped command line is answered without waiting for torch.
     from glideslope.launch import train
 
-    return train(composed.settings, composed.run_dir, given=composed.given)
+    return train(
+        composed.settings,
+        composed.run_dir,
+        given=composed.given,
+        overrides=composed.overrides,
+        accept_schedule=composed.accept_schedule,
+        changes=composed.changes,
+    )
 
 
 if __name__ == "__main__":

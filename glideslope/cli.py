@@ -1,4 +1,4 @@
-"""From a command line to checked settings: with `glideslope.overrides`, the only code that knows Hydra.
+"""From a command line to checked settings; only this, `glideslope.composition` and `.overrides` know Hydra.
 
 Hydra composes the files of `cfgs/` without its side effects: no folder, no log, no change of directory.
 Every fault, Hydra's own included, becomes a line `key=value: rule`; together they are one message and exit
@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
@@ -25,10 +25,13 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
+from glideslope.composition import Composer, Composition
 from glideslope.lr_scheduler import ScheduleError
-from glideslope.overrides import COMPOSITION_FAULTS, CONFIG_FAULTS, Overrides, blame, explain, read_overrides
+from glideslope.overrides import CONFIG_FAULTS, explain, read_overrides
+from glideslope.resuming import KEYS as RESUME_KEYS
+from glideslope.resuming import continued, place_of, read_run
 from glideslope.schedules import exploration_noise, learning_rates
 from glideslope.settings import PreviewSettings, Settings, SettingsError, UserError
 from glideslope.validation import CheckedSettings, fault
@@ -41,6 +44,8 @@ USER_FAULT = 2
 INTERRUPTED = 130
 
 _VERSION_BASE = "1.3"
+# Overrides that say where a training takes place and whether it goes on: no part of its settings.
+_WHERE = re.compile(rf"[+~]*(hydra[./]|({'|'.join(RESUME_KEYS)})(=|$))")
 _LONGEST_NAME = 80
 
 S = TypeVar("S", bound=CheckedSettings)
@@ -55,8 +60,12 @@ class Composed(Generic[S]):
         mapping: the plain mapping that they were made from, interpolations resolved.
         choices: the file chosen in each group of `cfgs/`, such as {"lr_schedule": "gentle_decay"}.
         run_dir: the run's folder; it is not created.
-        overrides: the overrides as typed, without those of Hydra's own settings.
-        given: the dotted keys that the command line sets.
+        overrides: the overrides as typed, without those of Hydra's own settings and those that say which
+            run is to go on; of a run that goes on, all that were ever typed and count still.
+        given: the dotted keys that they set.
+        resume: whether `run_dir` holds a run, which is to go on.
+        accept_schedule: whether that run's learning rates and exploration noise may be other ones than so far.
+        changes: what that run is to have otherwise than so far, a line each.
     """
 
     settings: S
@@ -65,6 +74,9 @@ class Composed(Generic[S]):
     run_dir: Path
     overrides: tuple[str, ...]
     given: frozenset[str]
+    resume: bool = False
+    accept_schedule: bool = False
+    changes: tuple[str, ...] = ()
 
 
 def run_cli(
@@ -120,36 +132,91 @@ def _message(error: Exception) -> str:
 # --- One job --------------------------------------------------------------------------------------
 
 
-def _compose(arguments: _Arguments, config_name: str, settings: type[S]) -> Composed[S]:
-    name = arguments.flags.config_name or config_name
-    words, search_path = arguments.flags.overrides, arguments.search_path
+def _compose(
+    arguments: _Arguments,
+    config_name: str,
+    settings: type[S],
+    *,
+    job: int | None = None,
+    job_dir: Path | None = None,
+) -> Composed[S]:
+    """Composes and checks; of a sweep, `job` is the number of the job to be, `job_dir` the folder it was given."""
+    words = arguments.flags.overrides
+    name, search_path = arguments.flags.config_name or config_name, tuple(arguments.search_path)
     with _hydra_for(arguments) as loader:
-        overrides, faults = read_overrides(words, loader, name, search_path, sweeps=False)
+        composer = Composer(loader, name, search_path, job)
+        if settings is Settings:
+            return cast(Composed[S], _compose_training(composer, words, job_dir))
+        asked = composer.compose(words)
+        return _fresh(asked, settings, words, job_dir)
+
+
+def _compose_training(composer: Composer, words: Sequence[str], job_dir: Path | None) -> Composed[Settings]:
+    """A new training, or one that goes on."""
+    asked, unfit = _asked(composer, words)
+    single = composer.job is None and job_dir is None
+    try:
+        place = place_of(
+            asked.mapping,
+            job_dir or Path(asked.run_dir),
+            typed_run_dir=single and any(re.match(r"[+]*hydra\.run\.dir=", word) for word in words),
+        )
+    except SettingsError as error:
+        raise SettingsError([*error.faults, *(asked.faults if unfit is None else unfit.faults)]) from error
+    if not place.goes_on:
+        if unfit is not None:
+            raise unfit
+        return _fresh(asked, Settings, words, job_dir)
+
+    def check(mapping: Mapping[str, Any]) -> Settings:
+        return _check(mapping, Settings, [])
+
+    run = read_run(place.folder, check)
+    goes_on = continued(run, _of_settings(words), composer, check, accept_schedule=place.accept_schedule)
+    return Composed(
+        settings=goes_on.settings,
+        mapping=goes_on.settings.to_plain(),
+        choices={} if unfit else asked.choices,
+        run_dir=place.folder,
+        overrides=goes_on.overrides,
+        given=goes_on.given,
+        resume=True,
+        accept_schedule=place.accept_schedule,
+        changes=goes_on.changes,
+    )
+
+
+def _asked(composer: Composer, words: Sequence[str]) -> tuple[Composition, SettingsError | None]:
+    """What a command line asks for; or only where, and why no more, as its values may be meant for a run there."""
+    try:
+        return composer.compose(words), None
+    except SettingsError as error:
+        where = [word for word in words if _WHERE.match(word)]
+        if any("${" in word for word in where):
+            raise
         try:
-            config = hydra.compose(name, [*search_path, *overrides.texts], return_hydra_config=True)
-            run_dir, choices = str(config.hydra.run.dir), dict(config.hydra.runtime.choices)
-            with open_dict(config):
-                del config["hydra"]
-            mapping = cast(
-                "dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-            )
-        except COMPOSITION_FAULTS as error:
-            raise SettingsError([*faults, *blame(error, name, search_path, overrides)]) from error
-    faults += [*_misplaced(mapping, overrides), *_unused(config, overrides)]
-    if settings is Settings:
-        faults += _of_previews(mapping)
-    if not run_dir:
-        faults.append(fault("hydra.run.dir", "must not be empty", run_dir))
-    if "profile" in settings.model_fields:
-        mapping["profile"] = choices.get("profile", "none")
+            return composer.compose(where), error
+        except SettingsError:
+            raise error from None
+
+
+def _fresh(asked: Composition, settings: type[S], words: Sequence[str], job_dir: Path | None) -> Composed[S]:
+    """What a command line asks for, checked."""
+    mapping = asked.named if "profile" in settings.model_fields else asked.mapping
+    faults = [*asked.faults, *_of_other_programs(mapping, settings)]
     return Composed(
         settings=_check(mapping, settings, faults),
         mapping=mapping,
-        choices={group: str(file) for group, file in choices.items() if not group.startswith("hydra/")},
-        run_dir=Path(run_dir),
-        overrides=tuple(word.lstrip("+") for word in words if not re.match(r"[+~]*hydra[./]", word)),
-        given=overrides.keys,
+        choices=asked.choices,
+        run_dir=job_dir or Path(asked.run_dir),
+        overrides=tuple(word.lstrip("+") for word in _of_settings(words)),
+        given=asked.overrides.keys - set(RESUME_KEYS),
     )
+
+
+def _of_settings(words: Sequence[str]) -> list[str]:
+    """The overrides without Hydra's own and those that say which run is to go on, and how."""
+    return [word for word in words if not _WHERE.match(word)]
 
 
 def _check(mapping: Mapping[str, Any], settings: type[S], faults: list[str]) -> S:
@@ -163,7 +230,7 @@ def _check(mapping: Mapping[str, Any], settings: type[S], faults: list[str]) -> 
     if isinstance(checked, Settings):
         faults = [*faults, *_schedule_faults(checked)]
     if faults:
-        raise SettingsError(faults)
+        raise SettingsError(faults, checked)
     return cast(S, checked)
 
 
@@ -175,32 +242,18 @@ def _schedule_faults(settings: Settings) -> Iterator[str]:
             yield from error.faults
 
 
-def _misplaced(mapping: dict[str, Any], overrides: Overrides) -> Iterator[str]:
-    """Chosen files whose content has landed below the name of their group; takes it out of `mapping`."""
-    for group in ("profile", "curriculum_preset", "curriculum_stages"):
-        typed = [key for key in sorted(overrides.keys) if key.startswith(f"{group}.")]
-        yield from (f"{key}: {group} is the name of a file; it has no keys" for key in typed)
-        if mapping.pop(group, None) is not None and not typed:
-            yield f"{group}: its file must begin with the line `# @package _global_`; add it there"
-
-
-def _of_previews(mapping: dict[str, Any]) -> Iterator[str]:
-    """Settings that a training doesn't have, though a preview of it does; takes them out of `mapping`."""
-    for key in sorted(mapping.keys() & (PreviewSettings.model_fields.keys() - Settings.model_fields.keys())):
-        yield fault(key, "is a setting of preview_lr_schedule.py; a training has none", mapping.pop(key))
-
-
-def _unused(config: DictConfig, overrides: Overrides) -> Iterator[str]:
-    """Overrides that nothing would read."""
-    raw = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
-    if "decay_rate" in overrides.keys and "${decay_rate}" not in repr(raw.get("lr_schedule")):
-        rule = "the lr_schedule chosen does not use it; lr_schedule=exponential_smooth does"
-        yield fault("decay_rate", rule, raw["decay_rate"])
-    if raw.get("run") is not None:
-        for root in sorted(
-            overrides.roots & {"task", "curriculum", "curriculum_preset", "curriculum_stages"}
+def _of_other_programs(mapping: dict[str, Any], settings: type[CheckedSettings]) -> Iterator[str]:
+    """Settings that are another program's, and those of resumes; takes them out of `mapping`."""
+    if settings is Settings:
+        for key in sorted(
+            mapping.keys() & (PreviewSettings.model_fields.keys() - Settings.model_fields.keys())
         ):
-            yield f"{root}: goes with policy=...; a run plays the task and the stages it was trained on"
+            yield fault(key, "is a setting of preview_lr_schedule.py; a training has none", mapping.pop(key))
+    if issubclass(settings, Settings):
+        for key in RESUME_KEYS:
+            value = mapping.pop(key, None)
+            if value is not None and settings is not Settings:
+                yield fault(key, "is a setting of train_gimbal_curriculum.py; a preview has none", value)
 
 
 # --- Flags, and what Hydra does itself ------------------------------------------------------------
@@ -282,8 +335,9 @@ def _hand_over(
 
     def job(_: DictConfig) -> int:
         own = HydraConfig.get()
-        composed = _compose(arguments.for_job(own.overrides.task), config_name, settings)
-        status = main(replace(composed, run_dir=Path(own.runtime.output_dir)))
+        place = Path(own.runtime.output_dir)
+        composed = _compose(arguments.for_job(own.overrides.task), config_name, settings, job_dir=place)
+        status = main(composed)
         statuses.append(status)
         if status == INTERRUPTED:
             raise KeyboardInterrupt
@@ -312,9 +366,9 @@ def _check_jobs(arguments: _Arguments, config_name: str, settings: type[S]) -> l
             jobs = BasicSweeper.split_arguments(list(overrides.parsed), None)[0]
         except HydraException as error:
             raise SettingsError([*faults, explain(error)]) from error
-        for job in jobs:
+        for number, job in enumerate(jobs):
             try:
-                _compose(arguments.for_job(job), config_name, settings)
+                _compose(arguments.for_job(job), config_name, settings, job=number)
             except SettingsError as error:
                 faults += error.faults
     if faults:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -37,6 +37,14 @@ _SCHEDULE_CALL = re.compile(
 )
 
 
+class _Absent:
+    """Type of `ABSENT`."""
+
+
+ABSENT = _Absent()
+"""In place of a value: that there is none."""
+
+
 @dataclass(frozen=True)
 class Overrides:
     """Overrides as Hydra is to get them, in order.
@@ -60,9 +68,26 @@ class Overrides:
         return frozenset(override.key_or_group for override in self.values)
 
     @property
+    def assignments(self) -> dict[tuple[str, ...], Any]:
+        """What `values` set, by path; a mapping sets what is in it, and what is deleted becomes `ABSENT`."""
+        found: dict[tuple[str, ...], Any] = {}
+        for override in self.values:
+            path = tuple(override.key_or_group.split("."))
+            found.update([(path, ABSENT)] if override.is_delete() else _leaves(override.value(), path))
+        return found
+
+    @property
     def roots(self) -> frozenset[str]:
         """The first part of every key and the name of every group."""
         return frozenset(override.key_or_group.split(".")[0] for override in self.parsed)
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves(item, (*path, str(key)))
+    else:
+        yield path, value
 
 
 def read_overrides(
@@ -127,7 +152,8 @@ def normalised(word: str) -> str:
         value = os.path.expanduser(value)
         plain = re.fullmatch(r"([\w/\\+.%*@?|:, -]|\$\{[^{}]*\})*", value, re.ASCII)
         if value and value[0] not in "'\"" and (not plain or _UNTEXT.fullmatch(value)):
-            value = "'" + value.replace("'", "\\'") + "'"  # Hydra's grammar takes these in quotes only
+            # Hydra's grammar takes these in quotes only, and a backslash before a quote twice.
+            value = "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + "\\'" * bool(m[2]), value) + "'"
     if key == "stddev_schedule":
         value = _SCHEDULE_CALL.sub(r'"\1"', value)
     return f"{key}{equals}{value}"

@@ -2,7 +2,8 @@
 
 .lock           held by the process that trains here; its number and host are written in it
 config.yaml     the resolved configuration; there from the first moment of a run
-versions.json   versions of everything that computed the run, and the code's git commit
+overrides.yaml  the command line's overrides that led to it, as typed, those of resumes included
+versions.json   versions of everything that computed the run, and the code's git commit; a resume adds its own
 finished.json   there once the run is complete
 """
 
@@ -16,7 +17,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,7 @@ from glideslope.settings import UserError
 
 LOCK = ".lock"
 CONFIG = "config.yaml"
+OVERRIDES = "overrides.yaml"
 VERSIONS = "versions.json"
 FINISHED = "finished.json"
 # Any of these shows that a run began here.
@@ -39,6 +41,8 @@ _PACKAGES = (
     *("torch", "mujoco", "mujoco-warp", "warp-lang", "gymnasium", "numpy", "hydra-core", "omegaconf"),
     *("pydantic", "tensorboard", "matplotlib", "rich", "imageio", "imageio-ffmpeg"),
 )
+# Those whose versions the numbers of a run depend on.
+_COMPUTING = ("torch", "mujoco", "mujoco-warp", "warp-lang", "gymnasium", "numpy")
 _GIT_SECONDS = 10
 
 
@@ -77,13 +81,37 @@ class RunFolder:
         """Writes the resolved configuration, plain data, to config.yaml."""
         write_text(self.path / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
+    def write_overrides(self, overrides: Sequence[str]) -> None:
+        """Writes the overrides that the user typed to overrides.yaml; after config.yaml, which they explain.
+
+        Should the process end between the two, the configuration is the newer one: nothing typed is lost.
+        """
+        text = yaml.safe_dump(list(overrides), allow_unicode=True, width=10_000)
+        write_text(self.path / OVERRIDES, text)
+
     def write_versions(self) -> None:
-        """Writes `versions` to versions.json."""
-        write_text(self.path / VERSIONS, json.dumps(versions(), indent=2) + "\n")
+        """Writes `versions` to versions.json; where a run's are there already, adds them under "resumed"."""
+        record = _read_object(self.path / VERSIONS) if self.contents != "empty" else {}
+        now = versions()
+        if record:
+            before = record.get("resumed")
+            now = {**record, "resumed": [*(before if isinstance(before, list) else []), now]}
+        write_text(self.path / VERSIONS, json.dumps(now, indent=2) + "\n")
 
     def mark_finished(self, summary: Mapping[str, Any]) -> None:
         """Writes finished.json with a summary of the run, plain data: the run's last act."""
         write_text(self.path / FINISHED, json.dumps(dict(summary), indent=2) + "\n")
+
+    def finished_frames(self) -> int:
+        """The length in frames of the run that finished here; 0 where there is none, or nothing says it."""
+        frames = _read_object(self.path / FINISHED).get("frames")
+        return frames if type(frames) is int else 0
+
+    def reopen(self) -> None:
+        """Removes finished.json, if it is there: the run goes on with more frames."""
+        (self.path / FINISHED).unlink(missing_ok=True)
+        if self.contents == "finished":
+            self.contents = "unfinished"
 
 
 def claim(run_dir: Path, *, resume: bool = False) -> RunFolder:
@@ -155,6 +183,61 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{path} is damaged: it should be a mapping")
     return config
+
+
+def typed_overrides(run_dir: Path) -> tuple[str, ...]:
+    """The overrides that a run's configuration was composed with, as typed; none where nothing says them.
+
+    Raises:
+        UserError: the folder's overrides.yaml can't be read or is damaged.
+    """
+    path = run_dir / OVERRIDES
+    try:
+        overrides = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise UserError(f"can't read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    if not isinstance(overrides, list) or not all(isinstance(text, str) for text in overrides):
+        raise UserError(f"{path} is damaged: it should be a list of key=value")
+    return tuple(overrides)
+
+
+def version_changes(run_dir: Path) -> list[str]:
+    """What computes differently now than at the start of the run, a line each; nothing where that is unknown."""
+    began = _read_object(run_dir / VERSIONS)
+    if not began:
+        return []
+    old, new = dict(_computing(began)), dict(_computing(versions()))
+    return [
+        f"{name} {old[name] or 'not installed'} -> {new[name] or 'not installed'}:"
+        " from here on the run may differ in the last bits"
+        for name in new
+        if name in old and old[name] != new[name]
+    ]
+
+
+def _computing(record: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """Name and version of each thing in a record of `versions` that a run's numbers depend on."""
+    for name in ("glideslope", "python", "platform"):
+        if isinstance(record.get(name), str):
+            yield name, record[name]
+    packages, git = record.get("packages"), record.get("git")
+    if isinstance(packages, dict):
+        yield from ((name, packages[name]) for name in _COMPUTING if name in packages)
+    if isinstance(git, dict):
+        yield "git commit", f"{str(git.get('commit'))[:10]}{' with changes' if git.get('dirty') else ''}"
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; an empty one where there is no such file, or none that can be understood."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:

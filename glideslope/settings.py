@@ -414,6 +414,10 @@ class Settings(CheckedSettings):
     """Frames between snapshots."""
     save_video: Flag = True
     """Whether the final evaluation is filmed."""
+    on_write_error: Literal["continue", "stop"] = "continue"
+    """What to do when a snapshot or a log can't be written."""
+    keep_replay: Flag = True
+    """Whether a finished run keeps its replay buffer, so that it can go on with more frames."""
 
     agent: AgentSettings = AgentSettings()
     """The networks."""

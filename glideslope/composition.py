@@ -1,0 +1,121 @@
+"""The configuration that overrides ask for, as Hydra composes it from the files of `cfgs/`: plain, not yet checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from glideslope.overrides import COMPOSITION_FAULTS, Overrides, blame, read_overrides
+from glideslope.settings import SettingsError
+from glideslope.validation import fault
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What Hydra makes of some overrides.
+
+    Attributes:
+        mapping: the plain mapping, interpolations resolved, without Hydra's own settings.
+        choices: the file chosen in each group of `cfgs/`.
+        run_dir: where the run is to be put.
+        overrides: the overrides, read.
+        faults: what is wrong with overrides that Hydra has no complaint about.
+    """
+
+    mapping: dict[str, Any]
+    choices: dict[str, str]
+    run_dir: str
+    overrides: Overrides
+    faults: tuple[str, ...]
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The mapping of a training, which has the name of its profile."""
+        return {**self.mapping, "profile": self.choices.get("profile", "none")}
+
+
+@dataclass(frozen=True)
+class Composer:
+    """Composes the primary config `config_name`, in a process where Hydra has been initialised.
+
+    Attributes:
+        loader: Hydra's.
+        config_name: a file of `cfgs/`, without its suffix.
+        search_path: the override that adds folders of config files, if any.
+        job: the number of the job in a sweep, which its folder is named by; None for a plain run.
+    """
+
+    loader: ConfigLoader
+    config_name: str
+    search_path: tuple[str, ...] = ()
+    job: int | None = None
+
+    def read(self, words: Sequence[str]) -> tuple[Overrides, list[str]]:
+        """The overrides, and the faults of those that can't be read.
+
+        Raises:
+            SettingsError: a faulty choice leaves open what the other overrides are about.
+        """
+        return read_overrides(words, self.loader, self.config_name, self.search_path, sweeps=False)
+
+    def compose(self, words: Sequence[str]) -> Composition:
+        """Composes the configuration that the overrides `words` ask for.
+
+        Raises:
+            SettingsError: with the faults that nothing can be composed for.
+        """
+        overrides, faults = self.read(words)
+        texts = [*self.search_path, *overrides.texts]
+        try:
+            config = hydra.compose(self.config_name, texts, return_hydra_config=True)
+            run_dir = str(config.hydra.run.dir) if self.job is None else _job_dir(config, self.job)
+            choices = {group: str(file) for group, file in config.hydra.runtime.choices.items()}
+            with open_dict(config):
+                del config["hydra"]
+            mapping = cast(
+                "dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            )
+        except COMPOSITION_FAULTS as error:
+            blamed = blame(error, self.config_name, self.search_path, overrides)
+            raise SettingsError([*faults, *blamed]) from error
+        faults += [*_misplaced(mapping, overrides), *_unused(config, overrides)]
+        if not run_dir:
+            faults.append(fault("hydra.run.dir", "must not be empty", run_dir))
+        own = {group: file for group, file in choices.items() if not group.startswith("hydra/")}
+        return Composition(mapping, own, run_dir, overrides, tuple(faults))
+
+
+def _job_dir(config: DictConfig, job: int) -> str:
+    """The folder that Hydra's launcher gives a job of a sweep."""
+    with open_dict(config):
+        config.hydra.job.num = job
+        config.hydra.job.id = str(job)
+    return str(Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir))
+
+
+def _misplaced(mapping: dict[str, Any], overrides: Overrides) -> Iterator[str]:
+    """Chosen files whose content has landed below the name of their group; takes it out of `mapping`."""
+    for group in ("profile", "curriculum_preset", "curriculum_stages"):
+        typed = [key for key in sorted(overrides.keys) if key.startswith(f"{group}.")]
+        yield from (f"{key}: {group} is the name of a file; it has no keys" for key in typed)
+        if mapping.pop(group, None) is not None and not typed:
+            yield f"{group}: its file must begin with the line `# @package _global_`; add it there"
+
+
+def _unused(config: DictConfig, overrides: Overrides) -> Iterator[str]:
+    """Overrides that nothing would read."""
+    raw = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
+    if "decay_rate" in overrides.keys and "${decay_rate}" not in repr(raw.get("lr_schedule")):
+        rule = "the lr_schedule chosen does not use it; lr_schedule=exponential_smooth does"
+        yield fault("decay_rate", rule, raw["decay_rate"])
+    if raw.get("run") is not None:
+        for root in sorted(
+            overrides.roots & {"task", "curriculum", "curriculum_preset", "curriculum_stages"}
+        ):
+            yield f"{root}: goes with policy=...; a run plays the task and the stages it was trained on"
