@@ -86,7 +86,8 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
     """
     console = console or Console()
     device = resolve_device(settings.device)
-    plan = (_of_run if settings.run is not None else _of_policy)(settings, device, console)
+    run = settings.run is not None
+    plan = _of_run(settings, device, console) if run else _of_policy(settings, device)
     _require_folder(plan.out)
     use_threads(settings.num_threads)
     _tell(console, f"Evaluating {plan.title}")
@@ -185,7 +186,7 @@ def _of_run(settings: EvaluateSettings, device: str, console: Console) -> Plan:
     )
 
 
-def _of_policy(settings: EvaluateSettings, device: str, console: Console) -> Plan:
+def _of_policy(settings: EvaluateSettings, device: str) -> Plan:
     """A scripted policy on the task and curriculum of the command line."""
     name = str(settings.policy)
     task = _with_moving_pad(settings.task, settings.sweep)
