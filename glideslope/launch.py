@@ -225,9 +225,13 @@ def _run(
     elif folder.contents != "empty":
         first = -1  # it never came to a snapshot: its logs begin anew
     _introduce(planned, folder.path, threads, resumption, console)
+    try:
+        log = Logger(folder.path, resume_frame=first)
+    except OSError as error:
+        raise UserError(f"{folder.path}: its logs can't be written: {error.strerror or error}") from error
     with (
         ExitStack() as stack,
-        Logger(folder.path, resume_frame=first) as logger,
+        log as logger,
         Progress(settings.num_train_frames, first_frame=max(first or 0, 0), console=console) as progress,
     ):
         parts = _build(planned, folder.path, learner, logger, progress)
