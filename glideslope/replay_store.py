@@ -93,7 +93,9 @@ class ReplayStore:
         except BaseException as error:
             self._buffer.clear()
             if isinstance(error, AttributeError | KeyError | TypeError | ValueError):
-                raise ReplayError(f"{self._folder}: the snapshot's list of segments is damaged: {error}") from error
+                raise ReplayError(
+                    f"{self._folder}: the snapshot's list of segments is damaged: {error}"
+                ) from error
             raise
         self._segments, self._saved = segments, self._buffer.counters()
 
