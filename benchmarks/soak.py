@@ -194,7 +194,9 @@ def _whole_rows(path: Path) -> list[dict[str, str]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("overrides", nargs="*", help="settings of the training, key=value")
@@ -204,7 +206,9 @@ def main() -> int:
     lost = report.lost or [0]
     print(f"{report.kills} kills; frames lost: mean {sum(lost) / len(lost):.0f}, most {max(lost)}")
     print(f"damaged files: {len(report.damaged)}", *report.damaged, sep="\n  ")
-    print(f"differences from the run never killed: {len(report.differences)}", *report.differences, sep="\n  ")
+    print(
+        f"differences from the run never killed: {len(report.differences)}", *report.differences, sep="\n  "
+    )
     return 1 if report.damaged or report.differences else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,20 +26,20 @@ from glideslope.assembly import (
     use_threads,
     uses_pixels,
 )
-from glideslope.checkpoint import Snapshots, load_resumable, resume_candidates
+from glideslope.checkpoint import Snapshots
 from glideslope.curriculum import Curriculum
 from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, STATE_DIM
 from glideslope.logger import Logger
 from glideslope.lr_scheduler import LiveSchedules, Schedule, Schedules
 from glideslope.plots import plot_run
 from glideslope.progress import Progress
-from glideslope.replay import ReplayBuffer
 from glideslope.replay_store import ReplayStore
+from glideslope.resumption import Learner, Resumption, find_resumption
 from glideslope.run_folder import RunFolder, claim, require_free_space, version_changes
 from glideslope.schedules import exploration_noise, learning_rates
 from glideslope.scoring import Score
 from glideslope.settings import Settings, UserError
-from glideslope.trainer import Parts, Stopped, Trainer, TrainingError, describe
+from glideslope.trainer import Parts, StoppedError, Trainer, TrainingError, describe
 
 REPLAY = "replay"  # the replay buffer's files in a run folder
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -110,30 +110,42 @@ def train(
     planned = plan(settings, given)
     with claim(run_dir, resume=True) as folder:
         if folder.contents == "finished" and settings.num_train_frames <= folder.finished_frames():
-            console.print(f"This run is finished: {folder.path}", highlight=False, soft_wrap=True)
+            _say(console, f"This run is finished: {folder.path}")
             return 0
         learner = _learner(planned, folder.path)
         resumption = None
         if folder.contents != "empty":
-            resumption = _find_resumption(planned, folder, learner, accept_schedule, console)
+            resumption = find_resumption(
+                folder,
+                learner,
+                num_train_frames=settings.num_train_frames,
+                accept_schedule=accept_schedule,
+                note=lambda text: _say(console, text),
+            )
         _require_space(planned, folder.path, learner)
+        logger = _open(folder, settings, overrides, resumption)
+        for line in changes:
+            _say(console, f"Changed: {line}")
+        return _run(planned, folder, learner, resumption, logger, console)
+
+
+def _open(
+    folder: RunFolder, settings: Settings, overrides: Sequence[str], resumption: Resumption | None
+) -> Logger:
+    """The first writes of a run: its settings, what computes it, and its logs, cut to the snapshot's frame."""
+    first = None
+    if resumption is not None:
+        first = resumption.frame
+    elif folder.contents != "empty":
+        first = -1  # it never came to a snapshot: its logs begin anew
+    try:
         folder.reopen()
         folder.write_config(settings.to_plain())
         folder.write_overrides(overrides)
         folder.write_versions()
-        for line in changes:
-            console.print(f"Changed: {line}", highlight=False, markup=False, soft_wrap=True)
-        return _run(planned, folder, learner, resumption, console)
-
-
-@dataclass(frozen=True)
-class Learner:
-    """The parts that hold what was learnt; made first, as a snapshot is tried on them before anything is written."""
-
-    agent: DrQV2Agent
-    replay: ReplayBuffer
-    store: ReplayStore
-    schedules: LiveSchedules
+        return Logger(folder.path, resume_frame=first)
+    except OSError as error:
+        raise UserError(f"{folder.path}: can't be written to: {error.strerror or error}") from error
 
 
 def _learner(planned: Plan, path: Path) -> Learner:
@@ -158,46 +170,6 @@ def _fitting_agent(planned: Plan) -> DrQV2Agent:
         raise
 
 
-@dataclass(frozen=True)
-class Resumption:
-    """A snapshot to go on from; its replay buffer is loaded."""
-
-    path: Path
-    content: Mapping[str, Any]
-
-
-def _find_resumption(
-    planned: Plan, folder: RunFolder, learner: Learner, accept_schedule: bool, console: Console
-) -> Resumption | None:
-    """The newest good snapshot of a run folder, None where none was written yet.
-
-    Raises:
-        UserError: there are snapshots, but no good one, or the run has done more than it is asked for.
-        ScheduleChangedError: the snapshot's schedules differ and ``accept_schedule`` is false.
-    """
-    faults = []
-    for path in resume_candidates(folder.path):
-        try:
-            content = load_resumable(path)
-            learner.store.load(content["run"]["replay"])
-        except UserError as error:
-            faults.append(str(error))
-            console.print(f"Passed over: {error}", highlight=False, markup=False, soft_wrap=True)
-            continue
-        frames = planned.settings.num_train_frames
-        if int(content["frame"]) > frames:
-            rule = f"the run has done {content['frame']:,} frames already"
-            raise UserError(f"num_train_frames={frames}: {rule}")
-        learner.schedules.load_state_dict(content["schedules"], accept_changes=accept_schedule)
-        return Resumption(path, content)
-    if faults:
-        listed = "".join(f"\n  {fault}" for fault in faults)
-        raise UserError(f"{folder.path}: no snapshot can be gone on from:{listed}")
-    if folder.contents == "finished":
-        raise UserError(f"{folder.path}: the run is finished and has kept no snapshot to go on from")
-    return None
-
-
 def _require_space(planned: Plan, path: Path, learner: Learner) -> None:
     """Refuse to begin what would fill the disk: the replay buffer and the snapshots that are kept at least."""
     networks = sum(
@@ -205,34 +177,35 @@ def _require_space(planned: Plan, path: Path, learner: Learner) -> None:
         for network in learner.agent.networks.values()
         for tensor in network.parameters()
     )
+    settings = planned.settings
     there = sum(file.stat().st_size for file in (path / REPLAY).glob("*"))
+    # Files leave the ring as a whole: beyond it there are up to two intervals between snapshots.
+    share = 1.0 + 2.0 * min(1.0, settings.snapshot_every_frames / settings.replay_buffer_size)
+    replay = min(share, settings.num_train_frames / settings.replay_buffer_size) * replay_bytes(settings)
     # A snapshot has weights, target weights and two moments; there are two and one being written.
-    needed = max(replay_bytes(planned.settings) - there, 0) + 3 * 4 * networks
+    needed = max(round(replay) - there, 0) + 3 * 4 * networks
     require_free_space(path, needed, "the run (its replay buffer and snapshots)")
 
 
 def _run(
-    planned: Plan, folder: RunFolder, learner: Learner, resumption: Resumption | None, console: Console
+    planned: Plan,
+    folder: RunFolder,
+    learner: Learner,
+    resumption: Resumption | None,
+    logger: Logger,
+    console: Console,
 ) -> int:
     settings = planned.settings
     threads = use_threads(settings.num_threads)
     # Dead units leave denormal Adam moments, which processors multiply many times slower.
     torch.set_flush_denormal(True)
     keep_freed_memory()
-    first = None
-    if resumption is not None:
-        first = int(resumption.content["frame"])
-    elif folder.contents != "empty":
-        first = -1  # it never came to a snapshot: its logs begin anew
     _introduce(planned, folder.path, threads, resumption, console)
-    try:
-        log = Logger(folder.path, resume_frame=first)
-    except OSError as error:
-        raise UserError(f"{folder.path}: its logs can't be written: {error.strerror or error}") from error
+    first = 0 if resumption is None else resumption.frame
     with (
         ExitStack() as stack,
-        log as logger,
-        Progress(settings.num_train_frames, first_frame=max(first or 0, 0), console=console) as progress,
+        logger,
+        Progress(settings.num_train_frames, first_frame=first, console=console) as progress,
     ):
         parts = _build(planned, folder.path, learner, logger, progress)
         for env in (parts.env, parts.eval_env):
@@ -243,7 +216,7 @@ def _run(
         with _stopping(trainer) as caught:
             try:
                 results = trainer.finish() if trainer.train() else None
-            except Stopped:
+            except StoppedError:
                 results = None
             except TrainingError as error:
                 kept = "; its snapshots are good" if any(folder.path.glob("*.pt")) else ""
@@ -305,10 +278,10 @@ def _introduce(
 ) -> None:
     """Say what will run, where, how much memory it takes and how long it may last."""
     settings = planned.settings
-    done = 0 if resumption is None else int(resumption.content["step"])
+    done = 0 if resumption is None else resumption.step
 
     def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        _say(console, text)
 
     say(f"Run folder: {path}")
     say(
@@ -322,7 +295,7 @@ def _introduce(
     for note in (*planned.schedules.notes, *planned.stddev.notes):
         say(f"Note: {note}")
     if resumption is not None:
-        say(f"Going on from frame {resumption.content['frame']:,}: {resumption.path.name}")
+        say(f"Going on from frame {resumption.frame:,}: {resumption.path.name}")
         for note in version_changes(path):
             say(f"Note: {note}")
     if uses_pixels(settings):
@@ -413,7 +386,7 @@ def _conclude(
     """Draw the pictures, mark the run finished and say how it went; returns the exit status."""
 
     def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        _say(console, text)
 
     settings, path, minutes = planned.settings, folder.path, trainer.seconds / 60
     summary = {
@@ -437,3 +410,7 @@ def _conclude(
         say("The last snapshot could not be written; the ones there are good.")
         return 1
     return 0
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -34,6 +34,7 @@ from glideslope.lr_scheduler import LiveSchedules, read_lr
 from glideslope.progress import Progress
 from glideslope.replay import ReplayBuffer
 from glideslope.replay_store import ReplayStore
+from glideslope.retention import Retention
 from glideslope.scoring import TEST_SEED, VALIDATION_SEED, Score, record_episodes, score
 from glideslope.settings import Settings, UserError
 
@@ -46,7 +47,7 @@ class TrainingError(Exception):
     """Training can't go on: a network has diverged, or the disk takes nothing more. The last snapshot is good."""
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """A stop was asked for in the middle of an evaluation, which will be made anew."""
 
 
@@ -56,7 +57,9 @@ class Parts:
 
     env: LandingVectorEnv
     eval_env: LandingVectorEnv
-    make_film_env: Callable[[], LandingVectorEnv]  # one environment with views; made when there is a film to make
+    make_film_env: Callable[
+        [], LandingVectorEnv
+    ]  # one environment with views; made when there is a film to make
     agent: DrQV2Agent
     replay: ReplayBuffer
     store: ReplayStore  # the replay buffer's files
@@ -75,14 +78,16 @@ class Trainer:
         self._run_dir = run_dir
         self._parts = parts
         self._step = 0
-        self._observation: Observation | None = None  # what the next action answers; None before the first step
+        self._observation: Observation | None = (
+            None  # what the next action answers; None before the first step
+        )
         self._episodes: dict[str, list[float]] = defaultdict(list)
         self._rng = np.random.default_rng([settings.seed, 1])
         self._last_log = (time.monotonic(), 0)
         self._stop = False
         self._logged = -1  # the log interval that was last written; none yet
         self._due: Evaluation = None
-        self._best_rates: dict[int, float] = {}  # best success rate seen of each stage reached
+        self._retention = Retention()
         self._began, self._seconds_before = time.monotonic(), 0.0
         self._saved: tuple[int, Evaluation] | None = None  # what the rolling snapshot holds
         self._manifest: list[Any] = []  # the replay files that it needs
@@ -126,7 +131,7 @@ class Trainer:
                 self._evaluate()
                 if self._passed(settings.snapshot_every_frames):
                     self._snapshot()
-        except Stopped:
+        except StoppedError:
             pass
         if not self.saved:
             self._snapshot()
@@ -319,10 +324,10 @@ class Trainer:
         """The policy without exploration noise.
 
         Raises:
-            Stopped: a stop was asked for; evaluations don't hold it up.
+            StoppedError: a stop was asked for; evaluations don't hold it up.
         """
         if self._stop:
-            raise Stopped
+            raise StoppedError
         return self._finite(self._parts.agent.act(observation, None).cpu().numpy())
 
     def _evaluate(self) -> None:
@@ -339,12 +344,14 @@ class Trainer:
         results = {stage: self._score(stage, seeds) for stage in chosen}
         self._due = None
         result = results[index]
-        row = eval_row(result) | self._stage_rates(results)
+        rates = {stage: scored.success_rate for stage, scored in results.items()}
+        reached = max(stage for _, stage in parts.curriculum.history)
+        row = eval_row(result) | self._retention.row(rates, reached, len(parts.curriculum.stages))
         self._write(lambda: parts.logger.log_eval(self.frame, row), "the evaluation log")
         parts.progress.note(f"frame {self.frame:,}: {describe(result)}")
         if len(results) > 1:
-            rates = ", ".join(f"{scored.name} {scored.success_rate:.0%}" for scored in results.values())
-            parts.progress.note(f"frame {self.frame:,}: every stage: {rates}")
+            each = ", ".join(f"{scored.name} {scored.success_rate:.0%}" for scored in results.values())
+            parts.progress.note(f"frame {self.frame:,}: every stage: {each}")
         metrics = {"success_rate": result.success_rate, "episode_reward": result.episode_reward}
         for name in parts.schedules.evaluated(self._step, metrics, parts.curriculum.history):
             rate = parts.schedules.rate(name, self._step + 1, parts.curriculum.history)
@@ -358,21 +365,6 @@ class Trainer:
         content = self._content() | {"success_rate": success_rate, "run": self._run_state()}
         self._parts.snapshots.save_best(content, index, self.frame, success_rate)
 
-    def _stage_rates(self, results: Mapping[int, Score]) -> dict[str, float]:
-        """Success rates by stage, and what is forgotten: the best so far minus the current, of stages reached."""
-        reached = max(stage for _, stage in self._parts.curriculum.history)
-        row, lost = {}, []
-        for stage, result in results.items():
-            row[f"eval/success_rate_stage{stage}"] = result.success_rate
-            if stage <= reached:
-                best = max(self._best_rates.get(stage, 0.0), result.success_rate)
-                self._best_rates[stage] = best
-                lost.append(best - result.success_rate)
-                row[f"eval/forgetting_stage{stage}"] = lost[-1]
-        if len(results) == len(self._parts.curriculum.stages):
-            row["eval/forgetting"] = float(np.mean(lost))
-        return row
-
     def _score(self, index: int, seeds: Sequence[int]) -> Score:
         stage = self._parts.curriculum.stages[index]
         return score(self._parts.eval_env, self.act_greedily, stage, index, seeds)
@@ -383,7 +375,7 @@ class Trainer:
         Returns the scores by stage.
 
         Raises:
-            Stopped: a stop was asked for; a resumed run does it anew.
+            StoppedError: a stop was asked for; a resumed run does it anew.
         """
         parts, settings = self._parts, self._settings
         index = parts.curriculum.stage
@@ -471,7 +463,7 @@ class Trainer:
             "episodes": {tag: list(values) for tag, values in self._episodes.items()},
             "logged": self._logged,
             "due": self._due,
-            "best_rates": sorted(self._best_rates.items()),
+            "retention": self._retention.state_dict(),
             "seconds": self.seconds,
         }
         return {"trainer": trainer, "env": self._parts.env.state_dict(), "replay": self._parts.store.save()}
@@ -491,7 +483,7 @@ class Trainer:
         self._rng.bit_generator.state = state["rng"]
         self._episodes.update({tag: list(values) for tag, values in state["episodes"].items()})
         self._step, self._logged, self._due = int(content["step"]), int(state["logged"]), state["due"]
-        self._best_rates = {int(stage): float(rate) for stage, rate in state["best_rates"]}
+        self._retention.load_state_dict(state["retention"])
         self._seconds_before = float(state["seconds"])
         self._last_log = (time.monotonic(), self.frame)
         self._saved, self._manifest = (self._step, self._due), [run["replay"]]

@@ -19,7 +19,7 @@ PACKAGE = "glideslope"
 
 # From the ground up: a part may import from lower layers and from itself, not from its own layer.
 LAYERS = (
-    ("files", "intervals", "validation", "lr_scheduler"),
+    ("files", "intervals", "retention", "validation", "lr_scheduler"),
     ("settings", "append_file", "archive"),
     (
         "agent",
@@ -35,7 +35,7 @@ LAYERS = (
         "evaluation_progress",
     ),
     ("logger", "plots", "replay_store", "scoring", "text_plot", "inspection"),
-    ("assembly", "preview", "evaluation_report"),
+    ("assembly", "preview", "resumption", "evaluation_report"),
     ("trainer",),
     ("launch", "evaluation"),
     ("overrides",),

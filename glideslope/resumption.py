@@ -1,0 +1,107 @@
+"""Finds what a run can go on from: the newest snapshot of its folder that is whole, replay buffer included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glideslope.agent import DrQV2Agent
+from glideslope.checkpoint import load_resumable, resume_candidates
+from glideslope.lr_scheduler import LiveSchedules, ScheduleChangedError
+from glideslope.replay import ReplayBuffer
+from glideslope.replay_store import ReplayStore
+from glideslope.run_folder import RunFolder
+from glideslope.settings import UserError
+
+
+@dataclass(frozen=True)
+class Learner:
+    """The parts that hold what was learnt; made first, as a snapshot is tried on them before anything is written."""
+
+    agent: DrQV2Agent
+    replay: ReplayBuffer
+    store: ReplayStore
+    schedules: LiveSchedules
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """A snapshot to go on from; the learner's replay buffer and schedules are in its state already."""
+
+    path: Path
+    content: Mapping[str, Any]
+
+    @property
+    def frame(self) -> int:
+        """Frames done."""
+        return int(self.content["frame"])
+
+    @property
+    def step(self) -> int:
+        """Global steps done."""
+        return int(self.content["step"])
+
+
+def find_resumption(
+    folder: RunFolder,
+    learner: Learner,
+    *,
+    num_train_frames: int,
+    accept_schedule: bool,
+    note: Callable[[str], None],
+) -> Resumption | None:
+    """The newest good snapshot of a run folder, None where none was written yet.
+
+    Args:
+        folder: the run's folder; only read.
+        learner: gets the snapshot's replay buffer and schedules.
+        num_train_frames: the length that the run is to have.
+        accept_schedule: go on with the learner's schedules where the snapshot's are different.
+        note: is told of every snapshot that is passed over, and why.
+
+    Raises:
+        UserError: there are snapshots, but no good one; the run has done more frames than it is to have; or the
+            schedules differ and `accept_schedule` is false.
+    """
+    faults = []
+    for path in resume_candidates(folder.path):
+        try:
+            found = _load(path, learner)
+        except UserError as error:
+            faults.append(str(error))
+            note(f"Passed over: {error}")
+            continue
+        if found.frame > num_train_frames:
+            rule = f"the run has done {found.frame:,} frames already"
+            raise UserError(f"num_train_frames={num_train_frames}: {rule}")
+        _take_over_schedules(learner.schedules, found, accept_schedule)
+        return found
+    if faults:
+        listed = "".join(f"\n  {fault}" for fault in faults)
+        raise UserError(f"{folder.path}: no snapshot can be gone on from:{listed}")
+    if folder.contents == "finished":
+        raise UserError(f"{folder.path}: the run is finished and has kept no snapshot to go on from")
+    return None
+
+
+def _load(path: Path, learner: Learner) -> Resumption:
+    found = Resumption(path, load_resumable(path))
+    missing = {"settings", "step", "frame", "agent", "curriculum", "schedules"} - found.content.keys()
+    missing |= {"trainer", "env", "replay"} - found.content["run"].keys()
+    if missing:
+        raise UserError(f"{path}: is not a snapshot of this program: it lacks {', '.join(sorted(missing))}")
+    learner.store.load(found.content["run"]["replay"])
+    return found
+
+
+def _take_over_schedules(schedules: LiveSchedules, found: Resumption, accept: bool) -> None:
+    try:
+        schedules.load_state_dict(found.content["schedules"], accept_changes=accept)
+    except ScheduleChangedError as error:
+        lines = "".join(f"\n  {line}" for line in error.faults)
+        rule = "the schedules differ from those the run has had; resume_lr_schedule=config takes the new ones"
+        raise UserError(f"{rule}:{lines}") from error
+    except ValueError as error:
+        raise UserError(f"{found.path}: {error}") from error

@@ -1,0 +1,45 @@
+"""What a policy still can of the stages it has been through: the best success rates, and what has been forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+class Retention:
+    """The best success rate that evaluations have seen of each stage reached."""
+
+    def __init__(self) -> None:
+        self._best: dict[int, float] = {}
+
+    def row(self, rates: Mapping[int, float], reached: int, stages: int) -> dict[str, float]:
+        """Takes the success rates of an evaluation, in [0, 1] by stage index; returns them under their log tags.
+
+        Forgetting, the best success rate so far minus the current one, is that of stages reached; its mean over
+        them is there where every stage was evaluated.
+
+        Args:
+            rates: success rates of the stages that were evaluated.
+            reached: the highest stage that the curriculum has been in.
+            stages: how many stages there are.
+        """
+        row, forgotten = {}, []
+        for stage, rate in rates.items():
+            row[f"eval/success_rate_stage{stage}"] = rate
+            if stage <= reached:
+                best = self._best[stage] = max(self._best.get(stage, 0.0), rate)
+                row[f"eval/forgetting_stage{stage}"] = best - rate
+                forgotten.append(best - rate)
+        if len(rates) == stages:
+            row["eval/forgetting"] = float(np.mean(forgotten))
+        return row
+
+    def state_dict(self) -> list[list[Any]]:
+        """Pairs of stage and best success rate."""
+        return [[stage, rate] for stage, rate in sorted(self._best.items())]
+
+    def load_state_dict(self, state: Sequence[Sequence[Any]]) -> None:
+        """Restores what `state_dict` returned."""
+        self._best = {int(stage): float(rate) for stage, rate in state}
