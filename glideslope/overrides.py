@@ -141,6 +141,11 @@ _PATHS = ("run", "inspect", "out", "resume", "hydra.run.dir")
 _UNTEXT = re.compile(r"(?i)[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d+)?|true|false|nan|[+-]?inf")
 
 
+def key_of(word: str) -> str:
+    """The dotted key, or the group of files, that an override is about."""
+    return re.sub(r"\[(\d+)\]", r".\1", word.partition("=")[0].lstrip("+~"))
+
+
 def normalised(word: str) -> str:
     """The override as Hydra is to get it: without `+`, with .0 for [0], and linear(1,0.1,100k) in quotes."""
     key, equals, value = word.partition("=")

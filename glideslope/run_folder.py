@@ -179,7 +179,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{run_dir} is not a run folder: can't read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from error
+        raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path} is damaged: it should be a mapping")
     return config

@@ -114,6 +114,13 @@ MALFORMED: list[tuple[str, str, str]] = [
     ("task.image_size=6", "task.image_size=6: ", "must be at least 15"),
     ("steps=[0,5]", "steps=[0, 5]: ", "is a setting of preview_lr_schedule.py; a training has none"),
     ("scale=log", "scale=log: ", "is a setting of preview_lr_schedule.py; a training has none"),
+    ("on_write_error=stp", "on_write_error=stp: must be continue or stop", "did you mean stop?"),
+    ("keep_replay=yes", "keep_replay=yes: ", "must be true or false"),
+    # Resumes; tests/test_cli_resume.py has more
+    ("resume=nowhere", "resume=nowhere: no such run folder", ""),
+    ("resum=nowhere", "resum=nowhere: unknown key", ""),
+    ("resume_lr_schedule=confg", "resume_lr_schedule=confg: ", "did you mean config?"),
+    ("resume_lr_schedule=config", "resume_lr_schedule=config: ", "goes with resume=<run folder>"),
     # Schedules
     (
         "lr_schedule.actor.type=cosine_decay",

@@ -39,7 +39,7 @@ LAYERS = (
     ("trainer",),
     ("launch", "evaluation"),
     ("overrides",),
-    ("composition",),
+    ("composition", "differences"),
     ("resuming",),
     ("cli",),
 )

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from glideslope import run_folder
 from glideslope.files import replacing, write_text
-from glideslope.run_folder import claim, read_config, require_free_space, versions
+from glideslope.run_folder import (
+    claim,
+    read_config,
+    require_free_space,
+    typed_overrides,
+    version_changes,
+    versions,
+)
 from glideslope.settings import UserError
 
 HOLD = """
@@ -99,6 +108,105 @@ def test_a_finished_run_says_so(tmp_path: Path) -> None:
     with claim(tmp_path) as folder:
         assert folder.contents == "finished"
     assert json.loads((tmp_path / "finished.json").read_text()) == {"frames": 20_000, "success_rate": 0.95}
+
+
+def test_a_finished_run_can_go_on(tmp_path: Path) -> None:
+    with claim(tmp_path) as folder:
+        folder.write_config({})
+        assert folder.finished_frames() == 0
+        folder.reopen()
+        assert folder.contents == "empty"
+        folder.mark_finished({"frames": 20_000})
+    with claim(tmp_path, resume=True) as folder:
+        assert folder.finished_frames() == 20_000
+        folder.reopen()
+        folder.reopen()
+        assert (folder.contents, folder.finished_frames()) == ("unfinished", 0)
+    with claim(tmp_path, resume=True) as folder:
+        assert folder.contents == "unfinished"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"frames": "many"}', '{"frames": true}', "\udcff"])
+def test_a_finished_run_of_unknown_length(tmp_path: Path, text: str) -> None:
+    (tmp_path / "finished.json").write_text(text, errors="surrogateescape")
+    with claim(tmp_path) as folder:
+        assert (folder.contents, folder.finished_frames()) == ("finished", 0)
+
+
+def test_overrides_are_kept_as_typed(tmp_path: Path) -> None:
+    overrides = [
+        "lr=1e-4",
+        "a='ü: #, [x]'",
+        "~seed",
+        "lr_schedule=null",
+        "12",
+        "true",
+        "x=" + "y" * 300,
+        "a=\nb",
+    ]
+    with claim(tmp_path) as folder:
+        assert typed_overrides(tmp_path) == ()
+        folder.write_overrides(overrides)
+        assert typed_overrides(tmp_path) == tuple(overrides)
+        folder.write_overrides(())
+        assert typed_overrides(tmp_path) == ()
+        assert folder.contents == "empty"
+    (tmp_path / "overrides.yaml").write_text("a: b")
+    with pytest.raises(UserError, match=r"overrides\.yaml is damaged: it should be a list"):
+        typed_overrides(tmp_path)
+
+
+def test_a_resume_adds_its_versions_to_those_of_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = []
+    for number in range(3):
+        monkeypatch.setattr(sys, "argv", ["train", f"start={number}"])
+        with claim(tmp_path, resume=True) as folder:
+            folder.write_config({})
+            folder.write_versions()
+        records.append(versions())
+    stored = json.loads((tmp_path / "versions.json").read_text())
+    assert stored == {**records[0], "resumed": records[1:]}
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", '{"resumed": 3}'])
+def test_damaged_versions_keep_no_run_from_going_on(tmp_path: Path, text: str) -> None:
+    with claim(tmp_path) as folder:
+        folder.write_config({})
+    (tmp_path / "versions.json").write_text(text)
+    assert version_changes(tmp_path) == []
+    with claim(tmp_path, resume=True) as folder:
+        folder.write_versions()
+    stored = json.loads((tmp_path / "versions.json").read_text())
+    assert stored == ({"resumed": [versions()]} if "resumed" in text else versions())
+
+
+def test_what_computes_differently_than_at_the_start_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert version_changes(tmp_path) == []
+    with claim(tmp_path) as folder:
+        folder.write_versions()
+    assert version_changes(tmp_path) == []
+    began = json.loads((tmp_path / "versions.json").read_text())
+    began["git"] = {"commit": "a" * 40, "dirty": False}
+    now: dict[str, Any] = copy.deepcopy(began)
+    now["packages"] |= {"torch": "9.9", "numpy": None, "rich": "0.1"}
+    now["git"] = {"commit": "a" * 40, "dirty": True}
+    now["python"], now["processors"], now["command"] = "3.99", 1, ["other"]
+    (tmp_path / "versions.json").write_text(json.dumps(began))
+    monkeypatch.setattr(run_folder, "versions", lambda: now)
+    told = ": from here on the run may differ in the last bits"
+    assert version_changes(tmp_path) == [
+        f"python {began['python']} -> 3.99{told}",
+        f"torch {began['packages']['torch']} -> 9.9{told}",
+        f"numpy {began['packages']['numpy']} -> not installed{told}",
+        f"git commit {'a' * 10} -> {'a' * 10} with changes{told}",
+    ]
+    del began["git"], began["packages"]["torch"]
+    (tmp_path / "versions.json").write_text(json.dumps(began))
+    assert len(version_changes(tmp_path)) == 2
 
 
 def test_a_file_in_the_way(tmp_path: Path) -> None:
