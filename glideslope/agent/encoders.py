@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from glideslope.settings import ConvEncoderSettings, StateEncoderSettings, least_image_size
+from glideslope.settings import least_image_size
 
 _KERNEL = 3
 
@@ -93,19 +93,6 @@ class StateEncoder(Encoder):
     def forward(self, observation: Observation) -> Tensor:
         features: Tensor = self.layers(observation.privileged)
         return features
-
-
-def build_encoder(
-    settings: ConvEncoderSettings | StateEncoderSettings,
-    pixels_shape: tuple[int, int, int] | None,
-    privileged_dim: int,
-) -> Encoder:
-    """The encoder that `settings.name` names. Raises ValueError when the observation lacks what it reads."""
-    if isinstance(settings, StateEncoderSettings):
-        return StateEncoder(privileged_dim, settings.hidden_dim)
-    if pixels_shape is None:
-        raise ValueError("the encoder 'original' needs pixels; without them use the encoder 'state'")
-    return ConvEncoder(pixels_shape, settings.channels, settings.strides)
 
 
 def _output_size(size: int, strides: Sequence[int]) -> int:
