@@ -1,10 +1,59 @@
-"""Actor and twin critic of DrQ-v2 (arXiv:2107.09645), each with its own trunk.
+"""Actors and twin critics: what every pair is built of, and the pair of DrQ-v2 (arXiv:2107.09645).
 
 Shapes: B batch, F encoder features, S state values, A action axes.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
+
+
+class Sizes(NamedTuple):
+    """What a pair reads and gives, and how wide its layers are."""
+
+    feature_size: int  # F
+    state_dim: int  # S
+    action_dim: int  # A
+    feature_dim: int  # the trunk's features
+    hidden_dim: int  # the hidden layers behind the trunk
+
+
+class ActionParts(NamedTuple):
+    """The action axes that fly the drone and those that turn its gimbal; together, each axis once."""
+
+    drone: tuple[int, ...]
+    gimbal: tuple[int, ...]
+
+
+class OutputLayer(NamedTuple):
+    """A last layer of an actor: its row i gives the action axis `axes[i]`."""
+
+    layer: nn.Linear
+    axes: tuple[int, ...]
+
+
+class Actor(nn.Module):
+    """Features (B, F) and state (B, S) to the policy's pre-tanh output (B, A); the mean action is its tanh."""
+
+    def forward(self, features: Tensor, state: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+    def output_layers(self) -> list[OutputLayer]:
+        """The layers that the output comes from; together they give each axis once."""
+        raise NotImplementedError
+
+
+class Critic(nn.Module):
+    """Two Q functions: `code` gives what both read of an observation, `forward` their values (2, B, 1)."""
+
+    def code(self, features: Tensor, state: Tensor | None) -> Tensor:
+        """(B, ...), what the two Q functions read beside the action."""
+        raise NotImplementedError
+
+    def forward(self, code: Tensor, action: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
 class Trunk(nn.Module):
@@ -22,37 +71,72 @@ class Trunk(nn.Module):
         return code if state is None else torch.cat((code, state), dim=1)
 
 
-class Actor(nn.Module):
-    """Features and state to the policy's pre-tanh output (B, A); the mean action is its tanh."""
+def hidden_layers(inputs: int, width: int, depth: int = 2) -> nn.Sequential:
+    """`depth` times Linear-ReLU, from (B, inputs) to (B, width)."""
+    layers: list[nn.Module] = []
+    for size in [inputs, *[width] * (depth - 1)]:
+        layers += [nn.Linear(size, width), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
 
-    def __init__(
-        self, feature_size: int, state_dim: int, action_dim: int, feature_dim: int, hidden_dim: int
-    ) -> None:
+
+class Head(nn.Module):
+    """Hidden layers and an output: (B, inputs) to the pre-tanh output of some axes (B, len(axes))."""
+
+    def __init__(self, inputs: int, width: int, axes: Sequence[int], depth: int = 2) -> None:
         super().__init__()
-        self.trunk = Trunk(feature_size, feature_dim, state_dim)
-        self.hidden = nn.Sequential(
-            nn.Linear(self.trunk.output_size, hidden_dim),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden_dim, hidden_dim),
-            nn.ReLU(inplace=True),
-        )
-        self.output = nn.Linear(hidden_dim, action_dim)
+        self.hidden = hidden_layers(inputs, width, depth)
+        self.output = nn.Linear(width, len(axes))
+        self.axes = tuple(axes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pretanh: Tensor = self.output(self.hidden(x))
+        return pretanh
+
+
+class InAxisOrder(nn.Module):
+    """Outputs of several parts of the action, (B, parts) each, to (B, A) in the order of the action's axes."""
+
+    places: Tensor
+
+    def __init__(self, *parts: Sequence[int]) -> None:
+        super().__init__()
+        axes = torch.tensor([axis for part in parts for axis in part])
+        self.register_buffer("places", axes.argsort(), persistent=False)
+
+    def forward(self, *outputs: Tensor) -> Tensor:
+        return torch.cat(outputs, dim=1).index_select(1, self.places)
+
+
+class OriginalActor(Actor):
+    """The actor of DrQ-v2: trunk, two hidden layers, and one output for all axes."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.trunk = Trunk(sizes.feature_size, sizes.feature_dim, sizes.state_dim)
+        self.hidden = hidden_layers(self.trunk.output_size, sizes.hidden_dim)
+        self.output = nn.Linear(sizes.hidden_dim, sizes.action_dim)
 
     def forward(self, features: Tensor, state: Tensor | None) -> Tensor:
         pretanh: Tensor = self.output(self.hidden(self.trunk(features, state)))
         return pretanh
 
+    def output_layers(self) -> list[OutputLayer]:
+        return [OutputLayer(self.output, tuple(range(self.output.out_features)))]
+
 
 class TwinLinear(nn.Module):
     """Two Linear layers in one product: (2, B, inputs), or (B, inputs) for both, to (2, B, outputs)."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(2, inputs, outputs))
-        self.bias = nn.Parameter(torch.zeros(2, 1, outputs))
+        self.bias = nn.Parameter(torch.zeros(2, 1, outputs)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias, x.expand(2, -1, -1), self.weight)
+        x = x.expand(2, -1, -1)
+        if self.bias is None:
+            return torch.bmm(x, self.weight)
+        return torch.baddbmm(self.bias, x, self.weight)
 
 
 class TwinReLU(nn.ReLU):
@@ -62,21 +146,19 @@ class TwinReLU(nn.ReLU):
         super().__init__(inplace=True)
 
 
-class TwinCritic(nn.Module):
-    """Two Q functions on one trunk: `code` gives what both read, `forward` their values (2, B, 1)."""
+class TwinCritic(Critic):
+    """The critic of DrQ-v2: one trunk, whose output and the action both Q functions read."""
 
-    def __init__(
-        self, feature_size: int, state_dim: int, action_dim: int, feature_dim: int, hidden_dim: int
-    ) -> None:
+    def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.trunk = Trunk(feature_size, feature_dim, state_dim)
-        self.first = TwinLinear(self.trunk.output_size + action_dim, hidden_dim)
-        self.second = TwinLinear(hidden_dim, hidden_dim)
-        self.output = TwinLinear(hidden_dim, 1)
+        self.trunk = Trunk(sizes.feature_size, sizes.feature_dim, sizes.state_dim)
+        self.first = TwinLinear(self.trunk.output_size + sizes.action_dim, sizes.hidden_dim)
+        self.second = TwinLinear(sizes.hidden_dim, sizes.hidden_dim)
+        self.output = TwinLinear(sizes.hidden_dim, 1)
         self.activation = TwinReLU()
 
     def code(self, features: Tensor, state: Tensor | None) -> Tensor:
-        """(B, feature_dim + S), what the two Q functions read beside the action."""
+        """(B, feature_dim + S)."""
         code: Tensor = self.trunk(features, state)
         return code
 
@@ -93,12 +175,12 @@ def initialize(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.orthogonal_(part.weight)
-            nn.init.zeros_(part.bias)
         elif isinstance(part, nn.Conv2d):
             nn.init.orthogonal_(part.weight, nn.init.calculate_gain("relu"))
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
         elif isinstance(part, TwinLinear):
             for weight in part.weight:
                 nn.init.orthogonal_(weight.T)
+        else:
+            continue
+        if part.bias is not None:
             nn.init.zeros_(part.bias)

@@ -1,4 +1,4 @@
-"""Random-shift augmentation (Yarats et al. 2021, arXiv:2107.09645, section 3.1), on uint8 images."""
+"""Augmentations of uint8 images: random shift (Yarats et al. 2021, arXiv:2107.09645, section 3.1), brightness."""
 
 import torch
 from torch import Tensor
@@ -32,6 +32,26 @@ def random_shift(pixels: Tensor, pad: int, generator: torch.Generator) -> Tensor
         return pixels
     size = (pixels.shape[0], 2)
     return shift(pixels, torch.randint(2 * pad + 1, size, generator=generator, device=pixels.device), pad)
+
+
+def brighten(pixels: Tensor, factors: Tensor) -> Tensor:
+    """Each image of a batch times its factor, rounded and kept within 0 to 255.
+
+    pixels: (B, C, H, W) uint8; all C channels (stacked frames) of a sample have the same of the factors (B,).
+    """
+    scaled = pixels.to(torch.float32).mul_(factors.view(-1, 1, 1, 1))
+    return scaled.round_().clamp_(0.0, 255.0).to(torch.uint8)
+
+
+def random_brightness(pixels: Tensor, change: float, generator: torch.Generator) -> Tensor:
+    """Brighten each image of a batch by its own uniform draw of a factor in [1 - change, 1 + change].
+
+    pixels: (B, C, H, W) uint8. change 0 returns the batch itself and draws nothing.
+    """
+    if change == 0.0:
+        return pixels
+    factors = torch.rand(len(pixels), generator=generator, device=pixels.device)
+    return brighten(pixels, factors.mul_(2.0 * change).add_(1.0 - change))
 
 
 def _replicate(pixels: Tensor, dim: int, pad: int) -> Tensor:
