@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from glideslope.agent import DrQV2Agent
+from glideslope.envs.gimbal import ANGLE_LIMITS
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, PRIVILEGED_DIM, STATE_DIM
 from glideslope.envs.physics import usable_processors
@@ -56,6 +57,7 @@ def make_env(
         stage=stage,
         pixels=pixels or film,
         privileged=not pixels,
+        oracle_gimbal=settings.auxiliary_weight > 0,
         frame_stack=settings.frame_stack,
         action_repeat=settings.action_repeat,
         device=device,
@@ -80,10 +82,14 @@ def make_agent(settings: Settings, device: str) -> DrQV2Agent:
         critic_target_tau=settings.critic_target_tau,
         stddev_clip=settings.stddev_clip,
         augmentation_pad=settings.augmentation_pad,
+        augmentation_brightness=settings.augmentation_brightness,
         pretanh_penalty=settings.pretanh_penalty,
         noise_scale=[
             settings.gimbal_noise_scale if axis in GIMBAL_AXES else 1.0 for axis in range(ACTION_DIM)
         ],
+        gimbal_axes=GIMBAL_AXES,
+        auxiliary_weight=settings.auxiliary_weight,
+        gimbal_limits_deg=np.rad2deg(ANGLE_LIMITS).tolist(),
         device=device,
         seed=settings.seed,
     )
@@ -96,12 +102,13 @@ def replay_bytes(settings: Settings) -> int:
 
 def _replay_sizes(settings: Settings) -> dict[str, Any]:
     pixels, size = uses_pixels(settings), settings.task.image_size
+    auxiliary_dim = len(GIMBAL_AXES) if settings.auxiliary_weight else 0
     return {
         "capacity": settings.replay_buffer_size,
         "num_envs": settings.num_envs,
         "frame_shape": (size, size) if pixels else None,
         "state_dim": STATE_DIM,
-        "privileged_dim": 0 if pixels else PRIVILEGED_DIM,
+        "privileged_dim": auxiliary_dim if pixels else PRIVILEGED_DIM,
         "action_dim": ACTION_DIM,
     }
 
@@ -136,6 +143,8 @@ def make_replay(settings: Settings, device: str) -> ReplayBuffer:
 def newest(observation: Observation) -> dict[str, Any]:
     """The latest frame of each stack, as the replay buffer stores it.
 
+    Beside images the privileged values are the targets of the auxiliary task, where there is one.
+
     Returns:
         ``frame`` (N, H, W) or None, ``state`` (N, S), ``privileged`` (N, P) or None.
     """
@@ -143,5 +152,5 @@ def newest(observation: Observation) -> dict[str, Any]:
     return {
         "frame": None if pixels is None else pixels[:, -1],
         "state": observation["state"][:, -1],
-        "privileged": observation.get("privileged"),
+        "privileged": observation.get("privileged", observation.get("oracle_gimbal")),
     }

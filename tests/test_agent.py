@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from glideslope.agent import DrQV2Agent
-from glideslope.agent.augmentation import random_shift, shift
+from glideslope.agent.augmentation import brighten, random_brightness, random_shift, shift
 from glideslope.settings import ActorCriticSettings, ConvEncoderSettings, StateEncoderSettings
 
 STACK, SIZE, STATE, PRIVILEGED, ACTIONS, BATCH = 3, 20, 6, 7, 5, 8
@@ -252,6 +252,49 @@ def test_no_shift_without_padding():
     before = generator.get_state()
     assert random_shift(pixels, 0, generator) is pixels
     assert torch.equal(generator.get_state(), before)
+
+
+def test_brightness_rounds_and_stays_within_its_range():
+    values = torch.tensor([0, 1, 3, 100, 200, 255], dtype=torch.uint8).view(1, 1, 2, 3).expand(3, 2, 2, 3)
+    bright = brighten(values, torch.tensor([0.0, 1.0, 1.5]))
+    assert bright.dtype == torch.uint8
+    assert not bright[0].any()
+    assert torch.equal(bright[1], values[1])
+    assert bright[2, 0].flatten().tolist() == [0, 2, 4, 150, 255, 255]  # 1.5 and 4.5 to the even neighbour
+    assert torch.equal(bright[:, 0], bright[:, 1])
+
+
+def test_random_brightness_draws_evenly_one_factor_for_all_frames():
+    change, batch = 0.3, 20000
+    pixels = torch.full((batch, 2, 1, 1), 100, dtype=torch.uint8)
+    bright = random_brightness(pixels, change, torch.Generator().manual_seed(1))
+    assert torch.equal(bright[:, 0], bright[:, 1])
+    factors = bright[:, 0].flatten() / 100
+    assert (factors.min(), factors.max()) == (0.7, 1.3)
+    torch.testing.assert_close(factors.mean(), torch.tensor(1.0), rtol=0, atol=0.005)
+    torch.testing.assert_close(factors.std(), torch.tensor(change / 3**0.5), rtol=0.03, atol=0)
+
+
+def test_no_brightness_without_a_change():
+    pixels, generator = make_batch().pixels, torch.Generator().manual_seed(1)
+    before = generator.get_state()
+    assert random_brightness(pixels, 0.0, generator) is pixels
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_each_augmentation_is_switched_by_itself_and_drawn_from_the_agents_generator():
+    batch, draws = make_batch(), set()
+    for pad, brightness in ((0, 0.0), (2, 0.0), (0, 0.3), (2, 0.3)):
+        agent = make_agent(augmentation_pad=pad, augmentation_brightness=brightness)
+        twin = make_agent(augmentation_pad=pad, augmentation_brightness=brightness)
+        augmented = agent._augment(batch.pixels)
+        assert torch.equal(augmented, twin._augment(batch.pixels))
+        assert torch.equal(augmented, batch.pixels) == (pad == 0 and brightness == 0.0)
+        generator = torch.Generator().manual_seed(3)
+        expected = random_brightness(random_shift(batch.pixels, pad, generator), brightness, generator)
+        assert torch.equal(augmented, expected)
+        draws.add(agent.state_dict()["generator"].numpy().tobytes())
+    assert len(draws) == 4
 
 
 # --- the update ---

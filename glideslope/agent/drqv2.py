@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from glideslope.agent.actor_critic import Actor, TwinCritic, initialize
-from glideslope.agent.augmentation import random_shift
+from glideslope.agent.actor_critic import ActionParts, Sizes, initialize
+from glideslope.agent.augmentation import random_brightness, random_shift
+from glideslope.agent.auxiliary import GimbalPrediction
+from glideslope.agent.build_encoder import build_encoder
 from glideslope.agent.dormancy import DormantUnits
-from glideslope.agent.encoders import Observation, build_encoder
-from glideslope.settings import ActorCriticSettings, ConvEncoderSettings, StateEncoderSettings
+from glideslope.agent.encoders import Observation
+from glideslope.agent.pairs import build_actor_critic
+from glideslope.settings import AnyActorCriticSettings, EncoderSettings
 
 NETWORKS = ("encoder", "actor", "critic")
 # Sampled actions stay this far inside (-1, 1), as in DrQ-v2.
@@ -57,8 +60,12 @@ class DrQV2Agent:
     the encoder `state` reads. rates: the learning rate of each network: `encoder`, `actor`, `critic`.
     critic_target_tau: share of the critic that enters its target per update, in (0, 1]. stddev_clip: bound of
     the noise on the actions inside an update. augmentation_pad: largest random shift in pixels, 0 for none.
+    augmentation_brightness: largest random change of an image's brightness, as a share of it, 0 for none.
     pretanh_penalty: weight of the mean squared pre-tanh output in the actor's loss. noise_scale: A factors on
-    the exploration noise, when acting and in updates. seed: of the initial weights and of all draws.
+    the exploration noise, when acting and in updates. gimbal_axes: the action axes that turn the gimbal, for
+    pairs that treat them apart. auxiliary_weight: weight of the encoder's auxiliary task beside the critic's
+    loss, 0 for none; its targets, the angles that look at the pad as shares of gimbal_limits_deg, are then what
+    a batch has for `privileged`. seed: of the initial weights and of all draws.
 
     Raises ValueError for sizes and names that do not fit.
     """
@@ -70,16 +77,20 @@ class DrQV2Agent:
         state_dim: int,
         privileged_dim: int,
         action_dim: int,
-        encoder: ConvEncoderSettings | StateEncoderSettings,
-        actor_critic: ActorCriticSettings,
+        encoder: EncoderSettings,
+        actor_critic: AnyActorCriticSettings,
         feature_dim: int,
         hidden_dim: int,
         rates: Mapping[str, float],
         critic_target_tau: float,
         stddev_clip: float,
         augmentation_pad: int,
+        augmentation_brightness: float = 0.0,
         pretanh_penalty: float = 0.0,
         noise_scale: Sequence[float],
+        gimbal_axes: Sequence[int] = (),
+        auxiliary_weight: float = 0.0,
+        gimbal_limits_deg: Sequence[float] = (),
         device: torch.device | str,
         seed: int,
     ) -> None:
@@ -89,22 +100,25 @@ class DrQV2Agent:
             raise ValueError(
                 f"noise_scale needs {action_dim} values, one for each action axis, got {noise_scale}"
             )
+        if auxiliary_weight and (pixels_shape is None or not gimbal_limits_deg):
+            raise ValueError("the auxiliary task needs an encoder of pixels, and gimbal_limits_deg")
+        drone_axes = tuple(axis for axis in range(action_dim) if axis not in gimbal_axes)
+        parts = ActionParts(drone_axes, tuple(gimbal_axes))
         self.device = torch.device(device)
         self.action_dim = action_dim
         self._state_dim = state_dim
         self._tau = critic_target_tau
         self._stddev_clip = stddev_clip
-        self._pad = augmentation_pad
+        self._pad, self._brightness = augmentation_pad, augmentation_brightness
         self._pretanh_penalty = pretanh_penalty
         self._noise_scale = torch.tensor(noise_scale, dtype=torch.float32, device=self.device)
 
         # Drawn on the CPU under a forked state: the same weights on every device, no global draw disturbed.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.encoder = build_encoder(encoder, pixels_shape, privileged_dim)
-            sizes = (self.encoder.feature_size, state_dim, action_dim, feature_dim, hidden_dim)
-            self.actor = Actor(*sizes)
-            self.critic = TwinCritic(*sizes)
+            self.encoder = build_encoder(encoder, pixels_shape, state_dim, privileged_dim)
+            sizes = Sizes(self.encoder.feature_size, state_dim, action_dim, feature_dim, hidden_dim)
+            self.actor, self.critic = build_actor_critic(actor_critic, sizes, parts)
             self.networks: dict[str, nn.Module] = {
                 "encoder": self.encoder,
                 "actor": self.actor,
@@ -113,10 +127,19 @@ class DrQV2Agent:
             for network in self.networks.values():
                 initialize(network)
                 network.to(self.device)
+            self.auxiliary: GimbalPrediction | None = None
+            if auxiliary_weight:
+                self.auxiliary = GimbalPrediction(
+                    self.encoder.feature_size, feature_dim, gimbal_limits_deg, auxiliary_weight
+                )
+                initialize(self.auxiliary)
+                self.auxiliary.to(self.device)
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
         self._parameters: dict[str, list[Tensor]] = {
             name: _tensors(network) for name, network in self.networks.items()
         }
+        if self.auxiliary is not None:
+            self._parameters["encoder"] += _tensors(self.auxiliary)
         self._target_parameters = _tensors(self.critic_target)
         # Fused: one kernel per optimizer; it takes a float rate as well as a tensor one.
         fused = self.device.type in ("cpu", "cuda")
@@ -147,7 +170,8 @@ class DrQV2Agent:
 
         stddev: standard deviation of the noise on the actions of target and actor. Returns 0-d tensors on the
         agent's device, without waiting for it: critic_loss, actor_loss, critic_q1, critic_q2, target_q,
-        batch_reward, actor_pretanh (mean absolute pre-tanh output); with `diagnostics` also
+        batch_reward, actor_pretanh (mean absolute pre-tanh output); with the auxiliary task auxiliary_loss and
+        auxiliary_error_deg (mean absolute error in degrees), both before the step; with `diagnostics` also
         diagnostics/<network>_grad_norm, _update_to_weight (norm of the step over norm of the weights before),
         _param_norm (after the step) and _dormant_ratio (share of hidden units that are dormant in the passes
         behind the losses). They change nothing of the update and are not computed without `diagnostics`.
@@ -169,7 +193,10 @@ class DrQV2Agent:
             q = self.critic(self.critic.code(features, observation.state), batch.action)
         critic_loss = (q - target_q).square().mean(dim=(1, 2)).sum()
         self._require_finite("critic", critic_loss)
-        self._step(critic_loss, ("encoder", "critic"))
+        auxiliary_loss, auxiliary_measures = self._auxiliary_loss(features, batch.privileged)
+        self._step(
+            critic_loss if auxiliary_loss is None else critic_loss + auxiliary_loss, ("encoder", "critic")
+        )
 
         with dormant.watch("actor"):
             actor_loss, pretanh = self._actor_loss(features.detach(), observation.state, stddev)
@@ -187,6 +214,7 @@ class DrQV2Agent:
                 "target_q": target_q.mean(),
                 "batch_reward": batch.reward.mean(),
                 "actor_pretanh": pretanh.detach().abs().mean(),
+                **auxiliary_measures,
             }
             if diagnostics:
                 measures |= self._diagnostics(before)
@@ -197,15 +225,18 @@ class DrQV2Agent:
     def zero_action_outputs(self, axes: Sequence[int]) -> None:
         """Make the policy's mean zero for these action axes, as if they had never been trained.
 
-        Zeroes their rows in the last layer's weight and bias and in the Adam moments of both.
+        Zeroes their rows in the weights and biases of the last layers and in the Adam moments of both. An
+        autoregressive actor's second part answers to the change of its first; its own rows stay as they are.
         """
-        rows = torch.tensor(list(axes), dtype=torch.int64, device=self.device)
-        for parameter in (self.actor.output.weight, self.actor.output.bias):
-            parameter.index_fill_(0, rows, 0.0)
-            moments = self.optimizers["actor"].state.get(parameter, {})
-            for name in ("exp_avg", "exp_avg_sq"):
-                if name in moments:
-                    moments[name].index_fill_(0, rows, 0.0)
+        for layer, own_axes in self.actor.output_layers():
+            places = [row for row, axis in enumerate(own_axes) if axis in axes]
+            rows = torch.tensor(places, dtype=torch.int64, device=self.device)
+            for parameter in (layer.weight, layer.bias):
+                parameter.index_fill_(0, rows, 0.0)
+                moments = self.optimizers["actor"].state.get(parameter, {})
+                for name in ("exp_avg", "exp_avg_sq"):
+                    if name in moments:
+                        moments[name].index_fill_(0, rows, 0.0)
 
     def not_finite(self) -> list[str]:
         """The networks with a weight or an Adam moment that is NaN or infinite."""
@@ -222,9 +253,8 @@ class DrQV2Agent:
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, target critic, optimizers and random state: tensors and plain data, not copied."""
-        modules = {**self.networks, "critic_target": self.critic_target}
         return {
-            "networks": {name: module.state_dict() for name, module in modules.items()},
+            "networks": {name: module.state_dict() for name, module in self._modules().items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "generator": self._generator.get_state(),
             "generator_device": self.device.type,
@@ -236,12 +266,17 @@ class DrQV2Agent:
         The random state of another type of device can't be taken over: the agent's own goes on. Raises
         KeyError, ValueError or RuntimeError when the state does not fit this agent.
         """
-        for name, module in {**self.networks, "critic_target": self.critic_target}.items():
+        for name, module in self._modules().items():
             module.load_state_dict(state["networks"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         if state["generator_device"] == self.device.type:
             self._generator.set_state(state["generator"].cpu())
+
+    def _modules(self) -> dict[str, nn.Module]:
+        """All that has weights, by the name under which they are saved."""
+        modules = {**self.networks, "critic_target": self.critic_target}
+        return modules if self.auxiliary is None else {**modules, "auxiliary": self.auxiliary}
 
     def _to_device(self, value: Tensor | np.ndarray[Any, Any]) -> Tensor:
         return torch.as_tensor(value).to(self.device)
@@ -249,14 +284,17 @@ class DrQV2Agent:
     def _augment(self, pixels: Tensor | None) -> Tensor | None:
         if pixels is None or not self.encoder.uses_pixels:
             return None
-        return random_shift(pixels, self._pad, self._generator)
+        shifted = random_shift(pixels, self._pad, self._generator)
+        return random_brightness(shifted, self._brightness, self._generator)
 
     def _observation(
         self, pixels: Tensor | None, state: Tensor | None, privileged: Tensor | None
     ) -> Observation:
+        """What the networks may see: of a batch's privileged values nothing, if there are images."""
+        seen = None if self.encoder.uses_pixels else privileged
         if self._state_dim == 0 or state is None:
-            return Observation(pixels, None, privileged)
-        return Observation(pixels, state.flatten(1), privileged)
+            return Observation(pixels, None, seen)
+        return Observation(pixels, state.flatten(1), seen)
 
     def _noise(self, mean: Tensor, stddev: float) -> Tensor:
         noise = torch.randn(mean.shape, generator=self._generator, device=self.device)
@@ -287,6 +325,21 @@ class DrQV2Agent:
             loss = loss + self._pretanh_penalty * pretanh.square().mean()
         return loss, pretanh
 
+    def _auxiliary_loss(
+        self, features: Tensor, angles: Tensor | None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """The weighted loss of the auxiliary task and its measures; nothing where the task is off."""
+        if self.auxiliary is None:
+            return None, {}
+        if angles is None:
+            raise ValueError("the auxiliary task needs its angles as the batch's privileged values")
+        loss, error_deg = self.auxiliary.loss(features, angles)
+        self._require_finite("encoder", loss)
+        return self.auxiliary.weight * loss, {
+            "auxiliary_loss": loss.detach(),
+            "auxiliary_error_deg": error_deg,
+        }
+
     def _step(self, loss: Tensor, names: Iterable[str]) -> None:
         """Step these networks down the loss; the others get no gradient, and none is computed for them."""
         parameters = [p for name in names for p in self._parameters[name]]
@@ -299,7 +352,9 @@ class DrQV2Agent:
     def _require_finite(self, name: str, loss: Tensor) -> None:
         if self.device.type == "cpu" and not bool(loss.isfinite()):
             broken = self.not_finite() or [name]
-            raise DivergedError(f"the {name}'s loss is {float(loss.detach())}; diverged: {' and '.join(broken)}")
+            raise DivergedError(
+                f"the {name}'s loss is {float(loss.detach())}; diverged: {' and '.join(broken)}"
+            )
 
     def _copy_parameters(self) -> dict[str, list[Tensor]]:
         return {name: [p.detach().clone() for p in group] for name, group in self._parameters.items()}
