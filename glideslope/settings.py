@@ -108,12 +108,14 @@ class TaskSettings(CheckedSettings):
     """Edge of the square pad in metres."""
     camera_fov_deg: Annotated[Positive, Field(lt=180)] = 60.0
     """Field of view of the camera in degrees."""
-    gimbal_control: Literal["position"] = "position"
+    gimbal_control: Literal["position", "velocity", "acceleration"] = "position"
     """What the gimbal actions command."""
     gimbal_stabilized: Flag = True
     """Whether the gimbal cancels the tilt of the drone's body."""
     gimbal_max_rate: Positive = 3.0
     """Largest angular rate of the gimbal in rad/s."""
+    gimbal_max_acceleration: Positive = 10.0
+    """Largest angular acceleration of the gimbal in rad/s²; of acceleration control alone."""
     start_height: tuple[Positive, Positive] = (3.0, 5.0)
     """Lowest and highest start in metres."""
     pad_paths: Annotated[

@@ -42,6 +42,11 @@ BUILDS: dict[str, dict[str, Any]] = {
     "pixels": {},
     "repeated": {"pixels": False, "action_repeat": 2},
     "rigid gimbal": {"task": SHORT.model_copy(update={"gimbal_stabilized": False})},
+    "gimbal velocity": {"pixels": False, "task": SHORT.model_copy(update={"gimbal_control": "velocity"})},
+    "gimbal acceleration": {
+        "pixels": False,
+        "task": SHORT.model_copy(update={"gimbal_control": "acceleration"}),
+    },
 }
 
 
@@ -353,6 +358,10 @@ def test_environments_built_otherwise_are_refused() -> None:
         pixels.load_state_dict(begin("state").state_dict(), STAGES)
     with pytest.raises(ValueError, match=r"^states: "):  # another number of frames
         build("state").load_state_dict(begin("privileged").state_dict(), STAGES)
+    with pytest.raises(ValueError, match=r"^task\.gimbal\.rates: unknown here"):  # another gimbal control
+        build("state").load_state_dict(begin("gimbal acceleration").state_dict(), STAGES)
+    with pytest.raises(ValueError, match=r"^task\.gimbal\.rates: missing"):
+        build("gimbal acceleration").load_state_dict(begin("gimbal velocity").state_dict(), STAGES)
     with pytest.raises(ValueError, match=r"^num_envs: the state is of 3 environments, this one has 2"):
         build("state", num=2).load_state_dict(begin("state").state_dict(), STAGES)
     with pytest.raises(ValueError, match="there is no stage 2; 2 stages are given"):

@@ -144,7 +144,7 @@ BAD_VALUES = [
     ("task__start_height", [1, 2, 3], "must have at most 2 of them, not 3"),
     ("task__pad_paths", [], "must have at least 1 of them, not 0"),
     ("task__pad_paths", ["statc"], "must be static, straight, sinusoidal or circular; did you mean static?"),
-    ("task__gimbal_control", "velocty", "must be position"),
+    ("task__gimbal_control", "velocty", "must be position, velocity or acceleration; did you mean velocity?"),
     ("task__rewards", {"crash": -1}, "must be at least 0"),
     ("agent__encoder__name", "orginal", "must be original or state; did you mean original?"),
     ("agent__encoder__strides", [2, 0], "must be at least 1"),

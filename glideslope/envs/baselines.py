@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from glideslope.envs.gimbal import ANGLE_LIMITS, angles_towards
+from glideslope.envs.gimbal import angles_towards
 from glideslope.envs.landing import ACTION_DIM, LandingTask
 from glideslope.envs.rotation import quat_about, quat_multiply, quat_to_matrix, rotate_about_z
 
@@ -96,8 +96,7 @@ def _point(task: LandingTask, position: Array) -> Array:
     if not task.task.gimbal_stabilized:
         level = quat_multiply(quat_about(2, -task.scenarios.heading), task.physics.attitude)
         direction = np.einsum("nji,nj->ni", quat_to_matrix(level), direction)
-    reach = task.gimbal_scale * ANGLE_LIMITS
-    return np.divide(angles_towards(direction), reach, out=np.zeros_like(reach), where=reach > 0.0)
+    return task.gimbal.action_towards(angles_towards(direction), task.gimbal_scale, task.action_seconds)
 
 
 def _own_velocity(task: LandingTask) -> Array:

@@ -2,7 +2,7 @@
 
 Observations are dictionaries of ``pixels`` uint8 (frame_stack, size, size) and ``state`` float32 (frame_stack, 11),
 newest last; ``privileged`` float32 (20,) on request. Actions are float32 (5,) in [−1, 1]: velocity command
-(vx, vy, vz) in the heading frame, gimbal pitch and yaw.
+(vx, vy, vz) in the heading frame; gimbal pitch and yaw, as angles, rates or accelerations (``gimbal_control``).
 
 The vector environment resets an ended episode in the same step (``AutoresetMode.SAME_STEP``): the observation
 returned is the next episode's first, the ended one's last is in ``infos["final_obs"]``.

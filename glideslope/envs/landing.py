@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from glideslope.envs import rewards
 from glideslope.envs.camera import OnboardCamera
 from glideslope.envs.controller import VelocityController
-from glideslope.envs.gimbal import ANGLE_LIMITS, PositionGimbal, view_quaternion
+from glideslope.envs.gimbal import build_gimbal, view_quaternion
 from glideslope.envs.physics import (
     GIMBAL_DROP,
     HULL_BOTTOM,
@@ -99,9 +99,10 @@ class LandingTask:
         self._substeps = round(task.physics_hz / task.controller_hz)
         self._dt = 1.0 / task.controller_hz
         self._action_repeat = action_repeat
+        self.action_seconds = action_repeat / task.decision_hz  # s for which an action is held
         self.max_decisions = round(task.episode_seconds * task.decision_hz)
         self._controller = VelocityController(read_airframe(self.model), num_envs, self._dt)
-        self.gimbal = PositionGimbal(num_envs, task.gimbal_max_rate)
+        self.gimbal = build_gimbal(num_envs, task)
         self.scenarios = Scenarios.empty(num_envs)
         self._camera = (
             OnboardCamera(
@@ -233,7 +234,6 @@ class LandingTask:
         """Run the controller and the physics for one decision; sets outcomes and touchdown figures."""
         physics, scenarios = self.physics, self.scenarios
         command = rotate_about_z(actions[:, :3] * self._velocity_limit, scenarios.heading)
-        gimbal_target = actions[:, 3:] * self.gimbal_scale * ANGLE_LIMITS
         running = self.outcome == Outcome.RUNNING
         self.decisions += running
         for _ in range(self._ticks):
@@ -245,7 +245,7 @@ class LandingTask:
             )
             moving = None if running.all() else np.flatnonzero(running)
             physics.step(thrusts, scenarios.wind(self.time), self._substeps, moving)
-            self.gimbal.advance(gimbal_target, self._dt, running)
+            self.gimbal.advance(actions[:, 3:], self.gimbal_scale, self._dt, running)
             self.time += np.where(running, self._dt, 0.0)
             position, _, course = scenarios.pad_motion(self.time)
             physics.place_pad(position, course)
