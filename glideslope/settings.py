@@ -13,7 +13,7 @@ image_sise=64: unknown key; did you mean image_size?
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise, product
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -49,9 +49,16 @@ __all__ = [
     "FULL_TASK",
     "ActorCriticSettings",
     "AgentSettings",
+    "AnyActorCriticSettings",
+    "AttentionActorCriticSettings",
+    "AttentionSettings",
+    "AutoregressiveActorSettings",
     "ConvEncoderSettings",
+    "CrossAttentionEncoderSettings",
     "CurriculumSettings",
+    "EncoderSettings",
     "EvaluateSettings",
+    "PatchEncoderSettings",
     "PreviewSettings",
     "RewardSettings",
     "Settings",
@@ -279,6 +286,7 @@ class CurriculumSettings(CheckedSettings):
 
 # --- The agent ------------------------------------------------------------------------------------
 
+_LARGEST_IMAGE = 1024
 _KERNEL = 3  # edge of the encoder's convolutions, which pad nothing
 
 
@@ -290,6 +298,24 @@ def least_image_size(strides: Sequence[int]) -> int:
     return size
 
 
+def _too_small(image_size: int, strides: Sequence[int]) -> str | None:
+    least = least_image_size(strides)
+    return (
+        f"must be at least {least} for the encoder's strides {list(strides)}" if image_size < least else None
+    )
+
+
+def _nearest(fits: Callable[[int], object], number: int, largest: int) -> str:
+    """`the nearest are X and Y`: of the numbers from 1 to `largest` that fit, the first on either side."""
+    below = next((str(n) for n in range(number, 0, -1) if fits(n)), "")
+    above = next((str(n) for n in range(number, largest + 1) if fits(n)), "")
+    near = [n for n in (below, above) if n]
+    return f"the nearest {'are' if len(near) > 1 else 'is'} {listed(near, 'and')}"
+
+
+Strides: TypeAlias = Annotated[tuple[Annotated[Count, Field(le=8)], ...], Field(min_length=1, max_length=12)]
+
+
 class ConvEncoderSettings(CheckedSettings):
     """The encoder of DrQ-v2: 3 x 3 convolutions on the pixels, one for each stride."""
 
@@ -297,13 +323,12 @@ class ConvEncoderSettings(CheckedSettings):
     """Name of the encoder."""
     channels: Annotated[Count, Field(le=4096)] = 32
     """Channels of each convolution."""
-    strides: Annotated[tuple[Annotated[Count, Field(le=8)], ...], Field(min_length=1, max_length=12)] = (
-        2,
-        1,
-        1,
-        1,
-    )
+    strides: Strides = (2, 1, 1, 1)
     """Stride of each convolution."""
+
+    def misfit(self, image_size: int) -> str | None:
+        """The rule that an image of this edge breaks, or None where it is large enough."""
+        return _too_small(image_size, self.strides)
 
 
 class StateEncoderSettings(CheckedSettings):
@@ -315,21 +340,121 @@ class StateEncoderSettings(CheckedSettings):
     """Width of both layers."""
 
 
+class AttentionSettings(CheckedSettings):
+    """What the encoders that attend share: attention within each frame, then over the frames of the stack."""
+
+    d_model: Annotated[Count, Field(le=4096)] = 64
+    """Width of the tokens; a whole multiple of nhead."""
+    nhead: Annotated[Count, Field(le=256)] = 4
+    """Heads of each attention."""
+    spatial_depth: Annotated[Count, Field(le=64)] = 1
+    """Attention blocks within a frame."""
+    temporal_depth: Annotated[Count, Field(le=64)] = 1
+    """Attention blocks over the frames."""
+    mlp_ratio: Annotated[Count, Field(le=16)] = 2
+    """Width of a block's hidden layer as a multiple of d_model."""
+    dropout: Annotated[NonNegative, Field(lt=1)] = 0.0
+    """Share of each block's outputs that is dropped while learning."""
+
+    def broken_rules(self) -> Iterator[Broken]:
+        if self.d_model % self.nhead:
+            nearest = _nearest(lambda width: width % self.nhead == 0, self.d_model, 4096)
+            rule = f"must be a whole multiple of nhead ({self.nhead}); {nearest}"
+            yield Broken("d_model", rule, self.d_model, ("nhead",))
+
+
+class CrossAttentionEncoderSettings(AttentionSettings):
+    """Convolutions make a token of each frame, which attends to the frame's instruments."""
+
+    name: Literal["enc_A"] = "enc_A"
+    """Name of the encoder."""
+    channels: Annotated[Count, Field(le=4096)] = 16
+    """Channels of each convolution."""
+    strides: Strides = (2, 2, 2)
+    """Stride of each convolution."""
+
+    def misfit(self, image_size: int) -> str | None:
+        """The rule that an image of this edge breaks, or None where it is large enough."""
+        return _too_small(image_size, self.strides)
+
+
+class PatchEncoderSettings(AttentionSettings):
+    """Patches of each frame attend to each other, as in the vision transformer."""
+
+    name: Literal["enc_B"] = "enc_B"
+    """Name of the encoder."""
+    patch: Annotated[Count, Field(le=_LARGEST_IMAGE)] | None = None
+    """Edge of a patch in pixels; null for the largest of 4 to 12 that divides the image's."""
+
+    def patch_for(self, image_size: int) -> int | None:
+        """The edge of the patches of an image of this edge, or None where none fit."""
+        tried = range(12, 3, -1) if self.patch is None else (self.patch,)
+        return next((patch for patch in tried if image_size % patch == 0), None)
+
+    def misfit(self, image_size: int) -> str | None:
+        """The rule that an image of this edge breaks, or None where patches fit."""
+        if self.patch_for(image_size) is not None:
+            return None
+        divisor = "a patch of 4 to 12" if self.patch is None else f"agent.encoder.patch ({self.patch})"
+        nearest = _nearest(self.patch_for, image_size, _LARGEST_IMAGE)
+        return f"must be a whole multiple of {divisor}; {nearest}"
+
+
+EncoderSettings: TypeAlias = (
+    ConvEncoderSettings | StateEncoderSettings | CrossAttentionEncoderSettings | PatchEncoderSettings
+)
+"""Each encoder there is."""
+
+
 class ActorCriticSettings(CheckedSettings):
-    """Actor and twin critic."""
+    """Actor and twin critic of DrQ-v2."""
 
     name: Literal["original"] = "original"
     """Name of the actor-critic pair."""
 
 
+class AutoregressiveActorSettings(CheckedSettings):
+    """An actor that settles one part of the action first, the other part in the light of it; DrQ-v2's critic."""
+
+    name: Literal["autoregressive_gimbal_first", "autoregressive_drone_first"] = "autoregressive_gimbal_first"
+    """Name of the actor-critic pair: which part comes first."""
+    depth: Annotated[Count, Field(le=8)] = 2
+    """Hidden layers of each of the actor's two heads."""
+
+
+class AttentionActorCriticSettings(CheckedSettings):
+    """Actor and twin critic that attend to tokens of the code."""
+
+    name: Literal["multihead_attention", "multihead_attention_factored"] = "multihead_attention"
+    """Name of the actor-critic pair; the factored one adds a value of the drone's action alone."""
+    tokens: Annotated[Count, Field(le=1024)] = 8
+    """Tokens that the code is projected to."""
+    d_model: Annotated[Count, Field(le=4096)] = 64
+    """Width of a token; a whole multiple of nhead."""
+    nhead: Annotated[Count, Field(le=256)] = 4
+    """Heads of the attention."""
+    depth: Annotated[Count, Field(le=12)] = 1
+    """Blocks of attention and feed-forward layer."""
+
+    def broken_rules(self) -> Iterator[Broken]:
+        if self.d_model % self.nhead:
+            nearest = _nearest(lambda width: width % self.nhead == 0, self.d_model, 4096)
+            rule = f"must be a whole multiple of nhead ({self.nhead}); {nearest}"
+            yield Broken("d_model", rule, self.d_model, ("nhead",))
+
+
+AnyActorCriticSettings: TypeAlias = (
+    ActorCriticSettings | AutoregressiveActorSettings | AttentionActorCriticSettings
+)
+"""Each actor-critic pair there is."""
+
+
 class AgentSettings(CheckedSettings):
     """The networks."""
 
-    encoder: Annotated[ConvEncoderSettings | StateEncoderSettings, Field(discriminator="name")] = (
-        ConvEncoderSettings()
-    )
+    encoder: Annotated[EncoderSettings, Field(discriminator="name")] = ConvEncoderSettings()
     """From observations to features."""
-    actor_critic: ActorCriticSettings = ActorCriticSettings()
+    actor_critic: Annotated[AnyActorCriticSettings, Field(discriminator="name")] = ActorCriticSettings()
     """From features to actions and values."""
 
 
@@ -403,6 +528,10 @@ class Settings(CheckedSettings):
     """Weight of the actor's squared pre-tanh output in its loss."""
     augmentation_pad: Whole = 4
     """Largest random shift of images in pixels; 0 for none."""
+    augmentation_brightness: Annotated[NonNegative, Field(lt=1)] = 0.0
+    """Largest random change of the images' brightness, as a share of it; 0 for none."""
+    auxiliary_weight: NonNegative = 0.0
+    """Weight of the encoder's auxiliary task, which angles look at the pad, in the critic's loss; 0 for none."""
 
     log_every_frames: SomeFrames = 1_000
     """Frames between rows of the training log."""
@@ -453,14 +582,16 @@ class Settings(CheckedSettings):
         yield from self._broken_sizes()
         yield from self._broken_lengths()
         encoder, size = self.agent.encoder, self.task.image_size
-        if isinstance(encoder, ConvEncoderSettings):
-            least = least_image_size(encoder.strides)
-            if size < least:
-                rule = f"must be at least {least} for the encoder's strides {list(encoder.strides)}"
-                yield Broken("task.image_size", rule, size, ("agent.encoder",))
+        if not isinstance(encoder, StateEncoderSettings):
+            misfit = encoder.misfit(size)
+            if misfit is not None:
+                yield Broken("task.image_size", misfit, size, ("agent.encoder",))
             if self.augmentation_pad >= size:
                 rule = f"must be less than task.image_size ({size})"
                 yield Broken("augmentation_pad", rule, self.augmentation_pad, ("task.image_size",))
+        elif self.auxiliary_weight:
+            rule = "must be 0 with the encoder 'state', which is given what the auxiliary task asks for"
+            yield Broken("auxiliary_weight", rule, self.auxiliary_weight, ("agent.encoder",))
         for i, stage in enumerate(self.curriculum.stages):
             if stage.start_offset >= self.task.arena_radius:
                 key = f"curriculum.stages.{i}.start_offset"

@@ -1,8 +1,9 @@
 """Gymnasium's vector and single APIs of the landing task.
 
 Observations are dictionaries of ``pixels`` uint8 (frame_stack, size, size) and ``state`` float32 (frame_stack, 11),
-newest last; ``privileged`` float32 (20,) on request. Actions are float32 (5,) in [−1, 1]: velocity command
-(vx, vy, vz) in the heading frame; gimbal pitch and yaw, as angles, rates or accelerations (``gimbal_control``).
+newest last; on request ``privileged`` float32 (20,), and ``oracle_gimbal`` float32 (2,), the gimbal angles that look
+straight at the pad as shares of their limits. Actions are float32 (5,) in [−1, 1]: velocity command (vx, vy, vz) in
+the heading frame; gimbal pitch and yaw, as angles, rates or accelerations (``gimbal_control``).
 
 The vector environment resets an ended episode in the same step (``AutoresetMode.SAME_STEP``): the observation
 returned is the next episode's first, the ended one's last is in ``infos["final_obs"]``.
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from glideslope.envs.camera import ALL_GROUPS, Camera
 from glideslope.envs.landing import (
     ACTION_DIM,
+    GIMBAL_AXES,
     PRIVILEGED_DIM,
     STATE_DIM,
     VELOCITY_BOUND,
@@ -51,6 +53,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         stage: StageSettings | Mapping[str, Any] | None = None,
         pixels: bool = True,
         privileged: bool = False,
+        oracle_gimbal: bool = False,
         frame_stack: int = 3,
         action_repeat: int = 1,
         device: str = "cpu",
@@ -65,6 +68,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
             stage: the curriculum stage to play; the full task by default.
             pixels: observe the onboard view. Without it nothing is rendered.
             privileged: observe the simulator's own state as well.
+            oracle_gimbal: observe the gimbal angles that look straight at the pad as well: a target to be learnt.
             frame_stack: how many of the latest frames an observation holds.
             action_repeat: decisions for which an action is held.
             device: where to render: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -90,8 +94,13 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         self.metadata = self.metadata | {"render_fps": self._task_settings.decision_hz / action_repeat}
         self._device = device
         self._with_pixels, self._with_privileged, self._stack = pixels, privileged, frame_stack
+        self._with_oracle = oracle_gimbal
         self.single_observation_space = observation_space(
-            self._task_settings.image_size, frame_stack, pixels=pixels, privileged=privileged
+            self._task_settings.image_size,
+            frame_stack,
+            pixels=pixels,
+            privileged=privileged,
+            oracle_gimbal=oracle_gimbal,
         )
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
@@ -332,6 +341,8 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
             observations["pixels"] = self._pixels.copy()
         if self._with_privileged:
             observations["privileged"] = self._task.privileged()
+        if self._with_oracle:
+            observations["oracle_gimbal"] = self._task.oracle_gimbal()
         return observations
 
     def _infos(self, result: StepResult | None = None) -> dict[str, Any]:
@@ -421,7 +432,7 @@ class LandingEnv(gym.Env[Observation, NDArray[np.float32]]):
 
 
 def observation_space(
-    image_size: int, frame_stack: int, *, pixels: bool, privileged: bool
+    image_size: int, frame_stack: int, *, pixels: bool, privileged: bool, oracle_gimbal: bool = False
 ) -> gym.spaces.Dict:
     """The observation space of one environment."""
     bound = VELOCITY_BOUND
@@ -432,6 +443,8 @@ def observation_space(
         spaces["pixels"] = gym.spaces.Box(0, 255, (frame_stack, image_size, image_size), np.uint8)
     if privileged:
         spaces["privileged"] = gym.spaces.Box(-np.inf, np.inf, (PRIVILEGED_DIM,), np.float32)
+    if oracle_gimbal:
+        spaces["oracle_gimbal"] = gym.spaces.Box(-1.0, 1.0, (len(GIMBAL_AXES),), np.float32)
     return gym.spaces.Dict(spaces)
 
 

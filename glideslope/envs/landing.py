@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from glideslope.envs import rewards
 from glideslope.envs.camera import OnboardCamera
 from glideslope.envs.controller import VelocityController
-from glideslope.envs.gimbal import build_gimbal, view_quaternion
+from glideslope.envs.gimbal import ANGLE_LIMITS, angles_towards, build_gimbal, view_quaternion
 from glideslope.envs.physics import (
     GIMBAL_DROP,
     HULL_BOTTOM,
@@ -410,6 +410,12 @@ class LandingTask:
         position, velocity = self.pad_relative()
         columns: list[NDArray[Any]] = [position / 5.0, velocity / 2.0, self.pad_direction(), self.state()]
         return np.concatenate(columns, axis=1).astype(np.float32)
+
+    def oracle_gimbal(self) -> NDArray[np.float32]:
+        """The angles that look straight at the pad, (N, 2): pitch and yaw over their limits, clipped to [−1, 1]."""
+        view = quat_to_matrix(view_quaternion(self.gimbal.angles))
+        towards = angles_towards(np.einsum("nij,nj->ni", view, self.pad_direction()))
+        return np.clip(towards / ANGLE_LIMITS, -1.0, 1.0).astype(np.float32)
 
     def views(self, ids: Ids | None = None) -> NDArray[np.uint8]:
         """Onboard grayscale views (n, size, size) of ``ids``, all if None."""
