@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.timing import rate
 from glideslope.assembly import make_agent, make_replay, resolve_device, use_threads
-from glideslope.envs.landing import STATE_DIM
+from glideslope.envs.landing import PRIVILEGED_DIM, STATE_DIM
 from glideslope.replay import ReplayBuffer
 from glideslope.settings import CurriculumSettings, Settings, StageSettings
 
@@ -46,14 +46,15 @@ def measure(seconds: float = 5.0) -> Iterator[tuple[str, float, str]]:
         yield f"update, encoder original, {label}, batch {batch}", rate(update, seconds, 3), "updates/s"
 
 
-def fill(replay: ReplayBuffer, num_envs: int, size: int) -> None:
-    """Put 100 steps of random numbers from environments with pixels into a replay buffer."""
+def fill(replay: ReplayBuffer, num_envs: int, size: int, pixels: bool = True) -> None:
+    """Put 100 steps of random numbers into a replay buffer: images, or the privileged vector in their place."""
     rng = np.random.default_rng(0)
 
-    def observation() -> tuple[np.ndarray, np.ndarray]:
+    def observation() -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
         return (
-            rng.integers(0, 256, (num_envs, size, size), dtype=np.uint8),
+            rng.integers(0, 256, (num_envs, size, size), dtype=np.uint8) if pixels else None,
             rng.normal(size=(num_envs, STATE_DIM)).astype(np.float32),
+            None if pixels else rng.normal(size=(num_envs, PRIVILEGED_DIM)).astype(np.float32),
         )
 
     replay.add_first(np.arange(num_envs), *observation())

@@ -146,7 +146,7 @@ BAD_VALUES = [
     ("task__pad_paths", ["statc"], "must be static, straight, sinusoidal or circular; did you mean static?"),
     ("task__gimbal_control", "velocty", "must be position, velocity or acceleration; did you mean velocity?"),
     ("task__rewards", {"crash": -1}, "must be at least 0"),
-    ("agent__encoder__name", "orginal", "must be original or state; did you mean original?"),
+    ("agent__encoder__name", "orginal", "must be original, state, enc_A or enc_B; did you mean original?"),
     ("agent__encoder__strides", [2, 0], "must be at least 1"),
     ("agent__encoder__strides", [], "must have at least 1 of them, not 0"),
     ("curriculum__success_rate", 0, "must be greater than 0"),

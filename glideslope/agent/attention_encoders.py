@@ -84,7 +84,7 @@ class CrossAttentionEncoder(FrameTokens):
     def frame_tokens(self, images: Tensor, states: Tensor) -> Tensor:
         features = self.convs(Observation(images.unsqueeze(1), None, None))
         token = self.image(features).unsqueeze(1)
-        parts = zip(self.instruments, torch.split(states, INSTRUMENTS, dim=1), strict=True)
+        parts = zip(self.instruments, torch.split(states, list(INSTRUMENTS), dim=1), strict=True)
         context = torch.stack([instrument(values) for instrument, values in parts], dim=1) + self.kinds
         for block in self.cross:
             token = block(token, context)
