@@ -43,6 +43,11 @@ class Resumption:
         """Global steps done."""
         return int(self.content["step"])
 
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether the evaluation of its frame is still to be made: a stop cut it off."""
+        return self.content["run"]["trainer"].get("due") is not None
+
 
 def find_resumption(
     folder: RunFolder,

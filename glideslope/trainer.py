@@ -415,9 +415,9 @@ class Trainer:
         def save() -> None:
             run = self._run_state()
             parts.snapshots.save_rolling(self._content() | {"run": run})
-            parts.store.prune([run["replay"], *self._manifest])
-            self._manifest = [run["replay"]]
-            self._saved = (self._step, self._due)
+            needed = [run["replay"], *self._manifest]
+            self._saved, self._manifest = (self._step, self._due), [run["replay"]]
+            self._write(lambda: parts.store.prune(needed), "the replay folder")
 
         self._write(save, "the snapshot")
 
