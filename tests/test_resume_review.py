@@ -48,7 +48,7 @@ def test_a_kill_behind_an_evaluation_made_anew(
 ) -> None:
     """Its row is in the logs at the snapshot's own frame: it must not stand in the way of the next life's."""
     run = tmp_path / "run"
-    evaluate, flush = Trainer.act_greedily, Logger.flush
+    evaluate, log_eval, flush = Trainer.act_greedily, Logger.log_eval, Logger.flush
 
     def stop(self: Trainer, *arguments: Any) -> Any:
         self.stop()
@@ -58,17 +58,17 @@ def test_a_kill_behind_an_evaluation_made_anew(
         patch.setattr(Trainer, "act_greedily", stop)
         assert train(run, *RUN) == 130
     assert load(run / "snapshot.pt")["run"]["trainer"]["due"] is not None
-    for _ in range(2):
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            log_eval = Logger.log_eval
 
-            def die(self: Logger, *arguments: Any) -> None:
-                log_eval(self, *arguments)
-                flush(self)
-                raise Killed
+    def die(self: Logger, *arguments: Any) -> None:
+        log_eval(self, *arguments)
+        flush(self)
+        raise Killed
 
-            patch.setattr(Logger, "log_eval", die)
-            train(run, *RUN)
+    with monkeypatch.context() as patch:
+        patch.setattr(Logger, "log_eval", die)
+        for _ in range(2):
+            with pytest.raises(Killed):
+                train(run, *RUN)
     finish(run, straight)
 
 
