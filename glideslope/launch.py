@@ -26,7 +26,7 @@ from glideslope.assembly import (
     use_threads,
     uses_pixels,
 )
-from glideslope.checkpoint import Snapshots
+from glideslope.checkpoint import ROLLING, Snapshots
 from glideslope.curriculum import Curriculum
 from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, STATE_DIM
 from glideslope.logger import Logger
@@ -242,7 +242,7 @@ def _close(logger: Logger, failures: list[OSError]) -> None:
 
 def _restore(trainer: Trainer, resumption: Resumption) -> None:
     try:
-        trainer.resume(resumption.content)
+        trainer.resume(resumption.content, rolling=resumption.path.name == ROLLING)
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{resumption.path}: doesn't fit the run's settings: {error}") from error
 

@@ -468,8 +468,12 @@ class Trainer:
         }
         return {"trainer": trainer, "env": self._parts.env.state_dict(), "replay": self._parts.store.save()}
 
-    def resume(self, content: Mapping[str, Any]) -> None:
+    def resume(self, content: Mapping[str, Any], *, rolling: bool = True) -> None:
         """Go on from a snapshot whose replay buffer and schedules are in the parts already.
+
+        Args:
+            content: the snapshot.
+            rolling: whether it is the rolling one, and need not be written again.
 
         Raises:
             KeyError, TypeError, ValueError, RuntimeError: the snapshot doesn't fit the settings.
@@ -486,7 +490,7 @@ class Trainer:
         self._retention.load_state_dict(state["retention"])
         self._seconds_before = float(state["seconds"])
         self._last_log = (time.monotonic(), self.frame)
-        self._saved, self._manifest = (self._step, self._due), [run["replay"]]
+        self._saved, self._manifest = (self._step, self._due) if rolling else None, [run["replay"]]
 
 
 def update_steps(settings: Settings, step: int) -> list[int]:

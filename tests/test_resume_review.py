@@ -141,3 +141,23 @@ def test_a_display_that_takes_nothing(kind: str, tmp_path: Path) -> None:
         life.wait(120)
     assert load(run / "snapshot.pt")["frame"] == 400
     assert (run / "finished.json").exists()
+
+
+@pytest.mark.slow
+def test_a_best_snapshot_of_the_last_frame_gives_a_rolling_one(
+    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    snapshot = Trainer._snapshot
+
+    def die(self: Trainer) -> None:
+        if self.frame == 800:
+            raise Killed
+        snapshot(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_snapshot", die)
+        with pytest.raises(Killed):
+            train(run, *RUN)
+    finish(run, straight)
+    assert "Going on from frame 800: snapshot_best_" in capsys.readouterr().out
