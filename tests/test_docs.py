@@ -388,7 +388,7 @@ def test_the_intervals_given_are_right() -> None:
 
 def test_the_tags_of_the_curriculum_are_logged() -> None:
     tags = [row[0].strip("`") for row in rows_of("tag")]
-    source = (ROOT / "glideslope" / "trainer.py").read_text(encoding="utf-8")
+    source = (ROOT / "glideslope" / "retention.py").read_text(encoding="utf-8")
     named = {STAGE_TAG, SUCCESS_TAG, *re.findall(r'"(eval/[\w{}]+)"', source)}
     assert not [tag for tag in tags if tag.replace("{i}", "{stage}") not in named]
 
