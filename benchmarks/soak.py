@@ -216,9 +216,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = soak(Path(folder), arguments.kills, seed=arguments.seed, overrides=arguments.overrides)
     lost = report.lost or [0]
-    print(
-        f"{report.kills} kills, {report.ends} runs to their end; frames lost: mean {sum(lost) / len(lost):.0f}, most {max(lost)}"
-    )
+    print(f"{report.kills} kills, {report.ends} runs to their end")
+    print(f"logged frames lost at a kill: mean {sum(lost) / len(lost):.0f}, most {max(lost)}")
     print(f"damaged files: {len(report.damaged)}", *report.damaged, sep="\n  ")
     print(
         f"differences from the run never killed: {len(report.differences)}", *report.differences, sep="\n  "

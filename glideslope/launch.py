@@ -26,7 +26,7 @@ from glideslope.assembly import (
     use_threads,
     uses_pixels,
 )
-from glideslope.checkpoint import ROLLING, Snapshots
+from glideslope.checkpoint import Snapshots
 from glideslope.curriculum import Curriculum
 from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, STATE_DIM
 from glideslope.logger import Logger
@@ -42,7 +42,7 @@ from glideslope.settings import Settings, UserError
 from glideslope.trainer import Parts, StoppedError, Trainer, TrainingError, describe
 
 REPLAY = "replay"  # the replay buffer's files in a run folder
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 # A run longer than this on a processor gets advice before it starts.
 LONG_RUN_SECONDS = 12 * 3600
 
@@ -242,7 +242,7 @@ def _close(logger: Logger, failures: list[OSError]) -> None:
 
 def _restore(trainer: Trainer, resumption: Resumption) -> None:
     try:
-        trainer.resume(resumption.content, rolling=resumption.path.name == ROLLING)
+        trainer.resume(resumption.content, rolling=resumption.is_rolling)
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{resumption.path}: doesn't fit the run's settings: {error}") from error
 
@@ -277,7 +277,12 @@ def _stopping(trainer: Trainer) -> Iterator[list[int]]:
         caught.append(number)
         trainer.stop()
 
-    previous = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    previous = {
+        number: signal.signal(number, stop)
+        for number in STOP_SIGNALS
+        # What nohup has a program ignore is to be ignored.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield caught
     finally:

@@ -121,6 +121,8 @@ class Trainer:
         settings = self._settings
         if self._observation is None:
             self._begin()
+        elif not self.saved:
+            self._snapshot()  # what it goes on from is another snapshot, or has another schedule by now
         self._show()
         try:
             self._evaluate()  # one that a stop cut off
@@ -395,6 +397,8 @@ class Trainer:
         env, stage = self._parts.make_film_env(), self._parts.curriculum.stages[index]
         try:
             record_episodes(env, self.act_greedily, stage, index, seeds, self._run_dir / "landing.mp4")
+        except (RuntimeError, ValueError) as error:  # of the encoder: no film, but the run is done
+            raise OSError(str(error)) from error
         finally:
             env.close()
 
@@ -473,7 +477,7 @@ class Trainer:
 
         Args:
             content: the snapshot.
-            rolling: whether it is the rolling one, and need not be written again.
+            rolling: whether the rolling snapshot holds this state, and need not be written first.
 
         Raises:
             KeyError, TypeError, ValueError, RuntimeError: the snapshot doesn't fit the settings.

@@ -299,7 +299,9 @@ class DrQV2Agent:
     def _require_finite(self, name: str, loss: Tensor) -> None:
         if self.device.type == "cpu" and not bool(loss.isfinite()):
             broken = self.not_finite() or [name]
-            raise DivergedError(f"the {name}'s loss is {float(loss.detach())}; diverged: {' and '.join(broken)}")
+            raise DivergedError(
+                f"the {name}'s loss is {float(loss.detach())}; diverged: {' and '.join(broken)}"
+            )
 
     def _copy_parameters(self) -> dict[str, list[Tensor]]:
         return {name: [p.detach().clone() for p in group] for name, group in self._parameters.items()}
