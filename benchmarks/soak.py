@@ -3,9 +3,9 @@
     python -m benchmarks.soak --kills 100
 
 Every life of the run is a process of its own, started by the same command and ended by kill -9: while it starts,
-goes on from a snapshot, learns, evaluates or writes. What is left is checked after each kill, and the last life may
-finish. On a processor its weights, optimizers, replay buffer, random states and logs must be those of the run that
-was never killed, bit for bit.
+goes on from a snapshot, learns, evaluates or writes. What is left is checked after each kill. A life that comes to the
+end is compared and another run begun. On a processor its weights, optimizers, replay buffer, random states and logs
+must be those of the run that was never killed, bit for bit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # stages that change, policies that are kept.
 COMMAND = (
     *("profile=smoke", "encoder_bundle@agent=state", "save_video=false", "num_threads=1"),
-    *("num_train_frames=60000", "num_seed_frames=500", "replay_buffer_size=10000", "update_every_steps=20"),
+    *("num_train_frames=20000", "num_seed_frames=500", "replay_buffer_size=10000", "update_every_steps=20"),
     *("snapshot_every_frames=400", "log_every_frames=200", "eval_every_frames=2000"),
     *("num_eval_episodes=4", "final_eval_episodes=4", "lr_schedule=stage_based"),
     *("task.pad_size=14", "task.max_touchdown_speed=10", "task.start_height=[0.5,0.8]"),
@@ -53,6 +53,7 @@ class Report:
     """What a soak found."""
 
     kills: int
+    ends: int  # runs that came to their end between the kills, each compared
     lives: list[str]  # what each life had come to
     lost: list[int]  # frames logged at a kill beyond the snapshot that the next life went on from
     damaged: list[str]  # snapshots or replay files that could not be read after a kill
@@ -120,24 +121,35 @@ def soak(folder: Path, kills: int, *, seed: int = 0, overrides: Sequence[str] = 
     began = time.monotonic()
     _finish(straight, overrides)
     whole = time.monotonic() - began
-    report = Report(0, [], [], [], [])
+    reference = state_of(straight)
+    report = Report(0, 0, [], [], [], [])
     while report.kills < kills:
-        life = _start(killed, overrides)
+        run = killed / str(report.ends)
+        life = _start(run, overrides)
         if draw.random() < 0.2:  # at any moment of the start
             time.sleep(draw.uniform(0.0, 6.0))
-        else:  # some time after the first or second line of the training itself
+        else:  # some time after the first line of the training itself
             _await(life, "elapsed")
-            time.sleep(draw.uniform(0.0, 0.6 * whole * min(1.0, 3.0 / kills) + 0.3))
-        if life.poll() is not None:
-            raise RuntimeError(f"life {report.kills + 1} ended by itself: {life.communicate()[0]}")
+            time.sleep(draw.uniform(0.0, 0.05 * whole + 0.3))
         life.send_signal(signal.SIGKILL)
-        life.communicate()
-        report.kills += 1
-        _look(killed, report)
-        print(f"kill {report.kills}: {report.lives[-1]}", flush=True)
-    _finish(killed, overrides)
-    report.differences = differences(state_of(straight), state_of(killed))
+        output = life.communicate()[0]
+        if life.returncode == 0:
+            _compare(reference, run, report)
+        elif life.returncode != -signal.SIGKILL:
+            raise RuntimeError(f"a life ended by itself with status {life.returncode}: {output}")
+        else:
+            report.kills += 1
+            _look(run, report)
+            print(f"kill {report.kills}: {report.lives[-1]}", flush=True)
+    run = killed / str(report.ends)
+    _finish(run, overrides)
+    _compare(reference, run, report)
     return report
+
+
+def _compare(reference: Mapping[str, Any], run: Path, report: Report) -> None:
+    report.ends += 1
+    report.differences += differences(reference, state_of(run), f"run {report.ends}")
 
 
 def _start(run: Path, overrides: Sequence[str]) -> subprocess.Popen[str]:
@@ -204,7 +216,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = soak(Path(folder), arguments.kills, seed=arguments.seed, overrides=arguments.overrides)
     lost = report.lost or [0]
-    print(f"{report.kills} kills; frames lost: mean {sum(lost) / len(lost):.0f}, most {max(lost)}")
+    print(f"{report.kills} kills, {report.ends} runs to their end")
+    print(f"logged frames lost at a kill: mean {sum(lost) / len(lost):.0f}, most {max(lost)}")
     print(f"damaged files: {len(report.damaged)}", *report.damaged, sep="\n  ")
     print(
         f"differences from the run never killed: {len(report.differences)}", *report.differences, sep="\n  "

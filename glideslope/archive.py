@@ -49,6 +49,9 @@ def read(path: Path, device: str = "cpu") -> Any:
     try:
         # PyTorch doesn't look at the archive's checksums: a flipped bit in a weight would go unnoticed.
         with zipfile.ZipFile(path) as archive:
+            # Nothing that `write` writes is compressed; a compressed file might fill the memory.
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise zipfile.BadZipFile("compressed")
             broken = archive.testzip()
         if broken is not None:
             raise zipfile.BadZipFile(f"checksum of {broken}")

@@ -114,8 +114,11 @@ class Snapshots:
         """Make the list agree with the files, whenever the run was ended that wrote them."""
         listed = _listed_best(self._dir, note)
         self._best = [*listed, *_unlisted_best(self._dir, listed, note)]
-        if self._best:
-            self._set_best(self._kept(self._best))
+        try:
+            if self._best:
+                self._set_best(self._kept(self._best))
+        except OSError as error:
+            note(f"{self._dir / INDEX}: can't be written: {error.strerror or error}")
 
     def _with(self, entry: Best) -> list[Best] | None:
         """The list once this entry is on it, or None where it isn't good enough."""

@@ -41,7 +41,8 @@ TRAIN_CONFIG = "config_gimbal_curriculum"
 EVALUATE_CONFIG = "config_evaluate"
 PREVIEW_CONFIG = "config_preview"
 USER_FAULT = 2
-INTERRUPTED = 130
+_BY_SIGNAL = 128  # the status of a program that a signal has ended is this and the signal's number
+INTERRUPTED = _BY_SIGNAL + 2
 
 _VERSION_BASE = "1.3"
 # Overrides that say where a training takes place and whether it goes on: no part of its settings.
@@ -103,9 +104,9 @@ def run_cli(
     except (UserError, ScheduleError) as error:
         sys.stderr.write(_message(error))
         return USER_FAULT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         sys.stderr.write("\nInterrupted.\n")
-        return INTERRUPTED
+        return next(iter(error.args), INTERRUPTED)
 
 
 def compose(config_name: str, argv: Sequence[str], settings: type[S]) -> Composed[S]:
@@ -339,8 +340,8 @@ def _hand_over(
         composed = _compose(arguments.for_job(own.overrides.task), config_name, settings, job_dir=place)
         status = main(composed)
         statuses.append(status)
-        if status == INTERRUPTED:
-            raise KeyboardInterrupt
+        if status > _BY_SIGNAL:
+            raise KeyboardInterrupt(status)  # whoever stops a job means the sweep
         return status
 
     start = hydra.main(config_path=str(CONFIG_DIR), config_name=config_name, version_base=_VERSION_BASE)(job)

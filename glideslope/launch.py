@@ -32,7 +32,7 @@ from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, STATE_DIM
 from glideslope.logger import Logger
 from glideslope.lr_scheduler import LiveSchedules, Schedule, Schedules
 from glideslope.plots import plot_run
-from glideslope.progress import Progress
+from glideslope.progress import Progress, screen
 from glideslope.replay_store import ReplayStore
 from glideslope.resumption import Learner, Resumption, find_resumption
 from glideslope.run_folder import RunFolder, claim, require_free_space, version_changes
@@ -42,7 +42,7 @@ from glideslope.settings import Settings, UserError
 from glideslope.trainer import Parts, StoppedError, Trainer, TrainingError, describe
 
 REPLAY = "replay"  # the replay buffer's files in a run folder
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 # A run longer than this on a processor gets advice before it starts.
 LONG_RUN_SECONDS = 12 * 3600
 
@@ -106,7 +106,7 @@ def train(
     Raises:
         UserError, ScheduleError: before anything is written.
     """
-    console = console or Console()
+    console = console or screen()
     planned = plan(settings, given)
     with claim(run_dir, resume=True) as folder:
         if folder.contents == "finished" and settings.num_train_frames <= folder.finished_frames():
@@ -143,9 +143,10 @@ def _open(
         folder.write_config(settings.to_plain())
         folder.write_overrides(overrides)
         folder.write_versions()
-        return Logger(folder.path, resume_frame=first)
+        due = resumption is not None and resumption.evaluation_due
+        return Logger(folder.path, resume_frame=first, evaluation_due=due)
     except OSError as error:
-        raise UserError(f"{folder.path}: can't be written to: {error.strerror or error}") from error
+        raise UserError(f"{folder.path}: can't be written to: {_reason(error)}") from error
 
 
 def _learner(planned: Plan, path: Path) -> Learner:
@@ -202,11 +203,12 @@ def _run(
     keep_freed_memory()
     _introduce(planned, folder.path, threads, resumption, console)
     first = 0 if resumption is None else resumption.frame
+    unwritten: list[OSError] = []
     with (
         ExitStack() as stack,
-        logger,
         Progress(settings.num_train_frames, first_frame=first, console=console) as progress,
     ):
+        stack.callback(_close, logger, unwritten)
         parts = _build(planned, folder.path, learner, logger, progress)
         for env in (parts.env, parts.eval_env):
             stack.callback(env.close)
@@ -225,12 +227,22 @@ def _run(
         if results is None:
             progress.note(f"stopped at frame {trainer.frame:,}; to go on: resume={folder.path}")
             return 128 + next(iter(caught), signal.SIGINT)
+    if unwritten:
+        _say(console, f"Trained, but the logs can't be written: {_reason(unwritten[0])}: {folder.path}")
+        return 1
     return _conclude(planned, folder, results, parts.curriculum.stage, trainer, console)
+
+
+def _close(logger: Logger, failures: list[OSError]) -> None:
+    try:
+        logger.close()
+    except OSError as error:
+        failures.append(error)
 
 
 def _restore(trainer: Trainer, resumption: Resumption) -> None:
     try:
-        trainer.resume(resumption.content)
+        trainer.resume(resumption.content, rolling=resumption.is_rolling)
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{resumption.path}: doesn't fit the run's settings: {error}") from error
 
@@ -265,7 +277,12 @@ def _stopping(trainer: Trainer) -> Iterator[list[int]]:
         caught.append(number)
         trainer.stop()
 
-    previous = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    previous = {
+        number: signal.signal(number, stop)
+        for number in STOP_SIGNALS
+        # What nohup has a program ignore is to be ignored.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield caught
     finally:
@@ -401,7 +418,7 @@ def _conclude(
         if not settings.keep_replay:
             shutil.rmtree(path / REPLAY, ignore_errors=True)
     except OSError as error:
-        say(f"Trained, but the results can't be written: {error.strerror or error}: {path}")
+        say(f"Trained, but the results can't be written: {_reason(error)}: {path}")
         return 1
     say(f"Finished in {minutes:.1f} minutes. On held-out scenarios, {describe(results[stage])}.")
     say(f"Landing video, pictures, logs and snapshots: {path}")
@@ -410,6 +427,10 @@ def _conclude(
         say("The last snapshot could not be written; the ones there are good.")
         return 1
     return 0
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _say(console: Console, text: str) -> None:

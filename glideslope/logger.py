@@ -28,7 +28,8 @@ STAGE_TAG = "curriculum/stage"
 SUCCESS_TAG = "curriculum/success_rate_window"
 EVAL_SUCCESS_TAG = "eval/success_rate"
 TAGS = (*RATE_TAGS, STAGE_TAG, SUCCESS_TAG)
-TAG_GROUPS = ("train/", "eval/", "diagnostics/")
+_EVAL_GROUP = "eval/"
+TAG_GROUPS = ("train/", _EVAL_GROUP, "diagnostics/")
 
 TRAIN_CSV = "train.csv"
 EVAL_CSV = "eval.csv"
@@ -76,6 +77,8 @@ class Logger:
         resume_frame: None for a new run. For a resumed one the frame of its snapshot, -1 where there is
             none: what was logged after that frame is removed. Log a frame's numbers, then `flush`, before
             its snapshot.
+        evaluation_due: whether the snapshot was written before the evaluation of its frame: what was logged of
+            that is removed too.
 
     Raises:
         FileExistsError: a new run, but the folder holds a run's tables.
@@ -83,17 +86,22 @@ class Logger:
         OSError: the folder can't be written to.
     """
 
-    def __init__(self, run_dir: Path, *, resume_frame: int | None = None) -> None:
+    def __init__(
+        self, run_dir: Path, *, resume_frame: int | None = None, evaluation_due: bool = False
+    ) -> None:
+        eval_frame = resume_frame
         if resume_frame is not None:
-            for name in (TRAIN_CSV, EVAL_CSV):
-                check_csv_table(run_dir / name, resume_frame)
+            eval_frame = resume_frame - 1 if evaluation_due else resume_frame
+            check_csv_table(run_dir / TRAIN_CSV, resume_frame)
+            check_csv_table(run_dir / EVAL_CSV, eval_frame)
         self._train = CsvTable(run_dir / TRAIN_CSV, resume_frame=resume_frame)
-        self._eval = CsvTable(run_dir / EVAL_CSV, resume_frame=resume_frame)
+        self._eval = CsvTable(run_dir / EVAL_CSV, resume_frame=eval_frame)
         self._last: dict[str, int] = {}
         self._first_frame = 0 if resume_frame is None else resume_frame + 1
+        self._first_eval_frame = 0 if eval_frame is None else eval_frame + 1
         if resume_frame is not None:
             for file in _event_files(run_dir):
-                cut(file, _kept_size(file.read_bytes(), self._first_frame))
+                cut(file, _kept_size(file.read_bytes(), self._first_frame, self._first_eval_frame))
         self._events = AppendFile(_event_file(run_dir), _head(self._first_frame))
         self._events.append(b"")  # the head alone
 
@@ -161,7 +169,8 @@ class Logger:
         for tag in values:
             if tag not in TAGS and not tag.startswith(TAG_GROUPS):
                 raise ValueError(f"unknown tag {tag!r}: expected one of {TAGS} or one in {TAG_GROUPS}")
-            latest = self._last.get(tag, self._first_frame - 1)
+            first = self._first_eval_frame if tag.startswith(_EVAL_GROUP) else self._first_frame
+            latest = self._last.get(tag, first - 1)
             if frame <= latest:
                 raise ValueError(f"{tag}: frame {frame} comes after frame {latest}")
         return {tag: float(value) for tag, value in values.items() if value is not None}
@@ -202,8 +211,10 @@ def _event_file(run_dir: Path) -> Path:
     return run_dir / f"events.out.tfevents.{second:010d}.{socket.gethostname()}.{os.getpid()}.0"
 
 
-def _kept_size(records: bytes, first_frame: int) -> int:
+def _kept_size(records: bytes, first_frame: int, first_eval_frame: int) -> int:
     """Bytes of an event file up to the last that is not a number of `first_frame` or later.
+
+    Of an evaluation's, `first_eval_frame`; within a frame these are the last.
 
     A START event alone hides those only from TensorBoard's slower reader; the other keeps a tag's until the
     tag is written again. What can't be read stays: all readers stop there.
@@ -217,7 +228,8 @@ def _kept_size(records: bytes, first_frame: int) -> int:
             break
         event = Event.FromString(record)
         start = end + _CHECKSUM.size
-        if event.step < first_frame or not event.HasField("summary"):
+        evaluated = any(value.tag.startswith(_EVAL_GROUP) for value in event.summary.value)
+        if event.step < (first_eval_frame if evaluated else first_frame) or not event.HasField("summary"):
             kept = start
     return kept if kept < start else len(records)
 

@@ -136,8 +136,9 @@ def read_overrides(
     return Overrides(tuple(parsed), tuple(values)), faults
 
 
-_PATHS = ("run", "inspect", "out", "resume", "hydra.run.dir")
-# Hydra would read a folder's name as a number or a truth value.
+_RUN_FOLDERS = ("resume", "hydra.run.dir")
+_PATHS = ("run", "inspect", "out", *_RUN_FOLDERS)
+# Hydra would read these names of folders as numbers or truth values.
 _UNTEXT = re.compile(r"(?i)[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d+)?|true|false|nan|[+-]?inf")
 
 
@@ -156,7 +157,8 @@ def normalised(word: str) -> str:
         # Not every shell expands it behind an equals sign, and Hydra's grammar has no ~ in values.
         value = os.path.expanduser(value)
         plain = re.fullmatch(r"([\w/\\+.%*@?|:, -]|\$\{[^{}]*\})*", value, re.ASCII)
-        if value and value[0] not in "'\"" and (not plain or _UNTEXT.fullmatch(value)):
+        unlike = not plain or (key in _RUN_FOLDERS and _UNTEXT.fullmatch(value))
+        if value and value[0] not in "'\"" and unlike:
             # Hydra's grammar takes these in quotes only, and a backslash before a quote twice.
             value = "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + "\\'" * bool(m[2]), value) + "'"
     if key == "stddev_schedule":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import IO, Any, Self, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,6 +21,38 @@ from rich.text import Text
 # Long enough to take in an evaluation, so that the time left doesn't jump at each one.
 _SPEED_SECONDS = 120.0
 _SAMPLE_SECONDS = 0.5
+
+
+def screen() -> Console:
+    """A console on standard output; what that can't take is lost, for no run is to end because of it."""
+    return Console() if sys.stdout is None else Console(file=cast(IO[str], _Unfailing(sys.stdout)))
+
+
+class _Unfailing:
+    """A text stream that may be on a full disk, or have a reader that has gone."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except BrokenPipeError:
+            # Nobody will read again: Python's own flush at the exit is not to fail either.
+            with suppress(OSError), open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+        except OSError:
+            pass
 
 
 @dataclass(frozen=True)
@@ -53,7 +88,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total = total_frames
-        self._console = console or Console()
+        self._console = console or screen()
         self._line_seconds = line_seconds
         self._clock = clock
         self._began = clock()

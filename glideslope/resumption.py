@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from glideslope.agent import DrQV2Agent
-from glideslope.checkpoint import load_resumable, resume_candidates
+from glideslope.checkpoint import ROLLING, load_resumable, resume_candidates
 from glideslope.lr_scheduler import LiveSchedules, ScheduleChangedError
 from glideslope.replay import ReplayBuffer
 from glideslope.replay_store import ReplayStore
@@ -32,6 +32,12 @@ class Resumption:
 
     path: Path
     content: Mapping[str, Any]
+    accept_schedule: bool
+
+    @property
+    def is_rolling(self) -> bool:
+        """Whether the rolling snapshot holds the very state that the run goes on with."""
+        return self.path.name == ROLLING and not self.accept_schedule
 
     @property
     def frame(self) -> int:
@@ -42,6 +48,11 @@ class Resumption:
     def step(self) -> int:
         """Global steps done."""
         return int(self.content["step"])
+
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether the evaluation of its frame is still to be made: a stop cut it off."""
+        return self.content["run"]["trainer"].get("due") is not None
 
 
 def find_resumption(
@@ -68,7 +79,7 @@ def find_resumption(
     faults = []
     for path in resume_candidates(folder.path):
         try:
-            found = _load(path, learner)
+            found = _load(path, learner, accept_schedule)
         except UserError as error:
             faults.append(str(error))
             note(f"Passed over: {error}")
@@ -76,7 +87,7 @@ def find_resumption(
         if found.frame > num_train_frames:
             rule = f"the run has done {found.frame:,} frames already"
             raise UserError(f"num_train_frames={num_train_frames}: {rule}")
-        _take_over_schedules(learner.schedules, found, accept_schedule)
+        _take_over_schedules(learner.schedules, found)
         return found
     if faults:
         listed = "".join(f"\n  {fault}" for fault in faults)
@@ -86,8 +97,8 @@ def find_resumption(
     return None
 
 
-def _load(path: Path, learner: Learner) -> Resumption:
-    found = Resumption(path, load_resumable(path))
+def _load(path: Path, learner: Learner, accept_schedule: bool) -> Resumption:
+    found = Resumption(path, load_resumable(path), accept_schedule)
     missing = {"settings", "step", "frame", "agent", "curriculum", "schedules"} - found.content.keys()
     missing |= {"trainer", "env", "replay"} - found.content["run"].keys()
     if missing:
@@ -96,9 +107,9 @@ def _load(path: Path, learner: Learner) -> Resumption:
     return found
 
 
-def _take_over_schedules(schedules: LiveSchedules, found: Resumption, accept: bool) -> None:
+def _take_over_schedules(schedules: LiveSchedules, found: Resumption) -> None:
     try:
-        schedules.load_state_dict(found.content["schedules"], accept_changes=accept)
+        schedules.load_state_dict(found.content["schedules"], accept_changes=found.accept_schedule)
     except ScheduleChangedError as error:
         lines = "".join(f"\n  {line}" for line in error.faults)
         rule = "the schedules differ from those the run has had; resume_lr_schedule=config takes the new ones"

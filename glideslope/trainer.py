@@ -121,6 +121,8 @@ class Trainer:
         settings = self._settings
         if self._observation is None:
             self._begin()
+        elif not self.saved:
+            self._snapshot()  # what it goes on from is another snapshot, or has another schedule by now
         self._show()
         try:
             self._evaluate()  # one that a stop cut off
@@ -395,6 +397,8 @@ class Trainer:
         env, stage = self._parts.make_film_env(), self._parts.curriculum.stages[index]
         try:
             record_episodes(env, self.act_greedily, stage, index, seeds, self._run_dir / "landing.mp4")
+        except (RuntimeError, ValueError) as error:  # of the encoder: no film, but the run is done
+            raise OSError(str(error)) from error
         finally:
             env.close()
 
@@ -415,9 +419,9 @@ class Trainer:
         def save() -> None:
             run = self._run_state()
             parts.snapshots.save_rolling(self._content() | {"run": run})
-            parts.store.prune([run["replay"], *self._manifest])
-            self._manifest = [run["replay"]]
-            self._saved = (self._step, self._due)
+            needed = [run["replay"], *self._manifest]
+            self._saved, self._manifest = (self._step, self._due), [run["replay"]]
+            self._write(lambda: parts.store.prune(needed), "the replay folder")
 
         self._write(save, "the snapshot")
 
@@ -468,8 +472,12 @@ class Trainer:
         }
         return {"trainer": trainer, "env": self._parts.env.state_dict(), "replay": self._parts.store.save()}
 
-    def resume(self, content: Mapping[str, Any]) -> None:
+    def resume(self, content: Mapping[str, Any], *, rolling: bool = True) -> None:
         """Go on from a snapshot whose replay buffer and schedules are in the parts already.
+
+        Args:
+            content: the snapshot.
+            rolling: whether the rolling snapshot holds this state, and need not be written first.
 
         Raises:
             KeyError, TypeError, ValueError, RuntimeError: the snapshot doesn't fit the settings.
@@ -486,7 +494,7 @@ class Trainer:
         self._retention.load_state_dict(state["retention"])
         self._seconds_before = float(state["seconds"])
         self._last_log = (time.monotonic(), self.frame)
-        self._saved, self._manifest = (self._step, self._due), [run["replay"]]
+        self._saved, self._manifest = (self._step, self._due) if rolling else None, [run["replay"]]
 
 
 def update_steps(settings: Settings, step: int) -> list[int]:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from glideslope.cli import EVALUATE_CONFIG, PREVIEW_CONFIG, TRAIN_CONFIG, compose, run_cli
 from glideslope.intervals import wilson_interval
-from glideslope.logger import RATE_TAGS, STAGE_TAG, SUCCESS_TAG
+from glideslope.logger import EVAL_SUCCESS_TAG, RATE_TAGS, STAGE_TAG, SUCCESS_TAG
 from glideslope.lr_scheduler import SHAPES, Schedules, build_schedules
 from glideslope.lr_scheduler.plateau import Plateau
 from glideslope.lr_scheduler.shapes import KEYS
@@ -388,8 +388,8 @@ def test_the_intervals_given_are_right() -> None:
 
 def test_the_tags_of_the_curriculum_are_logged() -> None:
     tags = [row[0].strip("`") for row in rows_of("tag")]
-    source = (ROOT / "glideslope" / "trainer.py").read_text(encoding="utf-8")
-    named = {STAGE_TAG, SUCCESS_TAG, *re.findall(r'"(eval/[\w{}]+)"', source)}
+    source = (ROOT / "glideslope" / "retention.py").read_text(encoding="utf-8")
+    named = {STAGE_TAG, SUCCESS_TAG, EVAL_SUCCESS_TAG, *re.findall(r'"(eval/[\w{}]+)"', source)}
     assert not [tag for tag in tags if tag.replace("{i}", "{stage}") not in named]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import pickle
 import resource
@@ -20,6 +21,8 @@ from benchmarks.soak import differences, soak, state_of
 from glideslope import checkpoint, launch
 from glideslope.agent import DrQV2Agent
 from glideslope.checkpoint import Snapshots, load
+from glideslope.cli import TRAIN_CONFIG, Composed, run_cli
+from glideslope.settings import Settings
 from glideslope.trainer import Trainer
 from tests.training import train
 
@@ -86,7 +89,7 @@ def finish(run: Path, straight: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", launch.STOP_SIGNALS)
 def test_a_signal_ends_the_run_within_a_vector_step(
     number: signal.Signals, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -233,14 +236,8 @@ def test_without_the_first_replay_file_nothing_can_go_on(
 def test_a_run_that_died_before_its_first_snapshot_starts_over(
     straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
-    def die(trainer: Trainer) -> None:
-        raise Killed
-
     run = tmp_path / "run"
-    with at_frame(180, die), pytest.raises(Killed):
+    with at_frame(180, die), pytest.raises(KilledError):
         train(run, *RUN)
     assert (run / "train.csv").exists()
     assert not list(run.glob("*.pt"))
@@ -418,13 +415,52 @@ def test_a_finished_run_keeps_its_replay_buffer_only_where_asked_to(tmp_path: Pa
     assert load(run / "snapshot.pt")["frame"] == 800
 
 
+class KilledError(BaseException):
+    """As kill -9: nothing is done any more."""
+
+
+def die(trainer: Trainer) -> None:
+    raise KilledError
+
+
+@pytest.mark.slow
+def test_a_changed_schedule_is_refused_or_taken_over_for_good(
+    stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(stopped)
+    assert train(stopped, *RUN, "lr_schedule=gentle_decay") == 2
+    assert "resume_lr_schedule=config" in capsys.readouterr().err
+    assert {**before, ".lock": b""} == {**contents(stopped), ".lock": b""}
+    # Once taken over it is the run's own, also where the run dies before its next snapshot.
+    accepted = [*RUN, "lr_schedule=gentle_decay", "resume_lr_schedule=config"]
+    with at_frame(520, die), pytest.raises(KilledError):
+        train(stopped, *accepted)
+    assert train(stopped, f"resume={stopped}") == 0
+    with open(stopped / "train.csv", newline="", encoding="utf-8") as file:
+        rates = {int(row["frame"]): float(row["lr_actor"]) for row in csv.DictReader(file)}
+    assert rates[450] == 1e-4
+    assert rates[550] == 2.5e-5  # past two thirds of 800
+
+
+def test_whoever_stops_a_job_of_a_sweep_stops_the_sweep(tmp_path: Path) -> None:
+    ran: list[int] = []
+
+    def main(composed: Composed[Settings]) -> int:
+        ran.append(composed.settings.seed)
+        return 128 + signal.SIGTERM
+
+    words = ["--multirun", "profile=smoke", "seed=1,2,3", f"hydra.sweep.dir={tmp_path}"]
+    assert run_cli(main, TRAIN_CONFIG, Settings, words) == 128 + signal.SIGTERM
+    assert ran == [1]
+
+
 # --- kill -9 ---
 
 
 @pytest.mark.slow
 def test_kill_9_at_ten_moments_changes_no_bit(tmp_path: Path) -> None:
     report = soak(tmp_path, 10, seed=1, overrides=["num_train_frames=12000"])
-    assert report.kills == 10
+    assert (report.kills, report.ends) == (10, 1)
     assert report.damaged == []
     assert report.differences == []
     assert any("at frame" in life for life in report.lives)
