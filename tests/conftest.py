@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+from absl import logging as absl_logging
+
+# TensorBoard loads absl, which closes the stream that it was loaded with when logging is configured anew, as a sweep
+# does. Here that would be the one that pytest captures with.
+absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture
