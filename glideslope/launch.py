@@ -112,6 +112,7 @@ def train(
         if folder.contents == "finished" and settings.num_train_frames <= folder.finished_frames():
             _say(console, f"This run is finished: {folder.path}")
             return 0
+        _prepare_process(settings)
         learner = _learner(planned, folder.path)
         resumption = None
         if folder.contents != "empty":
@@ -147,6 +148,14 @@ def _open(
         return Logger(folder.path, resume_frame=first, evaluation_due=due)
     except OSError as error:
         raise UserError(f"{folder.path}: can't be written to: {_reason(error)}") from error
+
+
+def _prepare_process(settings: Settings) -> None:
+    """What holds for the whole process; first of all, as even the initial weights' last bits depend on threads."""
+    use_threads(settings.num_threads)
+    # Dead units leave denormal Adam moments, which processors multiply many times slower.
+    torch.set_flush_denormal(True)
+    keep_freed_memory()
 
 
 def _learner(planned: Plan, path: Path) -> Learner:
@@ -197,11 +206,7 @@ def _run(
     console: Console,
 ) -> int:
     settings = planned.settings
-    threads = use_threads(settings.num_threads)
-    # Dead units leave denormal Adam moments, which processors multiply many times slower.
-    torch.set_flush_denormal(True)
-    keep_freed_memory()
-    _introduce(planned, folder.path, threads, resumption, console)
+    _introduce(planned, folder.path, resumption, console)
     first = 0 if resumption is None else resumption.frame
     unwritten: list[OSError] = []
     with (
@@ -290,9 +295,7 @@ def _stopping(trainer: Trainer) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _introduce(
-    planned: Plan, path: Path, threads: int, resumption: Resumption | None, console: Console
-) -> None:
+def _introduce(planned: Plan, path: Path, resumption: Resumption | None, console: Console) -> None:
     """Say what will run, where, how much memory it takes and how long it may last."""
     settings = planned.settings
     done = 0 if resumption is None else resumption.step
@@ -303,7 +306,7 @@ def _introduce(
     say(f"Run folder: {path}")
     say(
         f"Profile {settings.profile}: {settings.num_train_frames:,} frames, {settings.num_envs} environments, "
-        f"{planned.device} ({threads} threads)"
+        f"{planned.device} ({torch.get_num_threads()} threads)"
     )
     say(
         f"Replay buffer: {settings.replay_buffer_size:,} frames, "

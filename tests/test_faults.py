@@ -305,7 +305,8 @@ def test_training_stops_at_a_full_disk_where_that_is_asked_for(
         assert train(run, *RUN, "on_write_error=stop") == 1
     assert "stopped: the snapshot can't be written: " in capsys.readouterr().out
     assert state_frames(run) == (200, 0)
-    finish(run, straight)
+    assert train(run, *RUN, "on_write_error=continue") == 0
+    assert differences(state_of(straight), state_of(run)) == []
 
 
 @pytest.mark.slow

@@ -130,15 +130,16 @@ def test_a_network_that_diverges_ends_the_training_and_is_said(
             self.actor.output.bias.fill_(float("nan"))
         return metrics
 
-    monkeypatch.setattr(launch, "estimate_seconds", lambda planned: 1.0)
+    monkeypatch.setattr(launch, "estimate_seconds", lambda *arguments: 1.0)
     monkeypatch.setattr(DrQV2Agent, "update", broken)
     assert train(tmp_path / "run", *TINY_STATE, "log_every_frames=100000") == 1
-    assert "not numbers at frame 104" in capsys.readouterr().out
+    # The first update's loss was a number still; the second one's, in the same vector step, was not.
+    assert "loss is nan; diverged: actor at frame 104" in capsys.readouterr().out
     assert not (tmp_path / "run" / "finished.json").exists()
 
 
 @pytest.mark.slow
-def test_a_stop_in_the_last_step_leaves_a_finished_run(
+def test_a_stop_in_the_last_step_leaves_the_evaluations_to_a_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     show = Trainer._show
@@ -148,8 +149,13 @@ def test_a_stop_in_the_last_step_leaves_a_finished_run(
         if self.frame == 600:
             self.stop()
 
-    monkeypatch.setattr(Trainer, "_show", stopping)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_show", stopping)
+        assert train(tmp_path / "run", *TINY_STATE) == 130
+    assert load(tmp_path / "run" / "snapshot.pt")["frame"] == 600
+    assert not (tmp_path / "run" / "eval.csv").exists()
     assert train(tmp_path / "run", *TINY_STATE) == 0
+    assert [int(row["frame"]) for row in read_rows(tmp_path / "run" / "eval.csv")] == [600]
     assert (tmp_path / "run" / "finished.json").exists()
 
 
@@ -189,7 +195,7 @@ def test_updates_keep_their_ratio_to_steps(
         updates += 1
         return update(self, *arguments, **named)
 
-    monkeypatch.setattr(launch, "estimate_seconds", lambda planned: 1.0)
+    monkeypatch.setattr(launch, "estimate_seconds", lambda *arguments: 1.0)
     monkeypatch.setattr(DrQV2Agent, "update", counted)
     sizes = [f"num_envs={num_envs}", f"update_every_steps={every}", "num_train_frames=240"]
     assert train(tmp_path / "run", *TINY_STATE, *sizes) == 0
@@ -210,15 +216,15 @@ def test_a_signal_ends_a_training_with_a_snapshot_and_the_folder_is_safe(tmp_pat
         rest = process.stdout.read()
     assert second.returncode == 2
     assert f"in use by process {process.pid}" in second.stderr
-    assert process.returncode == 130
+    assert process.returncode == 128 + signal.SIGTERM
     assert "stopped at frame" in rest
     assert load(run / "snapshot.pt")["frame"] > 0
 
-    before = {path.name: path.read_bytes() for path in run.iterdir()}
-    third = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    third = subprocess.run([*command, "batch_size=8"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert third.returncode == 2
-    assert "unfinished run" in third.stderr
-    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    assert "batch_size=8: the run has 16" in third.stderr
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
@@ -252,7 +258,7 @@ def test_full_profile_without_a_gpu_says_how_long_it_takes_and_what_to_use(
     def stop(*arguments: object) -> None:
         raise BuiltTooEarlyError
 
-    monkeypatch.setattr(launch, "estimate_seconds", lambda planned: 100 * 86400.0)
+    monkeypatch.setattr(launch, "estimate_seconds", lambda *arguments: 100 * 86400.0)
     monkeypatch.setattr(launch, "_build", stop)
     composed = compose(TRAIN_CONFIG, ["device=cpu"], Settings)
     with pytest.raises(BuiltTooEarlyError):
