@@ -1,0 +1,19 @@
+"""A training that is killed again and again ends like one that is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.soak import soak
+
+
+@pytest.mark.slow
+def test_kill_9_at_ten_moments_changes_no_bit(tmp_path: Path) -> None:
+    report = soak(tmp_path, 10, seed=1, overrides=["num_train_frames=12000"])
+    assert report.kills == 10
+    assert report.ends >= 1
+    assert report.damaged == []
+    assert report.differences == []
+    assert any("at frame" in life for life in report.lives)
