@@ -28,7 +28,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from glideslope.assembly import make_replay
-from glideslope.checkpoint import load, resume_candidates
+from glideslope.checkpoint import INDEX, load, resume_candidates
 from glideslope.replay_store import ReplayStore
 from glideslope.settings import Settings, UserError
 
@@ -89,7 +89,7 @@ def state_of(run: Path) -> dict[str, Any]:
     manifest = content["run"].pop("replay")
     buffer = make_replay(Settings.from_config(content["settings"]), "cpu")
     ReplayStore(run / "replay", buffer).load(manifest)
-    batch = buffer.sample(4096)
+    batch, index = buffer.sample(4096), run / INDEX
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
     tags = sorted(set(events.Tags()["scalars"]) - set(CLOCKS))
@@ -101,7 +101,7 @@ def state_of(run: Path) -> dict[str, Any]:
         "eval.csv": _rows(run / "eval.csv"),
         "tensorboard": {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags},
         "snapshots": sorted(path.name for path in run.glob("snapshot_*stage*.pt")),
-        "best": (run / "best_checkpoints.json").read_text(),
+        "best": index.read_text() if index.exists() else "",
     }
 
 

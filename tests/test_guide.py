@@ -1,4 +1,4 @@
-"""Every example command of the learning-rate guide that this version covers trains, and logs the rates it promises."""
+"""Every example command of the learning-rate guide trains, and logs the rates that the guide promises."""
 
 from __future__ import annotations
 
@@ -88,6 +88,10 @@ EXAMPLES: dict[str, tuple[list[str], tuple[Rate, Rate, Rate]]] = {
     "slower decay": (
         ["lr_schedule=exponential_smooth", "decay_rate=0.9998"],
         (exponential(1e-4, 0.9998),) * 3,
+    ),
+    "example 1": (
+        ["lr_schedule=gentle_decay", "curriculum_preset=balanced", "encoder_bundle@agent=enc_B"],
+        (gentle(1e-4),) * 3,
     ),
     "example 2": (
         ["lr_schedule=aggressive_decay", "lr=2.0e-4", "num_train_frames=480"],
