@@ -398,11 +398,41 @@ def _process(argv: list[str]) -> Iterator[None]:
 def run_name(prefix: object, overrides: Sequence[str]) -> str:
     """Prefix and overrides as the name of a folder: [A-Za-z0-9._-], at most 80 characters, easy to type back.
 
+    Of what is too long the names of config groups are left out, then all but the last part of each key; then it is cut.
+
     >>> run_name("101500", ["lr_schedule=gentle_decay", "++lr_schedule.encoder.intervals.0.lr=2.0e-4"])
     '101500_lr_schedule-gentle_decay_lr_schedule.encoder.intervals.0.lr-2.0e-4'
+    >>> choices = ["lr_schedule=gentle_decay", "curriculum_preset=balanced", "encoder_bundle@agent=enc_B"]
+    >>> run_name("101500", [*choices, "profile=cpu", "agent.encoder.d_model=96"])
+    '101500_gentle_decay_balanced_enc_B_cpu_agent.encoder.d_model-96'
     """
-    words = [re.sub(r"[^A-Za-z0-9._-]+", "-", str(word).lstrip("+~")).strip("-") for word in overrides]
-    return "_".join([str(prefix), *(words or ["defaults"])])[:_LONGEST_NAME].rstrip("-._")
+    words = [override.lstrip("+~") for override in overrides] or ["defaults"]
+    for spell in (_without_package, _choice, _last_part):
+        name = "_".join([str(prefix), *(_typable(spell(word)) for word in words)])
+        if len(name) <= _LONGEST_NAME:
+            break
+    return name[:_LONGEST_NAME].rstrip("-._")
+
+
+def _typable(word: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-")
+
+
+def _without_package(override: str) -> str:
+    key, equals, value = override.partition("=")
+    return key.partition("@")[0] + equals + value
+
+
+def _choice(override: str) -> str:
+    """What is chosen in a config group, by itself."""
+    group, _, value = _without_package(override).partition("=")
+    chosen = value and re.fullmatch(r"\w+", group) and (CONFIG_DIR / group).is_dir()
+    return value if chosen else override
+
+
+def _last_part(override: str) -> str:
+    key, equals, value = _choice(override).partition("=")
+    return key.rpartition(".")[2] + equals + value if equals else key
 
 
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)

@@ -441,6 +441,23 @@ def test_run_folders_are_named_by_date_time_and_overrides(workplace: Path) -> No
     assert list(workplace.iterdir()) == []
 
 
+def test_long_names_of_run_folders_keep_what_was_chosen() -> None:
+    guide = ("lr_schedule=gentle_decay", "curriculum_preset=balanced", "encoder_bundle@agent=enc_B")
+    assert run_name(0, guide) == "0_lr_schedule-gentle_decay_curriculum_preset-balanced_encoder_bundle-enc_B"
+    assert run_name(0, [*guide, "profile=cpu"]) == "0_gentle_decay_balanced_enc_B_cpu"
+    keys = ["+agent.encoder.spatial_depth=2", "agent.encoder.d_model=96", "hydra.launcher=basic"]
+    assert (
+        run_name(0, [*guide, *keys])
+        == "0_gentle_decay_balanced_enc_B_spatial_depth-2_d_model-96_launcher-basic"
+    )
+    files = [
+        "num_train_frames=1000000",
+        "stddev_schedule=linear(1.0,0.1,500000)",
+        "num_eval_episodes=100",
+    ] * 2
+    assert len(run_name(0, files)) in (79, 80)
+
+
 @given(st.lists(st.text(max_size=60), max_size=5))
 def test_names_of_run_folders_can_be_typed_back(overrides: list[str]) -> None:
     name = run_name("123456", overrides)
