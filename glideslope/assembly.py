@@ -13,7 +13,7 @@ from glideslope.envs.gimbal import ANGLE_LIMITS
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, PRIVILEGED_DIM, STATE_DIM
 from glideslope.envs.physics import usable_processors
-from glideslope.replay import ReplayBuffer
+from glideslope.replay import Batch, ReplayBuffer
 from glideslope.settings import Settings, StageSettings, StateEncoderSettings, UserError
 
 
@@ -137,6 +137,28 @@ def make_replay(settings: Settings, device: str) -> ReplayBuffer:
         device=device,
         # The agent draws from the seed itself; equal streams would tie its noise to the transitions drawn.
         seed=int(np.random.SeedSequence([settings.seed, 2]).generate_state(1)[0]),
+    )
+
+
+def zero_batch(settings: Settings) -> Batch:
+    """A batch of zeros with all that one of the replay buffer has, on the CPU."""
+    sizes, count, frames = _replay_sizes(settings), settings.batch_size, settings.frame_stack
+    pixels = privileged = None
+    if sizes["frame_shape"] is not None:
+        pixels = torch.zeros(count, frames, *sizes["frame_shape"], dtype=torch.uint8)
+    if sizes["privileged_dim"]:
+        privileged = torch.zeros(count, sizes["privileged_dim"])
+    state = torch.zeros(count, frames * sizes["state_dim"])
+    return Batch(
+        pixels=pixels,
+        state=state,
+        privileged=privileged,
+        action=torch.zeros(count, sizes["action_dim"]),
+        reward=torch.zeros(count, 1),
+        discount=torch.zeros(count, 1),
+        next_pixels=pixels,
+        next_state=state,
+        next_privileged=privileged,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, SimpleNamespace
+from types import FrameType
 from typing import Any
 
 import torch
@@ -25,10 +25,10 @@ from glideslope.assembly import (
     resolve_device,
     use_threads,
     uses_pixels,
+    zero_batch,
 )
 from glideslope.checkpoint import Snapshots
 from glideslope.curriculum import Curriculum
-from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, STATE_DIM
 from glideslope.logger import Logger
 from glideslope.lr_scheduler import LiveSchedules, Schedule, Schedules
 from glideslope.plots import plot_run
@@ -206,7 +206,7 @@ def _run(
     console: Console,
 ) -> int:
     settings = planned.settings
-    _introduce(planned, folder.path, resumption, console)
+    _introduce(planned, folder.path, learner.agent, resumption, console)
     first = 0 if resumption is None else resumption.frame
     unwritten: list[OSError] = []
     with (
@@ -295,7 +295,9 @@ def _stopping(trainer: Trainer) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _introduce(planned: Plan, path: Path, resumption: Resumption | None, console: Console) -> None:
+def _introduce(
+    planned: Plan, path: Path, agent: DrQV2Agent, resumption: Resumption | None, console: Console
+) -> None:
     """Say what will run, where, how much memory it takes and how long it may last."""
     settings = planned.settings
     done = 0 if resumption is None else resumption.step
@@ -311,6 +313,11 @@ def _introduce(planned: Plan, path: Path, resumption: Resumption | None, console
     say(
         f"Replay buffer: {settings.replay_buffer_size:,} frames, "
         f"{replay_bytes(settings) / 1e9:.2f} GB on {planned.replay_device}"
+    )
+    sizes = [sum(p.numel() for p in network.parameters()) for network in agent.networks.values()]
+    say(
+        f"Networks: encoder {settings.agent.encoder.name}, actor-critic {settings.agent.actor_critic.name}; "
+        "{:,} + {:,} + {:,} parameters".format(*sizes)
     )
     for note in (*planned.schedules.notes, *planned.stddev.notes):
         say(f"Note: {note}")
@@ -342,7 +349,7 @@ def estimate_seconds(planned: Plan, done: int = 0) -> float:
     def act() -> None:
         env.step(agent.act(observation, 1.0).cpu().numpy())
 
-    batch = _zero_batch(settings)
+    batch = zero_batch(settings)
     per_step = _seconds(act) / settings.num_envs
     per_update = _seconds(lambda: agent.update(batch, 1.0))
     env.close()
@@ -369,27 +376,6 @@ def _seconds(action: Any) -> float:
         if time.perf_counter() - began > 8.0:
             break
     return min(times)
-
-
-def _zero_batch(settings: Settings) -> Any:
-    count, size = settings.batch_size, settings.task.image_size
-    pixels = privileged = None
-    if uses_pixels(settings):
-        pixels = torch.zeros(count, settings.frame_stack, size, size, dtype=torch.uint8)
-    else:
-        privileged = torch.zeros(count, PRIVILEGED_DIM)
-    state = torch.zeros(count, settings.frame_stack * STATE_DIM)
-    return SimpleNamespace(
-        pixels=pixels,
-        state=state,
-        privileged=privileged,
-        action=torch.zeros(count, ACTION_DIM),
-        reward=torch.zeros(count, 1),
-        discount=torch.zeros(count, 1),
-        next_pixels=pixels,
-        next_state=state,
-        next_privileged=privileged,
-    )
 
 
 def _span(seconds: float) -> str:

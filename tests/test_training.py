@@ -53,6 +53,7 @@ def test_smoke_profile_leaves_a_whole_run_that_evaluate_can_score(tmp_path: Path
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Replay buffer: 2,000 frames" in done.stdout
+    assert "Networks: encoder original, actor-critic original; 7,408 + " in done.stdout
     assert "600/600 frames (100.0%)" in done.stdout
 
     left = {path.name for path in run.iterdir()}
