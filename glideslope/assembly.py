@@ -11,7 +11,7 @@ import torch
 from glideslope.agent import DrQV2Agent
 from glideslope.envs.gimbal import ANGLE_LIMITS
 from glideslope.envs.gym import LandingVectorEnv, Observation
-from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, PRIVILEGED_DIM, STATE_DIM
+from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, STATE_DIM, privileged_dim
 from glideslope.envs.physics import usable_processors
 from glideslope.replay import Batch, ReplayBuffer
 from glideslope.settings import Settings, StageSettings, StateEncoderSettings, UserError
@@ -72,7 +72,7 @@ def make_agent(settings: Settings, device: str) -> DrQV2Agent:
     return DrQV2Agent(
         pixels_shape=(settings.frame_stack, size, size) if pixels else None,
         state_dim=settings.frame_stack * STATE_DIM if pixels else 0,
-        privileged_dim=0 if pixels else PRIVILEGED_DIM,
+        privileged_dim=0 if pixels else privileged_dim(settings.task),
         action_dim=ACTION_DIM,
         encoder=settings.agent.encoder,
         actor_critic=settings.agent.actor_critic,
@@ -108,7 +108,7 @@ def _replay_sizes(settings: Settings) -> dict[str, Any]:
         "num_envs": settings.num_envs,
         "frame_shape": (size, size) if pixels else None,
         "state_dim": STATE_DIM,
-        "privileged_dim": auxiliary_dim if pixels else PRIVILEGED_DIM,
+        "privileged_dim": auxiliary_dim if pixels else privileged_dim(settings.task),
         "action_dim": ACTION_DIM,
     }
 

@@ -30,7 +30,16 @@ CONFIG_FAULTS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 # Hydra and OmegaConf report some malformed overrides, such as a.x=1 for a list a, with Python's own errors.
 COMPOSITION_FAULTS = (*CONFIG_FAULTS, ValueError, TypeError)
 
-_CHOSEN_BY = {"curriculum": "curriculum_preset", "agent": "encoder_bundle@agent"}
+_CHOSEN_BY = {
+    "curriculum": "curriculum_preset",
+    "agent": "encoder_bundle@agent",
+    "agent.encoder": "encoder_bundle@agent",
+    "agent.encoder.name": "encoder_bundle@agent",
+    "agent.encoder_bundle": "encoder_bundle@agent",
+    "agent.actor_critic": "actor_critic_bundle@agent",
+    "agent.actor_critic.name": "actor_critic_bundle@agent",
+    "agent.actor_critic_bundle": "actor_critic_bundle@agent",
+}
 # Text to Hydra, which has functions of its own.
 _SCHEDULE_CALL = re.compile(
     r"(?<![\w\"'])(?!(?:choice|range|interval|glob|sort|shuffle|tag|str|int|float|bool)\()(\w+\([^()]*\))"
@@ -167,14 +176,14 @@ def normalised(word: str) -> str:
 
 
 def _form_faults(override: Override, sweeps: bool) -> list[str]:
-    key = override.key_or_group
+    key, element = override.key_or_group, override.get_key_element()
     if not key:
         return [f"{override.input_line}: has no key; write key=value"]
     if override.is_sweep_override() and not sweeps:
         rule = "several values need --multirun; a list is written [1,2], and text with commas in quotes"
-        return [fault(key, rule, override.get_value_string())]
+        return [fault(element, rule, override.get_value_string())]
     if key in _CHOSEN_BY and not override.is_delete() and not isinstance(override.value(), dict):
-        return [fault(key, f"is a mapping; it is chosen with {_CHOSEN_BY[key]}=...", override.value())]
+        return [fault(key, f"is chosen with {_CHOSEN_BY[key]}=...", override.value())]
     return []
 
 

@@ -119,9 +119,9 @@ class TaskSettings(CheckedSettings):
     """What the gimbal actions command."""
     gimbal_stabilized: Flag = True
     """Whether the gimbal cancels the tilt of the drone's body."""
-    gimbal_max_rate: Positive = 3.0
+    gimbal_max_rate: Annotated[Positive, Field(ge=1e-3, le=1e3)] = 3.0
     """Largest angular rate of the gimbal in rad/s."""
-    gimbal_max_acceleration: Positive = 10.0
+    gimbal_max_acceleration: Annotated[Positive, Field(ge=1e-3, le=1e6)] = 10.0
     """Largest angular acceleration of the gimbal in rad/s²; of acceleration control alone."""
     start_height: tuple[Positive, Positive] = (3.0, 5.0)
     """Lowest and highest start in metres."""
@@ -287,6 +287,7 @@ class CurriculumSettings(CheckedSettings):
 # --- The agent ------------------------------------------------------------------------------------
 
 _LARGEST_IMAGE = 1024
+_WIDTH, _LARGEST_WIDTH = 64, 4096  # of tokens
 _KERNEL = 3  # edge of the encoder's convolutions, which pad nothing
 
 
@@ -305,14 +306,37 @@ def _too_small(image_size: int, strides: Sequence[int]) -> str | None:
     )
 
 
-def _nearest(fits: Callable[[int], object], number: int, largest: int) -> str:
-    """`the nearest are X and Y`: of the numbers from 1 to `largest` that fit, the first on either side."""
+def _neighbours(fits: Callable[[int], object], number: int, largest: int) -> list[str]:
+    """Of the numbers from 1 to `largest` that fit, the first on either side of `number`."""
     below = next((str(n) for n in range(number, 0, -1) if fits(n)), "")
     above = next((str(n) for n in range(number, largest + 1) if fits(n)), "")
-    near = [n for n in (below, above) if n]
+    return [n for n in (below, above) if n]
+
+
+def _nearest(fits: Callable[[int], object], number: int, largest: int) -> str:
+    """`the nearest are X and Y`."""
+    near = _neighbours(fits, number, largest)
     return f"the nearest {'are' if len(near) > 1 else 'is'} {listed(near, 'and')}"
 
 
+def _broken_heads(d_model: int, nhead: int) -> Iterator[Broken]:
+    """The fault of heads that can't share the width evenly: of the one that isn't the default."""
+    if d_model % nhead == 0:
+        return
+    if d_model == _WIDTH:
+        rule = (
+            f"must divide d_model ({d_model}); {_nearest(lambda heads: d_model % heads == 0, nhead, d_model)}"
+        )
+        yield Broken("nhead", rule, nhead, ("d_model",))
+    else:
+        nearest = _nearest(lambda width: width % nhead == 0, d_model, _LARGEST_WIDTH)
+        yield Broken(
+            "d_model", f"must be a whole multiple of nhead ({nhead}); {nearest}", d_model, ("nhead",)
+        )
+
+
+# A norm over a single unit is 0 whatever comes in.
+Width: TypeAlias = Annotated[Count, Field(ge=2, le=_LARGEST_WIDTH)]
 Strides: TypeAlias = Annotated[tuple[Annotated[Count, Field(le=8)], ...], Field(min_length=1, max_length=12)]
 
 
@@ -343,7 +367,7 @@ class StateEncoderSettings(CheckedSettings):
 class AttentionSettings(CheckedSettings):
     """What the encoders that attend share: attention within each frame, then over the frames of the stack."""
 
-    d_model: Annotated[Count, Field(le=4096)] = 64
+    d_model: Width = _WIDTH
     """Width of the tokens; a whole multiple of nhead."""
     nhead: Annotated[Count, Field(le=256)] = 4
     """Heads of each attention."""
@@ -357,10 +381,7 @@ class AttentionSettings(CheckedSettings):
     """Share of each block's outputs that is dropped while learning."""
 
     def broken_rules(self) -> Iterator[Broken]:
-        if self.d_model % self.nhead:
-            nearest = _nearest(lambda width: width % self.nhead == 0, self.d_model, 4096)
-            rule = f"must be a whole multiple of nhead ({self.nhead}); {nearest}"
-            yield Broken("d_model", rule, self.d_model, ("nhead",))
+        return _broken_heads(self.d_model, self.nhead)
 
 
 class CrossAttentionEncoderSettings(AttentionSettings):
@@ -395,9 +416,12 @@ class PatchEncoderSettings(AttentionSettings):
         """The rule that an image of this edge breaks, or None where patches fit."""
         if self.patch_for(image_size) is not None:
             return None
-        divisor = "a patch of 4 to 12" if self.patch is None else f"agent.encoder.patch ({self.patch})"
-        nearest = _nearest(self.patch_for, image_size, _LARGEST_IMAGE)
-        return f"must be a whole multiple of {divisor}; {nearest}"
+        if self.patch is None:
+            nearest = _nearest(self.patch_for, image_size, _LARGEST_IMAGE)
+            return f"must be a whole multiple of a patch of 4 to 12; {nearest}"
+        nearest = _nearest(lambda patch: image_size % patch == 0, self.patch, image_size)
+        divided = listed(_neighbours(self.patch_for, image_size, _LARGEST_IMAGE), "and")
+        return f"must divide task.image_size ({image_size}); {nearest} (it divides {divided})"
 
 
 EncoderSettings: TypeAlias = (
@@ -429,7 +453,7 @@ class AttentionActorCriticSettings(CheckedSettings):
     """Name of the actor-critic pair; the factored one adds a value of the drone's action alone."""
     tokens: Annotated[Count, Field(le=1024)] = 8
     """Tokens that the code is projected to."""
-    d_model: Annotated[Count, Field(le=4096)] = 64
+    d_model: Width = _WIDTH
     """Width of a token; a whole multiple of nhead."""
     nhead: Annotated[Count, Field(le=256)] = 4
     """Heads of the attention."""
@@ -437,10 +461,7 @@ class AttentionActorCriticSettings(CheckedSettings):
     """Blocks of attention and feed-forward layer."""
 
     def broken_rules(self) -> Iterator[Broken]:
-        if self.d_model % self.nhead:
-            nearest = _nearest(lambda width: width % self.nhead == 0, self.d_model, 4096)
-            rule = f"must be a whole multiple of nhead ({self.nhead}); {nearest}"
-            yield Broken("d_model", rule, self.d_model, ("nhead",))
+        return _broken_heads(self.d_model, self.nhead)
 
 
 AnyActorCriticSettings: TypeAlias = (
@@ -510,7 +531,7 @@ class Settings(CheckedSettings):
     """Environment steps, over all environments, per update."""
     critic_target_tau: PositiveShare = 0.01
     """Share of the critic that enters its target per update."""
-    feature_dim: Annotated[Count, Field(le=65536)] = 50
+    feature_dim: Annotated[Count, Field(ge=2, le=65536)] = 50
     """Width of the features behind the trunk."""
     hidden_dim: Annotated[Count, Field(le=65536)] = 1024
     """Width of the actor's and critic's layers."""
@@ -584,7 +605,10 @@ class Settings(CheckedSettings):
         encoder, size = self.agent.encoder, self.task.image_size
         if not isinstance(encoder, StateEncoderSettings):
             misfit = encoder.misfit(size)
-            if misfit is not None:
+            patch = encoder.patch if isinstance(encoder, PatchEncoderSettings) else None
+            if misfit is not None and patch is not None:
+                yield Broken("agent.encoder.patch", misfit, patch, ("task.image_size",))
+            elif misfit is not None:
                 yield Broken("task.image_size", misfit, size, ("agent.encoder",))
             if self.augmentation_pad >= size:
                 rule = f"must be less than task.image_size ({size})"

@@ -267,7 +267,7 @@ class Trainer:
         if due:
             self._logged = frame // settings.log_every_frames
             self._log(frame, step, metrics)
-        return [metrics["critic_loss"], metrics["actor_loss"]]
+        return [loss for name, loss in metrics.items() if name.endswith("_loss")]
 
     # --- records ---
 

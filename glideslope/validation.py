@@ -317,8 +317,10 @@ def _place(model: type[CheckedSettings], location: tuple[int | str, ...]) -> tup
     for part in location:
         members = [m for m in get_args(here) if _is_settings(m)] if get_origin(here) is not tuple else []
         if len(members) > 1:
-            here = next(m for m in members if part in get_args(m.model_fields["name"].annotation))
-            continue
+            named = [m for m in members if part in get_args(m.model_fields["name"].annotation)]
+            here = next(iter(named or [m for m in members if part in m.model_fields]), None)
+            if named:
+                continue  # a rule's own key names no member
         path.append(part)
         owner = here if _is_settings(here) else None
         if owner is not None:

@@ -498,7 +498,12 @@ def test_the_files_hold_the_settings_defaults(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("multihead_attention", {"nhead": 7}, "d_model=64: must be a whole multiple of nhead (7)"),
+        ("multihead_attention", {"nhead": 7}, "nhead=7: must divide d_model (64); the nearest are 4 and 8"),
+        (
+            "multihead_attention",
+            {"nhead": 7, "d_model": 48},
+            "d_model=48: must be a whole multiple of nhead (7)",
+        ),
         ("multihead_attention_factored", {"tokens": 0}, "tokens=0: must be at least 1"),
         ("multihead_attention", {"depth": 0}, "depth=0: must be at least 1"),
         ("autoregressive_drone_first", {"depth": 9}, "depth=9: must be at most 8"),

@@ -216,6 +216,21 @@ def test_a_loaded_snapshot_continues_bit_for_bit() -> None:
         assert same(module.parameters(), loaded._modules()[name].parameters())
 
 
+def test_a_weight_that_overflows_is_told_before_it_reaches_the_encoder() -> None:
+    agent = make_agent(**ON | {"auxiliary_weight": 1e39})
+    with pytest.raises(ArithmeticError, match="the encoder's loss is inf"):
+        agent.update(told(), 0.2)
+    assert agent.not_finite() == []
+
+
+def test_diagnostics_are_of_the_encoder_alone() -> None:
+    off, on = make_agent(), make_agent(**ON | {"auxiliary_weight": 1e-9})
+    plain, beside = (agent.update(told(), 0.2, diagnostics=True) for agent in (off, on))
+    for name in ("grad_norm", "update_to_weight", "param_norm"):
+        key = f"diagnostics/encoder_{name}"
+        torch.testing.assert_close(beside[key], plain[key], rtol=1e-4, atol=0.0)
+
+
 def test_a_diverged_prediction_is_told_with_its_network() -> None:
     agent = make_agent(**ON)
     assert agent.auxiliary is not None

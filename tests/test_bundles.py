@@ -222,10 +222,10 @@ def test_a_loaded_state_goes_on_bit_for_bit(encoder: str, pair: str) -> None:
 RUNS = {
     "plain": ("original_small", "autoregressive_gimbal_first", ()),
     "wide": ("original", "original", ("augmentation_brightness=0.2",)),
-    "state": ("state", "multihead_attention", ("task=gimbal_landing_velocity",)),
+    "state": ("state", "multihead_attention", ("task=gimbal_landing_acceleration",)),
     "frames": (
         *("enc_A", "autoregressive_drone_first"),
-        ("task=gimbal_landing_acceleration", "agent.encoder.dropout=0.1"),
+        ("task=gimbal_landing_velocity", "agent.encoder.dropout=0.1"),
     ),
     "patches": (
         *("enc_B", "multihead_attention_factored"),

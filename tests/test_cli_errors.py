@@ -99,6 +99,11 @@ MALFORMED: list[tuple[str, str, str]] = [
         "encoder_bundel@agent: unknown group",
         "did you mean encoder_bundle@agent?",
     ),
+    ("agent.encoder=enc_B", "agent.encoder=enc_B: is chosen with encoder_bundle@agent=...", ""),
+    ("agent.encoder.name=enc_B", "agent.encoder.name=enc_B: ", "encoder_bundle@agent=..."),
+    ("agent.actor_critic=original", "agent.actor_critic=original: ", "actor_critic_bundle@agent=..."),
+    ("agent.encoder_bundle=enc_B", "agent.encoder_bundle=enc_B: ", "encoder_bundle@agent=..."),
+    ("encoder_bundle@agent=enc_A,enc_B", "encoder_bundle@agent=enc_A,enc_B: ", "--multirun"),
     ("curriculum=balanced", "curriculum=balanced: ", "curriculum_preset=..."),
     ("curriculum_preset.window=3", "curriculum_preset.window: ", "is the name of a file"),
     # Composition
@@ -112,6 +117,12 @@ MALFORMED: list[tuple[str, str, str]] = [
     # Keys, values, rules
     ("num_train_frame=5", "num_train_frame=5: unknown key", "did you mean num_train_frames?"),
     ("task.image_size=6", "task.image_size=6: ", "must be at least 15"),
+    ("feature_dim=1", "feature_dim=1: must be at least 2", ""),
+    (
+        "task.gimbal_max_acceleration=1e308",
+        "task.gimbal_max_acceleration=1e+308: must be at most 1000000",
+        "",
+    ),
     ("steps=[0,5]", "steps=[0, 5]: ", "is a setting of preview_lr_schedule.py; a training has none"),
     ("scale=log", "scale=log: ", "is a setting of preview_lr_schedule.py; a training has none"),
     ("on_write_error=stp", "on_write_error=stp: must be continue or stop", "did you mean stop?"),
@@ -164,7 +175,7 @@ TOGETHER = {
     ),
     "curriculum.stages.2.scale.0=1.5": "curriculum.stages.2.scale.0=1.5: must be at most 1",
     "l r=3": "l r=3: is not of the form key=value (token recognition error at: ' ')",
-    "agent=state": "agent=state: is a mapping; it is chosen with encoder_bundle@agent=...",
+    "agent=state": "agent=state: is chosen with encoder_bundle@agent=...",
     "seed=1,2": (
         "seed=1,2: several values need --multirun; a list is written [1,2], and text with commas in quotes"
     ),

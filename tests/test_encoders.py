@@ -402,15 +402,16 @@ def faults(*words: str) -> tuple[str, ...]:
     [
         (
             "encoder_bundle@agent=enc_B task.image_size=50 agent.encoder.patch=8",
-            "task.image_size=50: must be a whole multiple of agent.encoder.patch (8); the nearest are 48 and 56",
+            "agent.encoder.patch=8: must divide task.image_size (50); the nearest are 5 and 10 (it divides 48 and 56)",
         ),
         (
             "encoder_bundle@agent=enc_B task.image_size=5 agent.encoder.patch=8",
-            "task.image_size=5: must be a whole multiple of agent.encoder.patch (8); the nearest is 8",
+            "agent.encoder.patch=8: must divide task.image_size (5); the nearest is 5 (it divides 8)",
         ),
         (
             "encoder_bundle@agent=enc_B task.image_size=1023 agent.encoder.patch=600",
-            "task.image_size=1023: must be a whole multiple of agent.encoder.patch (600); the nearest is 600",
+            "agent.encoder.patch=600: must divide task.image_size (1023); the nearest are 341 and 1023"
+            " (it divides 600)",
         ),
         (
             "encoder_bundle@agent=enc_B task.image_size=53",
@@ -427,6 +428,14 @@ def faults(*words: str) -> tuple[str, ...]:
         (
             "encoder_bundle@agent=enc_A agent.encoder.d_model=3",
             "agent.encoder.d_model=3: must be a whole multiple of nhead (4); the nearest is 4",
+        ),
+        (
+            "encoder_bundle@agent=enc_A agent.encoder.nhead=5",
+            "agent.encoder.nhead=5: must divide d_model (64); the nearest are 4 and 8",
+        ),
+        (
+            "encoder_bundle@agent=enc_A agent.encoder.d_model=1 agent.encoder.nhead=1",
+            "agent.encoder.d_model=1: must be at least 2",
         ),
         (
             "encoder_bundle@agent=enc_A agent.encoder.dropout=1",
@@ -454,9 +463,19 @@ def test_the_sizes_named_are_the_nearest_that_fit(size: int) -> None:
         rule = settings.misfit(size)
         fitting = [n for n in range(1, 1025) if settings.patch_for(n)]
         near = [max((n for n in fitting if n < size), default=0), min(n for n in fitting if n > size)]
-        expected = "the nearest " + ("are {} and {}".format(*near) if near[0] else f"is {near[1]}")
+        near = [n for n in near if n]
         assert (rule is None) == (size in fitting)
-        assert rule is None or rule.endswith(f"; {expected}")
+        if patch is None:
+            listed = f"are {near[0]} and {near[1]}" if len(near) > 1 else f"is {near[0]}"
+            assert rule is None or rule.endswith(f"; the nearest {listed}")
+        else:
+            assert rule is None or rule.endswith(f" (it divides {' and '.join(map(str, near))})")
+
+
+def test_the_patches_named_divide_the_image() -> None:
+    assert faults("encoder_bundle@agent=enc_B", "task.image_size=32", "agent.encoder.patch=7") == (
+        "agent.encoder.patch=7: must divide task.image_size (32); the nearest are 4 and 8 (it divides 28 and 35)",
+    )
 
 
 def test_constructors_refuse_what_settings_could_not_see() -> None:
@@ -571,4 +590,5 @@ def test_commands_on_the_page_are_understood(line: str) -> None:
 def test_links_on_the_page_lead_somewhere() -> None:
     targets = [t for t in re.findall(r"\]\(([^)\s]+)\)", PAGE) if not t.startswith("https://")]
     assert targets
-    assert all((ROOT / "docs" / target).is_file() for target in targets)
+    headings = {f"#{page.splitlines()[0].lower().replace(' ', '-')}" for page in PAGES}
+    assert all(target in headings or (ROOT / "docs" / target).is_file() for target in targets)

@@ -30,7 +30,7 @@ from glideslope.envs.gimbal import (
     accelerate,
 )
 from glideslope.envs.gym import LandingEnv, LandingVectorEnv
-from glideslope.envs.landing import ACTION_DIM, LandingTask, Outcome
+from glideslope.envs.landing import ACTION_DIM, LandingTask, Outcome, privileged_dim
 from glideslope.scoring import score
 from glideslope.settings import FULL_TASK, EvaluateSettings, Settings, StageSettings, TaskSettings
 from tests.tasks import pinned_task
@@ -338,6 +338,20 @@ def test_turning_is_penalised_by_the_angle_turned(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_the_privileged_state_tells_all_that_moves_the_gimbal(mode: Mode) -> None:
+    """Two gimbals at the same angles, one of which is turning: only acceleration control lets it go on by itself."""
+    task = flight(mode, num=2)
+    still = task.privileged()
+    assert still.shape[1] == privileged_dim(task.task) == (22 if mode == "acceleration" else 20)
+    if isinstance(task.gimbal, AccelerationGimbal):
+        task.gimbal.rates[1] = 1.5, -3.0
+        np.testing.assert_array_equal(task.privileged()[:, 20:], [[0.0, 0.0], [0.5, -1.0]])
+        np.testing.assert_array_equal(task.privileged()[:, :20], still[:, :20])
+    env = LandingVectorEnv(2, task=task.task, pixels=False, privileged=True, frame_stack=1, num_threads=1)
+    assert env.observation_space.contains(env.reset(seed=0)[0])
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_vector_and_single_environments_are_the_same(mode: Mode) -> None:
     task = pinned_task(gimbal_control=mode, episode_seconds=3.0, start_height=(0.6, 1.4))
     many = LandingVectorEnv(3, task=task, pixels=False, num_threads=1)
@@ -400,6 +414,22 @@ def test_the_expert_lands_and_sees_the_pad_in_every_mode(mode: Mode) -> None:
         return expert(env.task)
 
     assert score(env, act, FULL_TASK, 0, range(EPISODES)).success_rate >= 0.95
+    assert np.concatenate(seen).mean() > 0.97
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_expert_aims_for_the_end_of_all_decisions_that_an_action_is_held_for(mode: Mode) -> None:
+    """Held for two decisions, an action that is meant for one would swing beyond the pad and back."""
+    task = TaskSettings(gimbal_control=mode)
+    env = LandingVectorEnv(50, task=task, stage=FULL_TASK, pixels=False, num_threads=1, action_repeat=2)
+    seen = []
+
+    def act(env: LandingVectorEnv, _: object) -> Array:
+        late = (env.task.outcome == Outcome.RUNNING) & (env.task.decisions >= 6)
+        seen.append(env.task.pad_in_view()[1][late])
+        return expert(env.task)
+
+    assert score(env, act, FULL_TASK, 0, range(50)).success_rate >= 0.9
     assert np.concatenate(seen).mean() > 0.97
 
 

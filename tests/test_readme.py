@@ -54,7 +54,7 @@ def test_preview_commands_are_understood(arguments: list[str]) -> None:
 
 
 def test_every_command_was_found() -> None:
-    assert len(commands("train_gimbal_curriculum.py")) == 15
+    assert len(commands("train_gimbal_curriculum.py")) == 19
     assert len(commands("preview_lr_schedule.py")) == 2
     assert len(commands("evaluate.py")) == 4
 

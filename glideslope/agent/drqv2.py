@@ -174,7 +174,8 @@ class DrQV2Agent:
         auxiliary_error_deg (mean absolute error in degrees), both before the step; with `diagnostics` also
         diagnostics/<network>_grad_norm, _update_to_weight (norm of the step over norm of the weights before),
         _param_norm (after the step) and _dormant_ratio (share of hidden units that are dormant in the passes
-        behind the losses). They change nothing of the update and are not computed without `diagnostics`.
+        behind the losses), of the encoder without its auxiliary task. They change nothing of the update and are not
+        computed without `diagnostics`.
 
         Raises DivergedError, before the loss reaches any weight, where it is not a finite number; on the CPU
         only, as an accelerator would have to be waited for: look at the losses there.
@@ -334,8 +335,9 @@ class DrQV2Agent:
         if angles is None:
             raise ValueError("the auxiliary task needs its angles as the batch's privileged values")
         loss, error_deg = self.auxiliary.loss(features, angles)
-        self._require_finite("encoder", loss)
-        return self.auxiliary.weight * loss, {
+        weighted = self.auxiliary.weight * loss
+        self._require_finite("encoder", weighted)
+        return weighted, {
             "auxiliary_loss": loss.detach(),
             "auxiliary_error_deg": error_deg,
         }
@@ -357,11 +359,15 @@ class DrQV2Agent:
             )
 
     def _copy_parameters(self) -> dict[str, list[Tensor]]:
-        return {name: [p.detach().clone() for p in group] for name, group in self._parameters.items()}
+        return {
+            name: [p.detach().clone() for p in network.parameters()]
+            for name, network in self.networks.items()
+        }
 
     def _diagnostics(self, before: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
         measures = {}
-        for name, parameters in self._parameters.items():
+        for name, network in self.networks.items():
+            parameters = _tensors(network)
             gradients = [p.grad for p in parameters if p.grad is not None]
             weight = _norm(before[name])
             change = _norm([p - q for p, q in zip(parameters, before[name], strict=True)])

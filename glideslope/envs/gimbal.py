@@ -138,11 +138,12 @@ class AccelerationGimbal(Gimbal):
         np.copyto(self.rates, rates, where=moving[:, None])
 
     def action_towards(self, target: Array, share: Array, hold: float) -> Array:
-        """Near the target the dead-beat law, which is there and at rest after two actions; far from it, full speed.
+        """Towards the target at a rate that leaves room to brake: a near one is reached at rest after two actions.
 
         The rate v wanted after this action, with e the angle still to go, a the largest acceleration and T ``hold``,
-        leaves room to brake: v²/2a to stop and v·T/2 because a stop takes whole actions, so that with the mean of
-        both rates during this action v²/2a + v·T + rate·T/2 = e.
+        leaves v²/2a to stop and v·T/2 because a stop takes whole actions, so that with the mean of both rates during
+        this action v²/2a + v·T + rate·T/2 = e. Where e is small beside a·T², v²/2a vanishes: v is e/T, half of e is
+        gone after the first action and the other half after the second, which stops (the dead-beat law).
         """
         reach = share * ANGLE_LIMITS
         left = np.clip(target, -reach, reach) - self.angles - 0.5 * hold * self.rates

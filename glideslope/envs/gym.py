@@ -1,9 +1,10 @@
 """Gymnasium's vector and single APIs of the landing task.
 
 Observations are dictionaries of ``pixels`` uint8 (frame_stack, size, size) and ``state`` float32 (frame_stack, 11),
-newest last; on request ``privileged`` float32 (20,), and ``oracle_gimbal`` float32 (2,), the gimbal angles that look
-straight at the pad as shares of their limits. Actions are float32 (5,) in [−1, 1]: velocity command (vx, vy, vz) in
-the heading frame; gimbal pitch and yaw, as angles, rates or accelerations (``gimbal_control``).
+newest last; on request ``privileged`` float32 (20,), with the gimbal's rates (22,) under acceleration control, and
+``oracle_gimbal`` float32 (2,), the gimbal angles that look straight at the pad as shares of their limits. Actions are
+float32 (5,) in [−1, 1]: velocity command (vx, vy, vz) in the heading frame; gimbal pitch and yaw, as angles, rates or
+accelerations (``gimbal_control``).
 
 The vector environment resets an ended episode in the same step (``AutoresetMode.SAME_STEP``): the observation
 returned is the next episode's first, the ended one's last is in ``infos["final_obs"]``.
@@ -25,12 +26,12 @@ from glideslope.envs.camera import ALL_GROUPS, Camera
 from glideslope.envs.landing import (
     ACTION_DIM,
     GIMBAL_AXES,
-    PRIVILEGED_DIM,
     STATE_DIM,
     VELOCITY_BOUND,
     LandingTask,
     Outcome,
     StepResult,
+    privileged_dim,
 )
 from glideslope.envs.state import State, conform, copies, restore
 from glideslope.settings import FULL_TASK, StageSettings, TaskSettings
@@ -96,7 +97,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         self._with_pixels, self._with_privileged, self._stack = pixels, privileged, frame_stack
         self._with_oracle = oracle_gimbal
         self.single_observation_space = observation_space(
-            self._task_settings.image_size,
+            self._task_settings,
             frame_stack,
             pixels=pixels,
             privileged=privileged,
@@ -432,17 +433,17 @@ class LandingEnv(gym.Env[Observation, NDArray[np.float32]]):
 
 
 def observation_space(
-    image_size: int, frame_stack: int, *, pixels: bool, privileged: bool, oracle_gimbal: bool = False
+    task: TaskSettings, frame_stack: int, *, pixels: bool, privileged: bool, oracle_gimbal: bool = False
 ) -> gym.spaces.Dict:
     """The observation space of one environment."""
-    bound = VELOCITY_BOUND
+    bound, size = VELOCITY_BOUND, task.image_size
     spaces: dict[str, gym.Space[Any]] = {
         "state": gym.spaces.Box(-bound, bound, (frame_stack, STATE_DIM), np.float32)
     }
     if pixels:
-        spaces["pixels"] = gym.spaces.Box(0, 255, (frame_stack, image_size, image_size), np.uint8)
+        spaces["pixels"] = gym.spaces.Box(0, 255, (frame_stack, size, size), np.uint8)
     if privileged:
-        spaces["privileged"] = gym.spaces.Box(-np.inf, np.inf, (PRIVILEGED_DIM,), np.float32)
+        spaces["privileged"] = gym.spaces.Box(-np.inf, np.inf, (privileged_dim(task),), np.float32)
     if oracle_gimbal:
         spaces["oracle_gimbal"] = gym.spaces.Box(-1.0, 1.0, (len(GIMBAL_AXES),), np.float32)
     return gym.spaces.Dict(spaces)

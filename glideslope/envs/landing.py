@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 from glideslope.envs import rewards
 from glideslope.envs.camera import OnboardCamera
 from glideslope.envs.controller import VelocityController
-from glideslope.envs.gimbal import ANGLE_LIMITS, angles_towards, build_gimbal, view_quaternion
+from glideslope.envs.gimbal import (
+    ANGLE_LIMITS,
+    AccelerationGimbal,
+    angles_towards,
+    build_gimbal,
+    view_quaternion,
+)
 from glideslope.envs.physics import (
     GIMBAL_DROP,
     HULL_BOTTOM,
@@ -40,7 +46,7 @@ Array = NDArray[np.float64]
 ACTION_DIM = 5  # vx, vy, vz, gimbal pitch, gimbal yaw
 GIMBAL_AXES = (3, 4)
 STATE_DIM = 11  # velocity / limit (3), attitude quaternion (4), gimbal quaternion (4)
-PRIVILEGED_DIM = 20  # see LandingTask.privileged
+PRIVILEGED_DIM = 20  # see LandingTask.privileged and privileged_dim
 VELOCITY_BOUND = 5.0  # the observed velocity, in units of its limit, is clipped here
 
 
@@ -405,10 +411,13 @@ class LandingTask:
         return np.concatenate(columns, axis=1).astype(np.float32)
 
     def privileged(self) -> NDArray[np.float32]:
-        """What only the simulator knows, (N, 20): pad position / 5 m (3) and velocity / 2 m/s (3), both relative and
-        in the heading frame; the direction to the pad in the camera's frame (3); the instruments' state (11)."""
+        """What only the simulator knows, (N, ``privileged_dim``): pad position / 5 m (3) and velocity / 2 m/s (3), both
+        relative and in the heading frame; the direction to the pad in the camera's frame (3); the instruments' state
+        (11); under acceleration control the gimbal's rates / ``gimbal_max_rate`` (2), which no other value tells."""
         position, velocity = self.pad_relative()
         columns: list[NDArray[Any]] = [position / 5.0, velocity / 2.0, self.pad_direction(), self.state()]
+        if isinstance(self.gimbal, AccelerationGimbal):
+            columns.append(self.gimbal.rates / self.task.gimbal_max_rate)
         return np.concatenate(columns, axis=1).astype(np.float32)
 
     def oracle_gimbal(self) -> NDArray[np.float32]:
@@ -427,6 +436,11 @@ class LandingTask:
         """Stop the cameras' threads."""
         if self._camera is not None:
             self._camera.close()
+
+
+def privileged_dim(task: TaskSettings) -> int:
+    """Length of :meth:`LandingTask.privileged`."""
+    return PRIVILEGED_DIM + (len(GIMBAL_AXES) if task.gimbal_control == "acceleration" else 0)
 
 
 def gimbal_scale(stage: StageSettings) -> Array:
