@@ -175,8 +175,12 @@ def _fitting_agent(planned: Plan) -> DrQV2Agent:
         return make_agent(planned.settings, planned.device)
     except (RuntimeError, MemoryError) as error:  # torch tells of memory on the CPU by a RuntimeError
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or "memory" in str(error):
-            rule = "lower hidden_dim, feature_dim or the encoder's sizes"
-            raise UserError(f"the networks don't fit into the memory of {planned.device}; {rule}") from error
+            settings = planned.settings
+            raise UserError(
+                f"the networks don't fit into the memory of {planned.device}; lower hidden_dim "
+                f"({settings.hidden_dim}), feature_dim ({settings.feature_dim}) or the sizes of agent.encoder "
+                f"({settings.agent.encoder.name}) and agent.actor_critic ({settings.agent.actor_critic.name})"
+            ) from error
         raise
 
 

@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -56,10 +57,18 @@ class RunFolder:
         contents: what was in it when it was claimed: `empty` (no run), `unfinished` or `finished`.
     """
 
-    def __init__(self, path: Path, contents: Literal["empty", "unfinished", "finished"], lock: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        contents: Literal["empty", "unfinished", "finished"],
+        lock: int,
+        *,
+        made: bool = False,
+    ) -> None:
         self.path = path
         self.contents = contents
         self._lock: int | None = lock
+        self._made = made  # by the claim
 
     def __enter__(self) -> Self:
         return self
@@ -70,8 +79,12 @@ class RunFolder:
         self.release()
 
     def release(self) -> None:
-        """Lets other processes claim the folder. May be called twice."""
+        """Lets other processes claim the folder; one that was made for nothing goes. May be called twice."""
         if self._lock is not None:
+            with suppress(OSError):
+                if self._made and os.listdir(self.path) == [LOCK]:
+                    (self.path / LOCK).unlink()
+                    self.path.rmdir()
             # Unlocked, not only closed: a forked child may still have it open.
             fcntl.flock(self._lock, fcntl.LOCK_UN)
             os.close(self._lock)
@@ -126,6 +139,7 @@ def claim(run_dir: Path, *, resume: bool = False) -> RunFolder:
             unfinished run and `resume` is false. A run that is in the folder is left untouched then.
     """
     path = Path(os.path.abspath(run_dir))
+    made = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -135,6 +149,8 @@ def claim(run_dir: Path, *, resume: bool = False) -> RunFolder:
         if not os.access(path, os.W_OK | os.X_OK):
             raise UserError(f"can't write to the run folder {path}: no permission")
         _take(lock, path)
+        if os.fstat(lock).st_nlink == 0:
+            raise UserError(f"the run folder {path} was removed by another process just now: try again")
         contents = _contents(path)
         if contents == "unfinished" and not resume:
             raise UserError(
@@ -146,7 +162,7 @@ def claim(run_dir: Path, *, resume: bool = False) -> RunFolder:
     except BaseException:
         os.close(lock)
         raise
-    return RunFolder(path, contents, lock)
+    return RunFolder(path, contents, lock, made=made)
 
 
 def _take(lock: int, path: Path) -> None:

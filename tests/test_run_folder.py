@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,6 +67,18 @@ def test_a_folder_is_held_until_released(tmp_path: Path) -> None:
     folder.release()
     folder.release()
     claim(tmp_path).release()
+
+
+def test_a_folder_made_for_nothing_goes_and_one_that_was_there_stays(tmp_path: Path) -> None:
+    claim(tmp_path / "new").release()
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "own").mkdir()
+    claim(tmp_path / "own").release()
+    with claim(tmp_path / "used") as folder:
+        folder.write_config({})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["own", "used"]
+    with claim(tmp_path / "gone") as folder:
+        shutil.rmtree(folder.path)
 
 
 def test_another_process_is_named_and_its_death_frees_the_folder(

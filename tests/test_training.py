@@ -250,6 +250,19 @@ def test_what_the_machine_cannot_do_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_networks_that_do_not_fit_into_memory_are_refused_and_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(launch, "make_agent", full)
+    assert train(tmp_path / "run", "profile=smoke", "encoder_bundle@agent=enc_B") == 2
+    told = capsys.readouterr().err
+    assert "lower hidden_dim (64), feature_dim (50) or the sizes of agent.encoder (enc_B)" in told
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_full_profile_without_a_gpu_says_how_long_it_takes_and_what_to_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
