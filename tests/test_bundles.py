@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -214,6 +215,26 @@ def test_a_loaded_state_goes_on_bit_for_bit(encoder: str, pair: str) -> None:
     assert all(
         equal(*leaves) for leaves in zip(flat(agent.state_dict()), flat(other.state_dict()), strict=True)
     )
+
+
+def test_the_parameters_told_of_every_bundle_are_right() -> None:
+    """In the benchmarks' table, and for the pairs in the page about architectures too."""
+    table = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8").split("| 84×84, profile=full")[0]
+    told = re.findall(
+        r"^\| (encoder|pair) `(\w+)` \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|", table, re.MULTILINE
+    )
+    assert sorted((kind, name) for kind, name, *_ in told) == sorted(
+        [("encoder", name) for name in ENCODERS] + [("pair", name) for name in PAIRS]
+    )
+    page = (ROOT / "docs" / "architectures.md").read_text(encoding="utf-8")
+    groups = {"encoder": "encoder_bundle", "pair": "actor_critic_bundle"}
+    for kind, name, *numbers in told:
+        words = ["profile=cpu", f"{groups[kind]}@agent={name}"]
+        agent = make_agent(compose(TRAIN_CONFIG, words, Settings).settings, "cpu")
+        sizes = [sum(p.numel() for p in network.parameters()) for network in agent.networks.values()]
+        assert numbers == [f"{size:,}" for size in sizes]
+        if kind == "pair":
+            assert f"| `{name}` | {sizes[1]:,} | {sizes[2]:,} |" in page
 
 
 # --- whole runs ---

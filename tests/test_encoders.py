@@ -580,7 +580,7 @@ def test_the_keys_on_the_page_are_those_of_the_settings() -> None:
         assert fields[key].description == f"{meaning[0].upper()}{meaning[1:]}."
 
 
-@pytest.mark.parametrize("line", re.findall(r"^python .*$", PAGE, re.MULTILINE))
+@pytest.mark.parametrize("line", re.findall(r"^python .*$", "\n".join(PAGES), re.MULTILINE))
 def test_commands_on_the_page_are_understood(line: str) -> None:
     _, script, *words = line.split()
     assert script == "train_gimbal_curriculum.py"
