@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -95,7 +95,7 @@ def fastest(built: Mapping[str, Built], duration: float) -> dict[str, tuple[floa
 
 
 def rows(words: tuple[str, ...], duration: float) -> list[Row]:
-    """Every encoder, then every other pair with the profile's encoder; the first row is what others are measured by."""
+    """Every encoder with the pair `original`, then every pair with the profile's encoder."""
     names = {f"encoder `{name}`": (*words, f"encoder_bundle@agent={name}") for name in ENCODERS}
     names |= {f"pair `{name}`": (*words, f"actor_critic_bundle@agent={name}") for name in PAIRS}
     built = {bundle: build(chosen) for bundle, chosen in names.items()}
@@ -111,21 +111,10 @@ def rows(words: tuple[str, ...], duration: float) -> list[Row]:
     return [Row(bundle, sizes(one.agent), *best[bundle]) for bundle, one in built.items()]
 
 
-def measure(duration: float = SECONDS) -> Iterator[tuple[str, float, str]]:
-    """Name, figure and unit of each case."""
-    prepare()
-    for label, words in CASES.items():
-        for row in rows(words, duration):
-            yield f"update, {row.bundle}, {label}", 1.0 / row.update, "updates/s"
-
-
-def prepare() -> None:
+def main(duration: float) -> None:
+    """Print the table of each case."""
     use_threads(1)
     keep_freed_memory()
-
-
-def main(duration: float) -> None:
-    prepare()
     for label, words in CASES.items():
         found = rows(words, duration)
         first = {
