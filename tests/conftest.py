@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from absl import logging as absl_logging
+
+# One for each worker: two workers with two threads each keep two processors waiting.
+torch.set_num_threads(1)
 
 # TensorBoard loads absl, which closes the stream that it was loaded with when logging is configured anew, as a sweep
 # does. Here that would be the one that pytest captures with.
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Below pytest's folder, which is cleared: Stable-Baselines3 makes one for each model and leaves it."""
-    before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("temporary"))
-    yield
-    tempfile.tempdir = before
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with whole trainings first: begun last, one of them would keep a single worker busy at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture

@@ -254,8 +254,14 @@ RUNS = {
     ),
 }
 SHORT = (
-    *("profile=smoke", "save_video=false", "num_train_frames=320", "lr_schedule=gentle_decay"),
-    *("snapshot_every_frames=100", "eval_every_frames=160", "num_eval_episodes=2", "final_eval_episodes=2"),
+    *("profile=smoke", "save_video=false", "num_train_frames=260", "lr_schedule=gentle_decay"),
+    *(
+        "snapshot_every_frames=100",
+        "eval_every_frames=160",
+        "curriculum.last_stage=0",
+        "num_eval_episodes=2",
+        "final_eval_episodes=2",
+    ),
 )
 
 
@@ -274,7 +280,7 @@ def test_a_run_that_stops_and_goes_on_changes_no_bit(
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     assert train(straight, *words) == 0  # the estimate of its time included, which makes an update of its own
     with monkeypatch.context() as patch:
-        stop_at(patch, 230, "_learn")
+        stop_at(patch, 190, "_learn")
         assert train(stopped, *words) == 128 + signal.SIGTERM
     assert train(stopped, *words) == 0
     state = state_of(straight)

@@ -3,6 +3,7 @@
 import copy
 import doctest
 import math
+import tempfile
 
 import gymnasium as gym
 import numpy as np
@@ -35,6 +36,14 @@ FORMULAS = {
     "encoder": lambda step: 1e-4 * (1 + math.cos(math.pi * step / TOTAL)),
     "ent_coef": lambda step: 5e-4 * 0.9 ** (step // 8),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _temporary_files(tmp_path_factory):
+    """Stable-Baselines3 makes a folder for each model's log, and leaves it."""
+    before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("temporary"))
+    yield
+    tempfile.tempdir = before
 
 
 def schedules(*names):
