@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 import pytest
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from glideslope.cli import TRAIN_CONFIG, run_cli
@@ -19,11 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def train(run_dir: Path, *overrides: str) -> int:
     """What ``python train_gimbal_curriculum.py`` does with these overrides; the exit status."""
     arguments = [*overrides, f"hydra.run.dir={run_dir}", "num_threads=1"]
-    try:
-        return run_cli(main, TRAIN_CONFIG, Settings, arguments)
-    finally:
-        # A training sets it for its whole process, which here runs other tests too.
-        torch.set_flush_denormal(False)
+    return run_cli(main, TRAIN_CONFIG, Settings, arguments)
 
 
 def read_tags(run_dir: Path) -> dict[str, dict[int, float]]:
