@@ -48,7 +48,7 @@ class Row:
     """A line of the table. Times in seconds."""
 
     bundle: str
-    parameters: tuple[int, int, int]  # of encoder, actor, critic
+    parameters: list[int]  # of encoder, actor, critic
     update: float
     act: float
 
@@ -100,15 +100,12 @@ def rows(words: tuple[str, ...], duration: float) -> list[Row]:
     names |= {f"pair `{name}`": (*words, f"actor_critic_bundle@agent={name}") for name in PAIRS}
     built = {bundle: build(chosen) for bundle, chosen in names.items()}
     best = fastest(built, duration)
-
-    def sizes(agent: DrQV2Agent) -> tuple[int, int, int]:
-        encoder, actor, critic = (
-            sum(p.numel() for p in network.parameters())
-            for network in (agent.encoder, agent.actor, agent.critic)
-        )
-        return encoder, actor, critic
-
     return [Row(bundle, sizes(one.agent), *best[bundle]) for bundle, one in built.items()]
+
+
+def sizes(agent: DrQV2Agent) -> list[int]:
+    """Parameters of encoder, actor and critic."""
+    return [sum(p.numel() for p in network.parameters()) for network in agent.networks.values()]
 
 
 def main(duration: float) -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.bench_bundles import sizes
 from benchmarks.soak import differences, state_of
 from glideslope.agent import DrQV2Agent
 from glideslope.assembly import make_agent, uses_pixels
@@ -229,10 +230,10 @@ def test_the_parameters_told_of_every_bundle_are_right() -> None:
     for kind, name, *numbers in told:
         words = ["profile=cpu", f"{groups[kind]}@agent={name}"]
         agent = make_agent(compose(TRAIN_CONFIG, words, Settings).settings, "cpu")
-        sizes = [sum(p.numel() for p in network.parameters()) for network in agent.networks.values()]
-        assert numbers == [f"{size:,}" for size in sizes]
+        _, actor, critic = counts = sizes(agent)
+        assert numbers == [f"{count:,}" for count in counts]
         if kind == "pair":
-            assert f"| `{name}` | {sizes[1]:,} | {sizes[2]:,} |" in page
+            assert f"| `{name}` | {actor:,} | {critic:,} |" in page
 
 
 # --- whole runs ---
