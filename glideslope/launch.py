@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import time
@@ -39,7 +40,8 @@ from glideslope.run_folder import RunFolder, claim, require_free_space, version_
 from glideslope.schedules import exploration_noise, learning_rates
 from glideslope.scoring import Score
 from glideslope.settings import Settings, UserError
-from glideslope.trainer import Parts, StoppedError, Trainer, TrainingError, describe
+from glideslope.tracking import End, open_tracker, require_service
+from glideslope.trainer import FILM, Parts, StoppedError, Trainer, TrainingError, describe
 
 REPLAY = "replay"  # the replay buffer's files in a run folder
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
@@ -77,6 +79,7 @@ def plan(settings: Settings, given: Collection[str] = ()) -> Plan:
         else resolve_device(settings.replay_device, "replay_device")
     )
     require_memory(replay_bytes(settings), replay_device)
+    require_service(settings.track)
     return Plan(settings, schedules, stddev, device, replay_device)
 
 
@@ -124,14 +127,18 @@ def train(
                 note=lambda text: _say(console, text),
             )
         _require_space(planned, folder.path, learner)
-        logger = _open(folder, settings, overrides, resumption)
+        logger = _open(folder, settings, overrides, resumption, console)
         for line in changes:
             _say(console, f"Changed: {line}")
         return _run(planned, folder, learner, resumption, logger, console)
 
 
 def _open(
-    folder: RunFolder, settings: Settings, overrides: Sequence[str], resumption: Resumption | None
+    folder: RunFolder,
+    settings: Settings,
+    overrides: Sequence[str],
+    resumption: Resumption | None,
+    console: Console,
 ) -> Logger:
     """The first writes of a run: its settings, what computes it, and its logs, cut to the snapshot's frame."""
     first = None
@@ -139,13 +146,17 @@ def _open(
         first = resumption.frame
     elif folder.contents != "empty":
         first = -1  # it never came to a snapshot: its logs begin anew
+    plain, command = settings.to_plain(), shlex.join(["python", "train_gimbal_curriculum.py", *overrides])
+    tracker = open_tracker(settings.track, folder.path, plain, command, lambda text: _say(console, text))
     try:
         folder.reopen()
-        folder.write_config(settings.to_plain())
+        folder.write_config(plain)
         folder.write_overrides(overrides)
         folder.write_versions()
         due = resumption is not None and resumption.evaluation_due
-        return Logger(folder.path, resume_frame=first, evaluation_due=due)
+        logger = Logger(folder.path, resume_frame=first, evaluation_due=due, tracker=tracker)
+        logger.log_settings(plain, command)
+        return logger
     except OSError as error:
         raise UserError(f"{folder.path}: can't be written to: {_reason(error)}") from error
 
@@ -213,11 +224,13 @@ def _run(
     _introduce(planned, folder.path, learner.agent, resumption, console)
     first = 0 if resumption is None else resumption.frame
     unwritten: list[OSError] = []
+    end: End = "failed"
     with (
         ExitStack() as stack,
         Progress(settings.num_train_frames, first_frame=first, console=console) as progress,
     ):
         stack.callback(_close, logger, unwritten)
+        stack.callback(lambda: logger.tracker.finish(_film(folder.path, end), end))
         parts = _build(planned, folder.path, learner, logger, progress)
         for env in (parts.env, parts.eval_env):
             stack.callback(env.close)
@@ -233,6 +246,7 @@ def _run(
                 kept = "; its snapshots are good" if any(folder.path.glob("*.pt")) else ""
                 progress.note(f"stopped: {error}{kept}: {folder.path}")
                 return 1
+        end = "stopped" if results is None else "finished"
         if results is None:
             progress.note(f"stopped at frame {trainer.frame:,}; to go on: resume={folder.path}")
             return 128 + next(iter(caught), signal.SIGINT)
@@ -240,6 +254,12 @@ def _run(
         _say(console, f"Trained, but the logs can't be written: {_reason(unwritten[0])}: {folder.path}")
         return 1
     return _conclude(planned, folder, results, parts.curriculum.stage, trainer, console)
+
+
+def _film(path: Path, end: End) -> Path | None:
+    """The film that this training has left."""
+    film = path / FILM
+    return film if end == "finished" and film.exists() else None
 
 
 def _close(logger: Logger, failures: list[OSError]) -> None:

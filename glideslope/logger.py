@@ -12,16 +12,19 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import yaml  # type: ignore[import-untyped]
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog, SourceMetadata
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.summary.writer.record_writer import RecordWriter
-from torch.utils.tensorboard.summary import custom_scalars
+from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
 from glideslope.append_file import AppendFile, cut
 from glideslope.csv_table import CsvTable, Number, check_csv_table
+from glideslope.tracking import Tracker, flat_settings
+from glideslope.validation import typed
 
 RATE_TAGS = ("lr_encoder", "lr_actor", "lr_critic")
 STAGE_TAG = "curriculum/stage"
@@ -29,7 +32,14 @@ SUCCESS_TAG = "curriculum/success_rate_window"
 EVAL_SUCCESS_TAG = "eval/success_rate"
 TAGS = (*RATE_TAGS, STAGE_TAG, SUCCESS_TAG)
 _EVAL_GROUP = "eval/"
-TAG_GROUPS = ("train/", _EVAL_GROUP, "diagnostics/")
+HELD_OUT_GROUP = "held_out/"
+TAG_GROUPS = ("train/", _EVAL_GROUP, "diagnostics/", HELD_OUT_GROUP)
+# The figures that TensorBoard's HParams page has a column for.
+HELD_OUT_TAGS = tuple(
+    f"{HELD_OUT_GROUP}{name}"
+    for name in ("success_rate", "touchdown_error_m", "touchdown_speed", "episode_reward")
+)
+_SESSION_END = "_hparams_/session_end_info"
 
 TRAIN_CSV = "train.csv"
 EVAL_CSV = "eval.csv"
@@ -79,6 +89,10 @@ class Logger:
             its snapshot.
         evaluation_due: whether the snapshot was written before the evaluation of its frame: what was logged of
             that is removed too.
+        tracker: gets the same rows.
+
+    Attributes:
+        tracker: the tracker; whoever ends the run finishes it.
 
     Raises:
         FileExistsError: a new run, but the folder holds a run's tables.
@@ -87,8 +101,14 @@ class Logger:
     """
 
     def __init__(
-        self, run_dir: Path, *, resume_frame: int | None = None, evaluation_due: bool = False
+        self,
+        run_dir: Path,
+        *,
+        resume_frame: int | None = None,
+        evaluation_due: bool = False,
+        tracker: Tracker | None = None,
     ) -> None:
+        self.tracker = tracker or Tracker()
         eval_frame = resume_frame
         if resume_frame is not None:
             eval_frame = resume_frame - 1 if evaluation_due else resume_frame
@@ -98,10 +118,14 @@ class Logger:
         self._eval = CsvTable(run_dir / EVAL_CSV, resume_frame=eval_frame)
         self._last: dict[str, int] = {}
         self._first_frame = 0 if resume_frame is None else resume_frame + 1
-        self._first_eval_frame = 0 if eval_frame is None else eval_frame + 1
+        self._first_frames = {
+            _EVAL_GROUP: 0 if eval_frame is None else eval_frame + 1,
+            # The held-out result follows the last snapshot, whose frame it has.
+            HELD_OUT_GROUP: max(self._first_frame - 1, 0),
+        }
         if resume_frame is not None:
             for file in _event_files(run_dir):
-                cut(file, _kept_size(file.read_bytes(), self._first_frame, self._first_eval_frame))
+                cut(file, _kept_size(file.read_bytes(), self._first_of))
         self._events = AppendFile(_event_file(run_dir), _head(self._first_frame))
         self._events.append(b"")  # the head alone
 
@@ -159,18 +183,60 @@ class Logger:
         """
         _every(self._events.close, self._train.close, self._eval.close)
 
+    def log_settings(self, settings: Mapping[str, Any], command: str) -> None:
+        """Write the settings to TensorBoard, as text and as the hyperparameters of its HParams page.
+
+        Args:
+            settings: plain data.
+            command: the command line that starts this run.
+
+        Raises:
+            OSError: as `scalars`.
+        """
+        flat = {key: _hyperparameter(value) for key, value in flat_settings(settings)}
+        resolved = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
+        experiment, start, _ = hparams(flat, dict.fromkeys(HELD_OUT_TAGS, 0.0))  # type: ignore[no-untyped-call]
+        summaries = [
+            experiment,
+            start,
+            *(
+                text(tag, "".join(f"    {line}\n" for line in content.splitlines()))  # type: ignore[no-untyped-call]
+                for tag, content in (("run/command", command), ("run/settings", resolved))
+            ),
+        ]
+        now = time.time()
+        events = (Event(step=self._first_frame, wall_time=now, summary=summary) for summary in summaries)
+        self._events.append(b"".join(map(_record, events)))
+
+    def log_held_out(self, frame: int, values: Mapping[str, Number]) -> None:
+        """Write the held-out result to TensorBoard: the run's last numbers.
+
+        Raises:
+            ValueError, OSError: as `scalars`.
+        """
+        numbers = self._numbers(frame, values)
+        self.tracker.log(frame, numbers)
+        _, _, end = hparams({}, {})  # type: ignore[no-untyped-call]
+        self._add(frame, numbers)
+        self._events.append(_record(Event(step=int(frame), wall_time=time.time(), summary=end)))
+
     def _log(self, table: CsvTable, frame: int, values: Mapping[str, Number]) -> None:
         numbers = self._numbers(frame, values)
         table.check(frame, values)
+        self.tracker.log(frame, numbers)
         _every(lambda: self._add(frame, numbers), lambda: table.append(frame, values))
+
+    def _first_of(self, tag: str) -> int:
+        """The first frame that a tag's numbers can have, and from which on a resume removes them."""
+        group = HELD_OUT_GROUP if tag == _SESSION_END else tag[: tag.find("/") + 1]
+        return self._first_frames.get(group, self._first_frame)
 
     def _numbers(self, frame: int, values: Mapping[str, Number]) -> dict[str, float]:
         """The values that are there, checked."""
         for tag in values:
             if tag not in TAGS and not tag.startswith(TAG_GROUPS):
                 raise ValueError(f"unknown tag {tag!r}: expected one of {TAGS} or one in {TAG_GROUPS}")
-            first = self._first_eval_frame if tag.startswith(_EVAL_GROUP) else self._first_frame
-            latest = self._last.get(tag, first - 1)
+            latest = self._last.get(tag, self._first_of(tag) - 1)
             if frame <= latest:
                 raise ValueError(f"{tag}: frame {frame} comes after frame {latest}")
         return {tag: float(value) for tag, value in values.items() if value is not None}
@@ -182,6 +248,11 @@ class Logger:
         record = _record(Event(step=int(frame), wall_time=time.time(), summary=Summary(value=values)))
         self._last.update(dict.fromkeys(numbers, int(frame)))
         self._events.append(record)
+
+
+def _hyperparameter(value: object) -> float | str:
+    """A setting as a value of TensorBoard's HParams page, which has numbers and text."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else typed(value)
 
 
 def _every(*calls: Callable[[], None]) -> None:
@@ -211,10 +282,10 @@ def _event_file(run_dir: Path) -> Path:
     return run_dir / f"events.out.tfevents.{second:010d}.{socket.gethostname()}.{os.getpid()}.0"
 
 
-def _kept_size(records: bytes, first_frame: int, first_eval_frame: int) -> int:
-    """Bytes of an event file up to the last that is not a number of `first_frame` or later.
+def _kept_size(records: bytes, first_of: Callable[[str], int]) -> int:
+    """Return the bytes of an event file up to the last one that is not of its tag's first frame or later.
 
-    Of an evaluation's, `first_eval_frame`; within a frame these are the last.
+    Evaluations, whose first frame may be the others' last one, are the last of their frame.
 
     A START event alone hides those only from TensorBoard's slower reader; the other keeps a tag's until the
     tag is written again. What can't be read stays: all readers stop there.
@@ -228,8 +299,8 @@ def _kept_size(records: bytes, first_frame: int, first_eval_frame: int) -> int:
             break
         event = Event.FromString(record)
         start = end + _CHECKSUM.size
-        evaluated = any(value.tag.startswith(_EVAL_GROUP) for value in event.summary.value)
-        if event.step < (first_eval_frame if evaluated else first_frame) or not event.HasField("summary"):
+        tags = [value.tag for value in event.summary.value]
+        if not tags or any(event.step < first_of(tag) for tag in tags):
             kept = start
     return kept if kept < start else len(records)
 

@@ -566,6 +566,8 @@ class Settings(CheckedSettings):
     """Frames between snapshots."""
     save_video: Flag = True
     """Whether the final evaluation is filmed."""
+    track: Literal["wandb", "mlflow"] | None = None
+    """Experiment tracker that gets the run's numbers, settings and film too; null for none."""
     on_write_error: Literal["continue", "stop"] = "continue"
     """What to do when a snapshot or a log can't be written."""
     keep_replay: Flag = True

@@ -38,6 +38,7 @@ from glideslope.retention import Retention
 from glideslope.scoring import TEST_SEED, VALIDATION_SEED, Score, record_episodes, score
 from glideslope.settings import Settings, UserError
 
+FILM = "landing.mp4"
 FILM_EPISODES = 3
 # An evaluation that is due: of the current stage, of every stage, or none.
 Evaluation: TypeAlias = Literal["stage", "all stages"] | None
@@ -387,6 +388,8 @@ class Trainer:
         for stage in range(len(parts.curriculum.stages)):
             results.append(self._score(stage, seeds))
             parts.progress.note(describe(results[-1]))
+        row = held_out_row(results, index)
+        self._write(lambda: parts.logger.log_held_out(self.frame, row), "the held-out result")
         if settings.save_video:
             # A short evaluation gets a short film.
             episodes = min(FILM_EPISODES, max(1, settings.final_eval_episodes // 4))
@@ -396,7 +399,7 @@ class Trainer:
     def _film(self, index: int, seeds: Sequence[int]) -> None:
         env, stage = self._parts.make_film_env(), self._parts.curriculum.stages[index]
         try:
-            record_episodes(env, self.act_greedily, stage, index, seeds, self._run_dir / "landing.mp4")
+            record_episodes(env, self.act_greedily, stage, index, seeds, self._run_dir / FILM)
         except (RuntimeError, ValueError) as error:  # of the encoder: no film, but the run is done
             raise OSError(str(error)) from error
         finally:
@@ -518,6 +521,22 @@ def eval_row(result: Score) -> dict[str, float | None]:
         "eval/touchdown_speed": result.touchdown_speed,
         "eval/episode_reward": result.episode_reward,
         "eval/episode_length": result.episode_length,
+    }
+
+
+def held_out_row(results: Sequence[Score], stage: int) -> dict[str, float | None]:
+    """Return the held-out scores of every stage under their log tags; the figures of `stage` without its number."""
+    own = results[stage]
+    return {
+        "held_out/success_rate": own.success_rate,
+        "held_out/success_rate_low": own.low,
+        "held_out/success_rate_high": own.high,
+        "held_out/crash_rate": own.crash_rate,
+        "held_out/timeout_rate": own.timeout_rate,
+        "held_out/touchdown_error_m": own.touchdown_error_m,
+        "held_out/touchdown_speed": own.touchdown_speed,
+        "held_out/episode_reward": own.episode_reward,
+        **{f"held_out/success_rate_stage{result.stage}": result.success_rate for result in results},
     }
 
 

@@ -29,6 +29,7 @@ LAYERS = (
         "checkpoint",
         "csv_table",
         "progress",
+        "tracking",
         "video",
         "run_folder",
         "schedules",
