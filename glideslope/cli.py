@@ -28,15 +28,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from glideslope.composition import Composer, Composition
+from glideslope.config_files import CONFIG_DIR
 from glideslope.lr_scheduler import ScheduleError
-from glideslope.overrides import CONFIG_FAULTS, explain, read_overrides
+from glideslope.overrides import CONFIG_FAULTS, as_stored, decoded, explain, read_overrides
 from glideslope.resuming import KEYS as RESUME_KEYS
 from glideslope.resuming import continued, place_of, read_run
 from glideslope.schedules import exploration_noise, learning_rates
 from glideslope.settings import PreviewSettings, Settings, SettingsError, UserError
 from glideslope.validation import CheckedSettings, fault
 
-CONFIG_DIR = Path(__file__).resolve().parent.parent / "cfgs"
 TRAIN_CONFIG = "config_gimbal_curriculum"
 EVALUATE_CONFIG = "config_evaluate"
 PREVIEW_CONFIG = "config_preview"
@@ -210,7 +210,7 @@ def _fresh(asked: Composition, settings: type[S], words: Sequence[str], job_dir:
         mapping=mapping,
         choices=asked.choices,
         run_dir=job_dir or Path(asked.run_dir),
-        overrides=tuple(word.lstrip("+") for word in _of_settings(words)),
+        overrides=tuple(as_stored(word) for word in _of_settings(words)),
         given=asked.overrides.keys - set(RESUME_KEYS),
     )
 
@@ -286,7 +286,7 @@ class _Arguments:
 
     def for_job(self, overrides: Sequence[str]) -> _Arguments:
         """The plain command line of one job with these overrides."""
-        flags = {**vars(self.flags), "multirun": False, "overrides": list(overrides)}
+        flags = {**vars(self.flags), "multirun": False, "overrides": [decoded(word) for word in overrides]}
         return _Arguments(argparse.Namespace(**flags), ())
 
 

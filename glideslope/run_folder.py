@@ -24,11 +24,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import yaml  # type: ignore[import-untyped]
-
 from glideslope import __version__
 from glideslope.files import remove_temporaries, write_text
 from glideslope.settings import UserError
+from glideslope.yaml_files import YamlError, dump_yaml, read_yaml
 
 LOCK = ".lock"
 CONFIG = "config.yaml"
@@ -92,15 +91,14 @@ class RunFolder:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the resolved configuration, plain data, to config.yaml."""
-        write_text(self.path / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        write_text(self.path / CONFIG, dump_yaml(dict(config)))
 
     def write_overrides(self, overrides: Sequence[str]) -> None:
         """Writes the overrides that the user typed to overrides.yaml; after config.yaml, which they explain.
 
         Should the process end between the two, the configuration is the newer one: nothing typed is lost.
         """
-        text = yaml.safe_dump(list(overrides), allow_unicode=True, width=10_000)
-        write_text(self.path / OVERRIDES, text)
+        write_text(self.path / OVERRIDES, dump_yaml(list(overrides), width=10_000))
 
     def write_versions(self) -> None:
         """Writes `versions` to versions.json; where a run's are there already, adds them under "resumed"."""
@@ -191,11 +189,11 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     """
     path = run_dir / CONFIG
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_yaml(path)
     except OSError as error:
         raise UserError(f"{run_dir} is not a run folder: can't read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    except YamlError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path} is damaged: it should be a mapping")
     return config
@@ -209,13 +207,13 @@ def typed_overrides(run_dir: Path) -> tuple[str, ...]:
     """
     path = run_dir / OVERRIDES
     try:
-        overrides = yaml.safe_load(path.read_text(encoding="utf-8"))
+        overrides = read_yaml(path)
     except FileNotFoundError:
         return ()
     except OSError as error:
         raise UserError(f"can't read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    except YamlError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
     if not isinstance(overrides, list) or not all(isinstance(text, str) for text in overrides):
         raise UserError(f"{path} is damaged: it should be a list of key=value")
     return tuple(overrides)
