@@ -26,6 +26,7 @@ class Composition:
         mapping: the plain mapping, interpolations resolved, without Hydra's own settings.
         choices: the file chosen in each group of `cfgs/`.
         run_dir: where the run is to be put.
+        dated: whether the time is in the name of `run_dir`: it is meant for a new run.
         overrides: the overrides, read.
         faults: what is wrong with overrides that Hydra has no complaint about.
     """
@@ -33,6 +34,7 @@ class Composition:
     mapping: dict[str, Any]
     choices: dict[str, str]
     run_dir: str
+    dated: bool
     overrides: Overrides
     faults: tuple[str, ...]
 
@@ -90,6 +92,7 @@ class Composer:
             for override in overrides.values:
                 apply(config, override)
             run_dir = str(config.hydra.run.dir) if self.job is None else _job_dir(config, self.job)
+            dated = self.job is None and _is_dated(config.hydra.run)
             choices = {group: str(file) for group, file in config.hydra.runtime.choices.items()}
             with open_dict(config):
                 del config["hydra"]
@@ -104,7 +107,23 @@ class Composer:
         if not run_dir:
             faults.append(fault("hydra.run.dir", "must not be empty", run_dir))
         own = {group: file for group, file in choices.items() if not group.startswith("hydra/")}
-        return Composition(mapping, own, run_dir, overrides, tuple(faults))
+        return Composition(mapping, own, run_dir, dated, overrides, tuple(faults))
+
+    def sweep_folder(self, overrides: Overrides) -> Path | None:
+        """Return the folder that a sweep is to have; None where it need not be a new one, as the user gave it.
+
+        Raises:
+            SettingsError: there is something wrong with the overrides of Hydra's own settings.
+        """
+        own = [override for override in overrides.parsed if override.is_hydra_override()]
+        if any(override.key_or_group == "hydra.sweep.dir" for override in own):
+            return None
+        words = [str(override.input_line) for override in own if not override.is_sweep_override()]
+        try:
+            config = hydra.compose(self.config_name, [*self.search_path, *words], return_hydra_config=True)
+            return Path(str(config.hydra.sweep.dir)) if _is_dated(config.hydra.sweep) else None
+        except COMPOSITION_FAULTS as error:
+            raise SettingsError([explain(error)]) from error
 
     def _misnamed(self, mapping: dict[str, Any], overrides: Overrides, known: list[str]) -> Iterator[str]:
         """Overrides that were meant to choose a file; takes what they set out of `mapping`."""
@@ -144,6 +163,12 @@ def _unresolved(config: DictConfig, key: str = "") -> str | None:
     except COMPOSITION_FAULTS as error:
         return explain(error, key)
     return None
+
+
+def _is_dated(folder: DictConfig) -> bool:
+    """Whether Hydra names a folder by the time."""
+    raw = cast("dict[str, Any]", OmegaConf.to_container(folder, resolve=False))
+    return "${now:" in str(raw["dir"])
 
 
 def _job_dir(config: DictConfig, job: int) -> str:

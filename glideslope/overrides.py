@@ -360,7 +360,7 @@ def misnamed(
     groups = _Groups(loader, config_name, list(search_path))
     group = groups.of_choice(key, value)
     if group is not None:
-        if meant(key, known) == f"; did you mean {group}?":
+        if meant(key, known) == f"; did you mean {group}?" and groups.of_name(key) != group:
             return None  # a slip of the pen, which is told of as for any other key
         return fault(key, f"is written {group}={value}", value)
     group = groups.of_name(key)

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -34,6 +35,7 @@ CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
 VERSIONS = "versions.json"
 FINISHED = "finished.json"
+LONGEST_NAME = 80  # characters in the name of a run's folder
 # Any of these shows that a run began here.
 _TRACES = (CONFIG, "train.csv", "eval.csv", "snapshot.pt")
 
@@ -161,6 +163,47 @@ def claim(run_dir: Path, *, resume: bool = False) -> RunFolder:
         os.close(lock)
         raise
     return RunFolder(path, contents, lock, made=made)
+
+
+def claim_new(run_dir: Path) -> RunFolder:
+    """Make a folder for a new run and take it for this process alone.
+
+    Args:
+        run_dir: the folder; where it is there already, the name gets a number: that run began in the same second.
+
+    Raises:
+        UserError: it can't be made or written to.
+    """
+    folder = claim(make_new(run_dir))
+    folder._made = True
+    return folder
+
+
+def make_new(path: Path) -> Path:
+    """Make a folder that no other process has, `path` or the first of its numbered names that is free.
+
+    Raises:
+        UserError: it can't be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            free = first_free(path)
+            with suppress(FileExistsError):  # another process was faster
+                free.mkdir()
+                return free
+    except OSError as error:
+        raise UserError(f"can't make the run folder {path}: {error.strerror}") from error
+
+
+def first_free(path: Path) -> Path:
+    """Return `path`, or where it exists the first of path-2, path-3, ... that doesn't; nothing is made."""
+    for number in count(1):
+        end = f"-{number}" if number > 1 else ""
+        free = path.with_name(path.name[: LONGEST_NAME - len(end)].rstrip("-._") + end) if end else path
+        if not os.path.lexists(free):
+            break
+    return free
 
 
 def _take(lock: int, path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml  # type: ignore[import-untyped]
 
@@ -96,9 +96,9 @@ def dump_yaml(value: Any, *, width: int = 80) -> str:
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """Builds text, numbers, booleans, null, lists and mappings; no other tag is known."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}
-    yaml_constructors: dict[str | None, Any] = {}
-    yaml_multi_constructors: dict[str, Any] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_constructors: ClassVar[dict[str | None, Any]] = {}
+    yaml_multi_constructors: ClassVar[dict[str, Any]] = {}
 
     def _number(self, node: yaml.ScalarNode) -> int | float:
         text = self.construct_scalar(node)
@@ -151,7 +151,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """Quotes text that YAML 1.1 or `_Loader` would read as something else, and writes no anchors."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
         first: list(resolvers) for first, resolvers in yaml.SafeDumper.yaml_implicit_resolvers.items()
     }
 
