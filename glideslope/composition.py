@@ -138,7 +138,7 @@ class Composer:
 
 def _blamed(files: DictConfig, overrides: Overrides) -> list[str]:
     """The faults of the overrides that can't be applied to the composed files, one after the other."""
-    faults = []
+    faults: list[str] = []
     of_files = _unresolved(files)  # a fault of the files themselves, for which no override is to be blamed
     for override in overrides.values:
         changed = copy.deepcopy(files)

@@ -57,7 +57,12 @@ def test_intervals_are_removed_and_appended(words: list[str], intervals: list[di
 
 def test_lists_elsewhere_are_edited_too() -> None:
     settings = train(
-        *("profile=state", "~curriculum.stages.1", "curriculum.stages.1.wind=0.25", "curriculum.last_stage=3"),
+        *(
+            "profile=state",
+            "~curriculum.stages.1",
+            "curriculum.stages.1.wind=0.25",
+            "curriculum.last_stage=3",
+        ),
         *("~stddev_schedule.intervals.4", "+stddev_schedule.intervals.4={stage: 3, lr: 0.2}"),
         *("~stddev_schedule.intervals.3", "stddev_schedule.intervals.0.final_lr=0.3"),
     ).settings
@@ -76,7 +81,14 @@ def test_an_index_beyond_the_list_is_refused_with_the_next_one() -> None:
     numbered = f"the items of {CRITIC} are numbered from 0 to 2"
     appends = f"{numbered}; +{CRITIC}.3=... appends one"
     with pytest.raises(SettingsError) as error:
-        train(PRESET, f"~{CRITIC}.3", f"+{CRITIC}.4={{lr: 0}}", f"{CRITIC}.3={{lr: 0}}", f"{CRITIC}.3.lr=0", "~nothing")
+        train(
+            PRESET,
+            f"~{CRITIC}.3",
+            f"+{CRITIC}.4={{lr: 0}}",
+            f"{CRITIC}.3={{lr: 0}}",
+            f"{CRITIC}.3.lr=0",
+            "~nothing",
+        )
     assert error.value.faults == (
         f"{CRITIC}.3: {numbered}",
         f"{CRITIC}.4={{lr: 0}}: {appends}",
@@ -105,7 +117,11 @@ def test_a_resume_keeps_what_was_removed_and_appended() -> None:
     for again in ([], words, [f"~{CRITIC}.0"], ["num_train_frames=7M"]):
         resumed = train("resume=run", *again)
         assert critic(resumed.settings) == began
-        assert resumed.overrides == (*words, *again[:1]) if again[:1] == ["num_train_frames=7M"] else tuple(words)
+        assert (
+            resumed.overrides == (*words, *again[:1])
+            if again[:1] == ["num_train_frames=7M"]
+            else tuple(words)
+        )
     changed = train(
         *("resume=run", "resume_lr_schedule=config", f"~{CRITIC}.1", f"{CRITIC}.1.lr=0", f"{CRITIC}.0.lr=3x")
     )
@@ -124,7 +140,13 @@ def test_a_sweep_removes_and_appends_in_each_job() -> None:
         jobs.append((critic(composed.settings), composed.overrides, composed.run_dir.name))
         return 0
 
-    words = [PRESET, f"~{CRITIC}.0", f"~{CRITIC}.0", f"+{CRITIC}.1={{start: 5M, lr: 0.1x}}", f"{CRITIC}.0.lr=2x,3x"]
+    words = [
+        PRESET,
+        f"~{CRITIC}.0",
+        f"~{CRITIC}.0",
+        f"+{CRITIC}.1={{start: 5M, lr: 0.1x}}",
+        f"{CRITIC}.0.lr=2x,3x",
+    ]
     assert run_cli(main, TRAIN_CONFIG, Settings, ["-m", *words]) == 0
     for (intervals, overrides, name), rate in zip(jobs, ("2x", "3x"), strict=True):
         assert intervals == [{**THIRD, "lr": rate}, LATE]
