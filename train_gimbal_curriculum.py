@@ -13,6 +13,7 @@ def main(composed: Composed[Settings]) -> int:
     return train(
         composed.settings,
         composed.run_dir,
+        new_folder=composed.new_folder,
         given=composed.given,
         overrides=composed.overrides,
         accept_schedule=composed.accept_schedule,

@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
@@ -24,19 +24,22 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from glideslope.composition import Composer, Composition
+from glideslope.config_files import CONFIG_DIR
 from glideslope.lr_scheduler import ScheduleError
-from glideslope.overrides import CONFIG_FAULTS, explain, read_overrides
+from glideslope.overrides import CONFIG_FAULTS, as_stored, decoded, explain, read_overrides
 from glideslope.resuming import KEYS as RESUME_KEYS
 from glideslope.resuming import continued, place_of, read_run
+from glideslope.run_folder import first_free, make_new
+from glideslope.run_names import of_sweep
 from glideslope.schedules import exploration_noise, learning_rates
 from glideslope.settings import PreviewSettings, Settings, SettingsError, UserError
 from glideslope.validation import CheckedSettings, fault
 
-CONFIG_DIR = Path(__file__).resolve().parent.parent / "cfgs"
 TRAIN_CONFIG = "config_gimbal_curriculum"
 EVALUATE_CONFIG = "config_evaluate"
 PREVIEW_CONFIG = "config_preview"
@@ -47,7 +50,6 @@ INTERRUPTED = _BY_SIGNAL + 2
 _VERSION_BASE = "1.3"
 # Overrides that say where a training takes place and whether it goes on: no part of its settings.
 _WHERE = re.compile(rf"[+~]*(hydra[./]|({'|'.join(RESUME_KEYS)})(=|$))")
-_LONGEST_NAME = 80
 
 S = TypeVar("S", bound=CheckedSettings)
 
@@ -64,6 +66,7 @@ class Composed(Generic[S]):
         overrides: the overrides as typed, without those of Hydra's own settings and those that say which
             run is to go on; of a run that goes on, all that were ever typed and count still.
         given: the dotted keys that they set.
+        new_folder: whether `run_dir` is to be a new folder, with a number at its end where there is one already.
         resume: whether `run_dir` holds a run, which is to go on.
         accept_schedule: whether that run's learning rates and exploration noise may be other ones than so far.
         changes: what that run is to have otherwise than so far, a line each.
@@ -75,6 +78,7 @@ class Composed(Generic[S]):
     run_dir: Path
     overrides: tuple[str, ...]
     given: frozenset[str]
+    new_folder: bool = False
     resume: bool = False
     accept_schedule: bool = False
     changes: tuple[str, ...] = ()
@@ -156,18 +160,19 @@ def _compose_training(composer: Composer, words: Sequence[str], job_dir: Path | 
     """A new training, or one that goes on."""
     asked, unfit = _asked(composer, words)
     single = composer.job is None and job_dir is None
+    typed_run_dir = single and any(re.match(r"[+]*hydra\.run\.dir=", word) for word in words)
+    run_dir = job_dir or Path(asked.run_dir)
+    new_folder = single and asked.dated and not typed_run_dir
+    if new_folder:
+        run_dir = first_free(run_dir)  # one that is there is a run's that began in the same second
     try:
-        place = place_of(
-            asked.mapping,
-            job_dir or Path(asked.run_dir),
-            typed_run_dir=single and any(re.match(r"[+]*hydra\.run\.dir=", word) for word in words),
-        )
+        place = place_of(asked.mapping, run_dir, typed_run_dir=typed_run_dir)
     except SettingsError as error:
         raise SettingsError([*error.faults, *(asked.faults if unfit is None else unfit.faults)]) from error
     if not place.goes_on:
         if unfit is not None:
             raise unfit
-        return _fresh(asked, Settings, words, job_dir)
+        return replace(_fresh(asked, Settings, words, job_dir), run_dir=run_dir, new_folder=new_folder)
 
     def check(mapping: Mapping[str, Any]) -> Settings:
         return _check(mapping, Settings, [])
@@ -210,7 +215,7 @@ def _fresh(asked: Composition, settings: type[S], words: Sequence[str], job_dir:
         mapping=mapping,
         choices=asked.choices,
         run_dir=job_dir or Path(asked.run_dir),
-        overrides=tuple(word.lstrip("+") for word in _of_settings(words)),
+        overrides=tuple(as_stored(word) for word in _of_settings(words)),
         given=asked.overrides.keys - set(RESUME_KEYS),
     )
 
@@ -286,7 +291,7 @@ class _Arguments:
 
     def for_job(self, overrides: Sequence[str]) -> _Arguments:
         """The plain command line of one job with these overrides."""
-        flags = {**vars(self.flags), "multirun": False, "overrides": list(overrides)}
+        flags = {**vars(self.flags), "multirun": False, "overrides": [decoded(word) for word in overrides]}
         return _Arguments(argparse.Namespace(**flags), ())
 
 
@@ -360,11 +365,18 @@ def _check_jobs(arguments: _Arguments, config_name: str, settings: type[S]) -> l
         overrides, faults = read_overrides(
             arguments.flags.overrides, loader, name, arguments.search_path, sweeps=arguments.multirun
         )
+        texts = overrides.texts
+        folder = None
+        if arguments.multirun and not faults:
+            texts.append(of_sweep(overrides.parsed))
+            folder = Composer(loader, name, tuple(arguments.search_path)).sweep_folder(overrides)
+        sweep_dir = [] if folder is None else [f"hydra.sweep.dir='{first_free(folder)}'"]
+        parsed = OverridesParser.create(loader).parse_overrides([*texts, *sweep_dir])
     # Other sweepers choose the values as they go.
     over_grid = not any(re.match(r"hydra/sweeper=(?!basic$)", text) for text in overrides.texts)
     if arguments.multirun and over_grid:
         try:
-            jobs = BasicSweeper.split_arguments(list(overrides.parsed), None)[0]
+            jobs = BasicSweeper.split_arguments(parsed, None)[0]
         except HydraException as error:
             raise SettingsError([*faults, explain(error)]) from error
         for number, job in enumerate(jobs):
@@ -374,7 +386,9 @@ def _check_jobs(arguments: _Arguments, config_name: str, settings: type[S]) -> l
                 faults += error.faults
     if faults:
         raise SettingsError(list(dict.fromkeys(faults)))
-    return overrides.texts
+    if folder is not None:
+        texts.append(f"hydra.sweep.dir='{make_new(folder)}'")
+    return texts
 
 
 @contextmanager
@@ -390,49 +404,3 @@ def _process(argv: list[str]) -> Iterator[None]:
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = own_setting
-
-
-# --- Names of run folders -------------------------------------------------------------------------
-
-
-def run_name(prefix: object, overrides: Sequence[str]) -> str:
-    """Prefix and overrides as the name of a folder: [A-Za-z0-9._-], at most 80 characters, easy to type back.
-
-    Of what is too long the names of config groups are left out, then all but the last part of each key; then it is cut.
-
-    >>> run_name("101500", ["lr_schedule=gentle_decay", "++lr_schedule.encoder.intervals.0.lr=2.0e-4"])
-    '101500_lr_schedule-gentle_decay_lr_schedule.encoder.intervals.0.lr-2.0e-4'
-    >>> choices = ["lr_schedule=gentle_decay", "curriculum_preset=balanced", "encoder_bundle@agent=enc_B"]
-    >>> run_name("101500", [*choices, "profile=cpu", "agent.encoder.d_model=96"])
-    '101500_gentle_decay_balanced_enc_B_cpu_agent.encoder.d_model-96'
-    """
-    words = [override.lstrip("+~") for override in overrides] or ["defaults"]
-    for spell in (_without_package, _choice, _last_part):
-        name = "_".join([str(prefix), *(_typable(spell(word)) for word in words)])
-        if len(name) <= _LONGEST_NAME:
-            break
-    return name[:_LONGEST_NAME].rstrip("-._")
-
-
-def _typable(word: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-")
-
-
-def _without_package(override: str) -> str:
-    key, equals, value = override.partition("=")
-    return key.partition("@")[0] + equals + value
-
-
-def _choice(override: str) -> str:
-    """What is chosen in a config group, by itself."""
-    group, _, value = _without_package(override).partition("=")
-    chosen = value and re.fullmatch(r"\w+", group) and (CONFIG_DIR / group).is_dir()
-    return value if chosen else override
-
-
-def _last_part(override: str) -> str:
-    key, equals, value = _choice(override).partition("=")
-    return key.rpartition(".")[2] + equals + value if equals else key
-
-
-OmegaConf.register_new_resolver("run_name", run_name, replace=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ import hydra
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from glideslope.overrides import COMPOSITION_FAULTS, Overrides, blame, read_overrides
+from glideslope.edits import apply
+from glideslope.overrides import COMPOSITION_FAULTS, Overrides, explain, misnamed, read_overrides
 from glideslope.settings import SettingsError
 from glideslope.validation import fault
 
@@ -24,6 +26,7 @@ class Composition:
         mapping: the plain mapping, interpolations resolved, without Hydra's own settings.
         choices: the file chosen in each group of `cfgs/`.
         run_dir: where the run is to be put.
+        dated: whether the time is in the name of `run_dir`: it is meant for a new run.
         overrides: the overrides, read.
         faults: what is wrong with overrides that Hydra has no complaint about.
     """
@@ -31,6 +34,7 @@ class Composition:
     mapping: dict[str, Any]
     choices: dict[str, str]
     run_dir: str
+    dated: bool
     overrides: Overrides
     faults: tuple[str, ...]
 
@@ -71,10 +75,24 @@ class Composer:
             SettingsError: with the faults that nothing can be composed for.
         """
         overrides, faults = self.read(words)
-        texts = [*self.search_path, *overrides.texts]
+        chosen = [*self.search_path, *overrides.choices]
         try:
-            config = hydra.compose(self.config_name, texts, return_hydra_config=True)
+            config = hydra.compose(self.config_name, chosen, return_hydra_config=True)
+        except COMPOSITION_FAULTS as error:
+            raise SettingsError([*faults, explain(error)]) from error
+        keys = [str(key) for key in config]
+        try:
+            with open_dict(config):
+                # The name of the run's folder is made of them.
+                config.hydra.overrides.task = [
+                    str(override.input_line)
+                    for override in overrides.parsed
+                    if not override.is_hydra_override()
+                ]
+            for override in overrides.values:
+                apply(config, override)
             run_dir = str(config.hydra.run.dir) if self.job is None else _job_dir(config, self.job)
+            dated = self.job is None and _is_dated(config.hydra.run)
             choices = {group: str(file) for group, file in config.hydra.runtime.choices.items()}
             with open_dict(config):
                 del config["hydra"]
@@ -82,13 +100,75 @@ class Composer:
                 "dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             )
         except COMPOSITION_FAULTS as error:
-            blamed = blame(error, self.config_name, self.search_path, overrides)
+            blamed = _blamed(hydra.compose(self.config_name, chosen), overrides) or [explain(error)]
             raise SettingsError([*faults, *blamed]) from error
+        faults += self._misnamed(mapping, overrides, keys)
         faults += [*_misplaced(mapping, overrides), *_unused(config, overrides)]
         if not run_dir:
             faults.append(fault("hydra.run.dir", "must not be empty", run_dir))
         own = {group: file for group, file in choices.items() if not group.startswith("hydra/")}
-        return Composition(mapping, own, run_dir, overrides, tuple(faults))
+        return Composition(mapping, own, run_dir, dated, overrides, tuple(faults))
+
+    def sweep_folder(self, overrides: Overrides) -> Path | None:
+        """Return the folder that a sweep is to have; None where it need not be a new one, as the user gave it.
+
+        Raises:
+            SettingsError: there is something wrong with the overrides of Hydra's own settings.
+        """
+        own = [override for override in overrides.parsed if override.is_hydra_override()]
+        if any(override.key_or_group == "hydra.sweep.dir" for override in own):
+            return None
+        words = [str(override.input_line) for override in own if not override.is_sweep_override()]
+        try:
+            config = hydra.compose(self.config_name, [*self.search_path, *words], return_hydra_config=True)
+            return Path(str(config.hydra.sweep.dir)) if _is_dated(config.hydra.sweep) else None
+        except COMPOSITION_FAULTS as error:
+            raise SettingsError([explain(error)]) from error
+
+    def _misnamed(self, mapping: dict[str, Any], overrides: Overrides, known: list[str]) -> Iterator[str]:
+        """Overrides that were meant to choose a file; takes what they set out of `mapping`."""
+        for override in overrides.values:
+            key = override.key_or_group
+            if "." in key or key in known or override.is_delete():
+                continue
+            line = misnamed(override, known, self.loader, self.config_name, self.search_path)
+            if line is not None and mapping.pop(key, None) is not None:
+                yield line
+
+
+def _blamed(files: DictConfig, overrides: Overrides) -> list[str]:
+    """The faults of the overrides that can't be applied to the composed files, one after the other."""
+    faults: list[str] = []
+    of_files = _unresolved(files)  # a fault of the files themselves, for which no override is to be blamed
+    for override in overrides.values:
+        changed = copy.deepcopy(files)
+        try:
+            apply(changed, override)
+        except SettingsError as error:
+            faults += error.faults
+            continue
+        key = override.key_or_group
+        problem = _unresolved(changed, key)
+        if problem in (None, of_files):
+            files = changed
+        else:
+            faults.append(fault(key, str(problem), *(() if override.is_delete() else (override.value(),))))
+    return faults
+
+
+def _unresolved(config: DictConfig, key: str = "") -> str | None:
+    """What keeps the interpolations of a configuration from being resolved."""
+    try:
+        OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except COMPOSITION_FAULTS as error:
+        return explain(error, key)
+    return None
+
+
+def _is_dated(folder: DictConfig) -> bool:
+    """Whether Hydra names a folder by the time."""
+    raw = cast("dict[str, Any]", OmegaConf.to_container(folder, resolve=False))
+    return "${now:" in str(raw["dir"])
 
 
 def _job_dir(config: DictConfig, job: int) -> str:

@@ -235,7 +235,7 @@ def _parse(text: bytes, path: Path, last_frame: float = math.inf) -> _Table:
 
 def _cells(line: bytes) -> list[str] | None:
     try:
-        return next(csv.reader([line.decode("utf-8").rstrip("\r\n")], strict=True), [])
+        return next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")], strict=True), [])
     except (UnicodeDecodeError, csv.Error):
         return None
 

@@ -36,7 +36,7 @@ from glideslope.plots import plot_run
 from glideslope.progress import Progress, screen
 from glideslope.replay_store import ReplayStore
 from glideslope.resumption import Learner, Resumption, find_resumption
-from glideslope.run_folder import RunFolder, claim, require_free_space, version_changes
+from glideslope.run_folder import RunFolder, claim, claim_new, require_free_space, version_changes
 from glideslope.schedules import exploration_noise, learning_rates
 from glideslope.scoring import Score
 from glideslope.settings import Settings, UserError
@@ -87,6 +87,7 @@ def train(
     settings: Settings,
     run_dir: Path,
     *,
+    new_folder: bool = False,
     given: Collection[str] = (),
     overrides: Sequence[str] = (),
     accept_schedule: bool = False,
@@ -100,6 +101,7 @@ def train(
     Args:
         settings: the run's settings.
         run_dir: the run's folder, made if need be.
+        new_folder: give it a number where it exists already, as another run's.
         given: the keys that the user set.
         overrides: the settings as the user typed them, kept in the folder.
         accept_schedule: go on with these schedules where the snapshot's are different.
@@ -111,7 +113,7 @@ def train(
     """
     console = console or screen()
     planned = plan(settings, given)
-    with claim(run_dir, resume=True) as folder:
+    with claim_new(run_dir) if new_folder else claim(run_dir, resume=True) as folder:
         if folder.contents == "finished" and settings.num_train_frames <= folder.finished_frames():
             _say(console, f"This run is finished: {folder.path}")
             return 0

@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from functools import cached_property
+from itertools import count
 from typing import Any
 
-import hydra
-import yaml  # type: ignore[import-untyped]
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from glideslope.config_files import CONFIG_DIR, file_of
 from glideslope.settings import SettingsError
 from glideslope.validation import fault, listed, meant
+from glideslope.yaml_files import YamlError
 
-CONFIG_FAULTS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+CONFIG_FAULTS = (HydraException, OmegaConfBaseException, YamlError)
 # Hydra and OmegaConf report some malformed overrides, such as a.x=1 for a list a, with Python's own errors.
 COMPOSITION_FAULTS = (*CONFIG_FAULTS, ValueError, TypeError)
 
@@ -70,6 +71,12 @@ class Overrides:
     def texts(self) -> list[str]:
         """All of them, as text."""
         return [str(override.input_line) for override in self.parsed]
+
+    @property
+    def choices(self) -> list[str]:
+        """Those that choose a file or are Hydra's own, as text."""
+        values = {id(override) for override in self.values}
+        return [str(override.input_line) for override in self.parsed if id(override) not in values]
 
     @property
     def keys(self) -> frozenset[str]:
@@ -116,6 +123,7 @@ def read_overrides(
     """
     parser = OverridesParser.create(loader)
     groups = _Groups(loader, config_name, list(search_path))
+    encode = _encoder([normalised(word) for word in words]) if sweeps else None
     parsed: list[Override] = []
     values: list[Override] = []
     faults: list[str] = []
@@ -135,9 +143,12 @@ def read_overrides(
             undecided = undecided or chooses
             continue
         if not chooses and not override.is_hydra_override():
-            if not override.is_delete():
-                override = parser.parse_override(f"++{text}")
-                override.config_loader = loader
+            if encode is not None:
+                text = encode(text)
+            if not text.startswith(("~", "+")):
+                text = f"++{text}"
+            override = parser.parse_override(text)
+            override.config_loader = loader
             values.append(override)
         parsed.append(override)
     if undecided:
@@ -157,22 +168,92 @@ def key_of(word: str) -> str:
 
 
 def normalised(word: str) -> str:
-    """The override as Hydra is to get it: without `+`, with .0 for [0], and linear(1,0.1,100k) in quotes."""
+    """Return an override as Hydra is to get it.
+
+    Without `+`, unless it may append an item to a list; with .0 for [0], linear(1,0.1,100k) in quotes and the absolute
+    path of a file that is chosen in a group.
+    """
     key, equals, value = word.partition("=")
+    added = key.startswith("+")
     key = re.sub(r"\[(\d+)\]", r".\1", key.lstrip("+"))
     if (key, value) == ("lr_schedule", "null"):
         value = "constant"
     if key in _PATHS:
         # Not every shell expands it behind an equals sign, and Hydra's grammar has no ~ in values.
         value = os.path.expanduser(value)
-        plain = re.fullmatch(r"([\w/\\+.%*@?|:, -]|\$\{[^{}]*\})*", value, re.ASCII)
-        unlike = not plain or (key in _RUN_FOLDERS and _UNTEXT.fullmatch(value))
-        if value and value[0] not in "'\"" and unlike:
-            # Hydra's grammar takes these in quotes only, and a backslash before a quote twice.
-            value = "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + "\\'" * bool(m[2]), value) + "'"
+        value = _quoted(value, always=key in _RUN_FOLDERS and _UNTEXT.fullmatch(value) is not None)
+    if (CONFIG_DIR / key.partition("@")[0]).is_dir() and value[:1] not in ("{", "'", '"'):
+        value = ",".join(_quoted(str(file_of(part) or part)) for part in value.split(","))
     if key == "stddev_schedule":
         value = _SCHEDULE_CALL.sub(r'"\1"', value)
-    return f"{key}{equals}{value}"
+    return f"{'+' * (added and _is_item(key))}{key}{equals}{value}"
+
+
+def as_stored(word: str) -> str:
+    """Return an override as a run folder keeps it: as typed, but so that it means the same from any folder."""
+    text = normalised(word)
+    plain = word.lstrip("+")
+    if key_of(word) in _PATHS or "/" not in text:
+        return f"+{plain}" if text.startswith("+") else plain
+    return text if file_of(text.partition("=")[2].strip("'")) else plain
+
+
+def _quoted(value: str, *, always: bool = False) -> str:
+    """Return text in quotes where Hydra's grammar would not take it for text without."""
+    plain = re.fullmatch(r"([\w/\\+.%*@?|:, -]|\$\{[^{}]*\})*", value, re.ASCII)
+    if not value or value[0] in "'\"" or (plain and not always):
+        return value
+    # A backslash before a quote, and before the end, is written twice.
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + "\\'" * bool(m[2]), value) + "'"
+
+
+# --- Items of lists -------------------------------------------------------------------------------
+
+_ENCODED = re.compile(r"\+*_(set|add|remove)\d+_\.(.*)", re.DOTALL)
+
+
+def _is_item(key: str) -> bool:
+    return key.rpartition(".")[2].isdecimal()
+
+
+def has_index(key: str) -> bool:
+    """Whether a dotted key leads into a list."""
+    return any(part.isdecimal() for part in key.split("."))
+
+
+def changes_length(text: str) -> bool:
+    """Whether a normalised override removes an item from a list or may append one."""
+    return text.startswith(("~", "+")) and _is_item(key_of(text))
+
+
+def _encoder(texts: Sequence[str]) -> Callable[[str], str]:
+    """Return a function that writes overrides as Hydra can compose them in a sweep, where it can't edit lists.
+
+    What removes a setting, or leads into a list whose length changes, is set below a key of its own: Hydra keeps it
+    in order, and each job reads it with `decoded`.
+    """
+    shifted = any(changes_length(text) for text in texts)
+    numbers = count()
+
+    def encode(text: str) -> str:
+        key, equals, value = text.lstrip("~+").partition("=")
+        kind = "remove" if text.startswith("~") else "add" if text.startswith("+") else "set"
+        if kind == "set" and not (shifted and has_index(key)):
+            return text
+        return f"++_{kind}{next(numbers)}_.{key}={value if equals else 'null'}"
+
+    return encode
+
+
+def decoded(word: str) -> str:
+    """Return an override of a sweep's job as it was typed."""
+    match = _ENCODED.fullmatch(word)
+    if match is None:
+        return word
+    kind, text = match.groups()
+    if kind == "remove":
+        return f"~{text.removesuffix('=null')}"
+    return f"+{text}" if kind == "add" else str(text)
 
 
 def _form_faults(override: Override, sweeps: bool) -> list[str]:
@@ -224,15 +305,36 @@ class _Groups:
         return [] if override.is_delete() else self._choice_faults(key, group, override)
 
     def _choice_faults(self, key: str, group: str, override: Override) -> list[str]:
-        options = self._options(group)
+        options = self.options(group)
         choices = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
-        return [
-            fault(key, f"must be {listed(options)}{meant(choice, options)}", choice)
-            for choice in (getattr(choice, "text", choice) for choice in choices)
-            if str(choice) not in options and not self._is_nested(group, choice)
-        ]
+        faults = []
+        for choice in (str(getattr(choice, "text", choice)) for choice in choices):
+            if choice in options or self._is_nested(group, choice):
+                continue
+            if (file := file_of(choice)) is None:
+                rule = f"must be {listed(options)}{meant(choice, options)}"
+            elif file.is_file() or file.with_name(f"{file.name}.yaml").is_file():
+                continue
+            else:
+                rule = (
+                    f"there is no such file; the files of {CONFIG_DIR / group} are {listed(options, 'and')}"
+                )
+                rule += meant(file.stem, options)
+            faults.append(fault(key, rule, choice))
+        return faults
 
-    def _options(self, group: str) -> list[str]:
+    def of_choice(self, key: str, value: str) -> str | None:
+        """The group that has the file `value`; of several, the one whose name is most like `key`."""
+        found = [name for name in self._chosen if value in self.options(name.partition("@")[0])]
+        return max(found, key=lambda name: SequenceMatcher(None, name, key).ratio(), default=None)
+
+    def of_name(self, key: str) -> str | None:
+        """The one group whose name has `key` in it as a word or several."""
+        found = [name for name in self._chosen if f"_{key}_" in f"_{name.partition('@')[0]}_"]
+        return found[0] if len(found) == 1 else None
+
+    def options(self, group: str) -> list[str]:
+        """The files of a group."""
         return self._loader.get_group_options(
             group, config_name=self._config_name, overrides=self._search_path
         )
@@ -240,57 +342,41 @@ class _Groups:
     def _is_nested(self, group: str, choice: object) -> bool:
         """Whether a choice such as mine/preset exists: the options of a group leave its folders out."""
         folder, slash, name = str(choice).rpartition("/")
-        return bool(slash) and name in self._options(f"{group}/{folder}")
+        return bool(slash) and name in self.options(f"{group}/{folder}")
+
+
+def misnamed(
+    override: Override,
+    known: Sequence[str],
+    loader: ConfigLoader,
+    config_name: str,
+    search_path: Sequence[str],
+) -> str | None:
+    """Return the fault of an override whose key, none of the `known` ones, stands for a group of files.
+
+    None where it stands for none: `encoder=enc_A` is meant for encoder_bundle@agent, `encodr=3` is not.
+    """
+    key, value = override.key_or_group, str(getattr(override.value(), "text", override.value()))
+    groups = _Groups(loader, config_name, list(search_path))
+    group = groups.of_choice(key, value)
+    if group is not None:
+        if meant(key, known) == f"; did you mean {group}?" and groups.of_name(key) != group:
+            return None  # a slip of the pen, which is told of as for any other key
+        return fault(key, f"is written {group}={value}", value)
+    group = groups.of_name(key)
+    if group is None:
+        return None
+    options = groups.options(group.partition("@")[0])
+    return fault(key, f"is chosen with {group}=...; there are {listed(options, 'and')}", value)
 
 
 # --- What kept Hydra from composing ---------------------------------------------------------------
 
 
-def blame(error: Exception, config_name: str, search_path: Sequence[str], overrides: Overrides) -> list[str]:
-    """The faults behind an error of the composition: those of single overrides, else what the error says."""
-    values = [str(override.input_line) for override in overrides.values]
-    others = [*search_path, *(text for text in overrides.texts if text not in values)]
-    try:
-        files = hydra.compose(config_name, others)
-        raw = OmegaConf.to_container(files, resolve=False)
-    except COMPOSITION_FAULTS as other_error:
-        return [explain(other_error)]
-    of_files = None  # a fault of the files themselves, for which no override is to be blamed
-    try:
-        OmegaConf.to_container(files, resolve=True, throw_on_missing=True)
-    except COMPOSITION_FAULTS as file_error:
-        of_files = explain(file_error)
-    faults = []
-    for override in overrides.values:
-        try:
-            config = hydra.compose(config_name, [*others, str(override.input_line)])
-            OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        except COMPOSITION_FAULTS as own_error:
-            if explain(own_error) == of_files:
-                continue
-            key, value = override.key_or_group, override.value()
-            rule = _missing_item(raw, key) or explain(own_error, key)
-            faults.append(fault(key, rule, *(() if override.is_delete() else (value,))))
-    return faults or [explain(error)]
-
-
-def _missing_item(config: Any, key: str) -> str | None:
-    """The rule for a key that leads to an item that its list does not have."""
-    node, parts = config, key.split(".")
-    for depth, part in enumerate(parts):
-        if isinstance(node, list):
-            if not part.isdecimal() or int(part) >= len(node):
-                return f"the items of {'.'.join(parts[:depth])} are numbered from 0 to {len(node) - 1}"
-            node = node[int(part)]
-        else:
-            node = node.get(part) if isinstance(node, dict) else None
-    return None
-
-
 def explain(error: Exception, key: str = "") -> str:
-    """One line from a message of Hydra's, OmegaConf's or the YAML reader's; `key` is known to be its subject."""
-    if isinstance(error, yaml.YAMLError):
-        return " ".join(str(error).split())
+    """One line from a message of Hydra's, OmegaConf's or a file reader's; `key` is known to be its subject."""
+    if isinstance(error, YamlError):
+        return str(error)
     source = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = str(source).partition("Config search path")[0]
     details = ("See https", "full_key:", "object_type=", "reference_type=")

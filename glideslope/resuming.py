@@ -29,7 +29,7 @@ from glideslope.differences import (
     summary,
     value_at,
 )
-from glideslope.overrides import key_of, normalised
+from glideslope.overrides import as_stored, changes_length, has_index, key_of, normalised
 from glideslope.run_folder import CONFIG, read_config, typed_overrides
 from glideslope.settings import Settings, SettingsError
 from glideslope.validation import fault, meant
@@ -232,10 +232,14 @@ def merged(stored: Sequence[str], words: Sequence[str]) -> tuple[list[str], list
             else _about(known, key_of(text)) != _about(texts, key_of(text))
         )
     ]
+    # An index means another item before and after a list changes its length: all that lead into lists stay in order.
+    shifted = any(changes_length(normalised(word)) for word in (*kept, *new))
     both = list(kept)
     for word in new:
         text = normalised(word)
-        both = [*(other for other in both if not _replaces(text, normalised(other))), word]
+        if not (shifted and has_index(key_of(text))):
+            both = [other for other in both if not _replaces(text, normalised(other))]
+        both.append(word)
     return new, both
 
 
@@ -313,7 +317,7 @@ def continued(
     faults += refusals(refused)
     if faults:
         raise SettingsError(list(dict.fromkeys(faults)))
-    return Continued(settings, tuple(word.lstrip("+") for word in both), tuple(summary(changes)))
+    return Continued(settings, tuple(as_stored(word) for word in both), tuple(summary(changes)))
 
 
 class _Edit:

@@ -20,21 +20,22 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import yaml  # type: ignore[import-untyped]
-
 from glideslope import __version__
 from glideslope.files import remove_temporaries, write_text
 from glideslope.settings import UserError
+from glideslope.yaml_files import YamlError, dump_yaml, read_yaml
 
 LOCK = ".lock"
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
 VERSIONS = "versions.json"
 FINISHED = "finished.json"
+LONGEST_NAME = 80  # characters in the name of a run's folder
 # Any of these shows that a run began here.
 _TRACES = (CONFIG, "train.csv", "eval.csv", "snapshot.pt")
 
@@ -92,15 +93,14 @@ class RunFolder:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the resolved configuration, plain data, to config.yaml."""
-        write_text(self.path / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        write_text(self.path / CONFIG, dump_yaml(dict(config)))
 
     def write_overrides(self, overrides: Sequence[str]) -> None:
         """Writes the overrides that the user typed to overrides.yaml; after config.yaml, which they explain.
 
         Should the process end between the two, the configuration is the newer one: nothing typed is lost.
         """
-        text = yaml.safe_dump(list(overrides), allow_unicode=True, width=10_000)
-        write_text(self.path / OVERRIDES, text)
+        write_text(self.path / OVERRIDES, dump_yaml(list(overrides), width=10_000))
 
     def write_versions(self) -> None:
         """Writes `versions` to versions.json; where a run's are there already, adds them under "resumed"."""
@@ -165,6 +165,47 @@ def claim(run_dir: Path, *, resume: bool = False) -> RunFolder:
     return RunFolder(path, contents, lock, made=made)
 
 
+def claim_new(run_dir: Path) -> RunFolder:
+    """Make a folder for a new run and take it for this process alone.
+
+    Args:
+        run_dir: the folder; where it is there already, the name gets a number: that run began in the same second.
+
+    Raises:
+        UserError: it can't be made or written to.
+    """
+    folder = claim(make_new(run_dir))
+    folder._made = True
+    return folder
+
+
+def make_new(path: Path) -> Path:
+    """Make a folder that no other process has, `path` or the first of its numbered names that is free.
+
+    Raises:
+        UserError: it can't be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            free = first_free(path)
+            with suppress(FileExistsError):  # another process was faster
+                free.mkdir()
+                return free
+    except OSError as error:
+        raise UserError(f"can't make the run folder {path}: {error.strerror}") from error
+
+
+def first_free(path: Path) -> Path:
+    """Return `path`, or where it exists the first of path-2, path-3, ... that doesn't; nothing is made."""
+    for number in count(1):
+        end = f"-{number}" if number > 1 else ""
+        free = path.with_name(path.name[: LONGEST_NAME - len(end)].rstrip("-._") + end) if end else path
+        if not os.path.lexists(free):
+            break
+    return free
+
+
 def _take(lock: int, path: Path) -> None:
     # The kernel lets go of the lock when the process ends, even killed: no lock can go stale.
     try:
@@ -191,11 +232,11 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     """
     path = run_dir / CONFIG
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_yaml(path)
     except OSError as error:
         raise UserError(f"{run_dir} is not a run folder: can't read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    except YamlError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path} is damaged: it should be a mapping")
     return config
@@ -209,13 +250,13 @@ def typed_overrides(run_dir: Path) -> tuple[str, ...]:
     """
     path = run_dir / OVERRIDES
     try:
-        overrides = yaml.safe_load(path.read_text(encoding="utf-8"))
+        overrides = read_yaml(path)
     except FileNotFoundError:
         return ()
     except OSError as error:
         raise UserError(f"can't read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    except YamlError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
     if not isinstance(overrides, list) or not all(isinstance(text, str) for text in overrides):
         raise UserError(f"{path} is damaged: it should be a list of key=value")
     return tuple(overrides)

@@ -272,7 +272,7 @@ def _report(
     lines: list[str] = []
     paths: list[_Path] = []
     for item in _distinct(error.errors(include_url=False)):
-        path, owner = _place(model, item["loc"])
+        path, owner, kin = _place(model, item["loc"])
         context = item.get("ctx", {})
         involved = [path]
         if item["type"].startswith("union_tag"):
@@ -286,7 +286,7 @@ def _report(
             () if item["type"] in ("missing", "union_tag_not_found") else (context.get("tag", item["input"]),)
         )
         full_key = ".".join(map(str, (key, *path) if key else path)) or "the configuration"
-        lines.append(fault(full_key, _rule(item, path, owner), *shown))
+        lines.append(fault(full_key, _rule(item, path, owner, kin), *shown))
         paths += involved
     return lines, paths
 
@@ -306,17 +306,19 @@ def _overlap(one: _Path, other: _Path) -> bool:
     return all(a == b for a, b in zip(one, other, strict=False))
 
 
-def _place(model: type[CheckedSettings], location: tuple[int | str, ...]) -> tuple[_Path, Any]:
-    """The path that `location` stands for, and the settings that hold its last part, if they are known.
+def _place(model: type[CheckedSettings], location: tuple[int | str, ...]) -> tuple[_Path, Any, list[Any]]:
+    """The path that `location` stands for, the settings that hold its last part, if they are known, and their kin.
 
-    Pydantic's locations name the members of unions, which the configuration does not.
+    Pydantic's locations name the members of unions, which the configuration does not. Kin are the other members.
     """
     path: list[int | str] = []
     owner: Any = None
+    kin: list[Any] = []
     here: Any = model
     for part in location:
         members = [m for m in get_args(here) if _is_settings(m)] if get_origin(here) is not tuple else []
         if len(members) > 1:
+            kin = members
             named = [m for m in members if part in get_args(m.model_fields["name"].annotation)]
             here = next(iter(named or [m for m in members if part in m.model_fields]), None)
             if named:
@@ -328,7 +330,12 @@ def _place(model: type[CheckedSettings], location: tuple[int | str, ...]) -> tup
             here = None if field is None else field.annotation
         else:
             here = next(iter(get_args(here)), None)
-    return tuple(path), owner
+    return tuple(path), owner, [member for member in kin if owner in kin and member is not owner]
+
+
+def _names(member: Any) -> list[str]:
+    """What the member of a union is chosen by."""
+    return list(get_args(member.model_fields["name"].annotation))
 
 
 def _is_settings(kind: Any) -> bool:
@@ -354,10 +361,14 @@ _KINDS = {
 }
 
 
-def _rule(item: ErrorDetails, path: _Path, owner: Any) -> str:
+def _rule(item: ErrorDetails, path: _Path, owner: Any, kin: Sequence[Any] = ()) -> str:
     """What is wrong, in the words of a configuration file."""
     kind, context = item["type"], item.get("ctx", {})
     if kind == "extra_forbidden":
+        having = [name for other in kin if path[-1] in other.model_fields for name in _names(other)]
+        if having:
+            those = f"{listed(having, 'and')} {'have' if len(having) > 1 else 'has'} it"
+            return f"unknown key of {listed(_names(owner))}; {those}"
         return unknown(path[-1], "key", list(owner.model_fields))
     if kind in _LIMITS:
         name, words = _LIMITS[kind]

@@ -23,9 +23,9 @@ from glideslope.cli import (
     Composed,
     compose,
     run_cli,
-    run_name,
 )
 from glideslope.lr_scheduler import ScheduleError
+from glideslope.run_names import run_name
 from glideslope.settings import (
     ConvEncoderSettings,
     EvaluateSettings,

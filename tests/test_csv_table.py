@@ -144,6 +144,16 @@ def test_a_damaged_table_is_named_not_read(tmp_path: Path, text: str, message: s
     assert path.read_bytes() == text.encode(errors="surrogateescape")
 
 
+def test_a_table_saved_by_a_spreadsheet_is_read_and_continued(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_bytes(b"\xef\xbb\xbfframe,reward\r\n1,0.5\r\n2,0.25\r\n")
+    table = CsvTable(path, resume_frame=1)
+    table.append(3, {"reward": 4.0})
+    table.close()
+    read = read_csv_table(path)
+    assert {name: list(column) for name, column in read.items()} == {"frame": [1, 3], "reward": [0.5, 4.0]}
+
+
 def test_a_table_can_be_read_while_a_row_is_being_written(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("frame,a\n1,2\n3,")

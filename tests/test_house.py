@@ -20,7 +20,7 @@ PACKAGE = "glideslope"
 # From the ground up: a part may import from lower layers and from itself, not from its own layer.
 LAYERS = (
     ("files", "intervals", "retention", "validation", "lr_scheduler"),
-    ("settings", "append_file", "archive"),
+    ("settings", "append_file", "archive", "yaml_files"),
     (
         "agent",
         "envs",
@@ -39,13 +39,15 @@ LAYERS = (
     ("assembly", "preview", "resumption", "evaluation_report"),
     ("trainer",),
     ("launch", "evaluation"),
+    ("config_files",),
     ("overrides",),
-    ("composition", "differences"),
+    ("edits", "differences", "run_names"),
+    ("composition",),
     ("resuming",),
     ("cli",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-READS_HYDRA = {"cli", "composition", "overrides"}
+READS_HYDRA = {"cli", "composition", "config_files", "edits", "overrides", "run_names"}
 ALONE = {"lr_scheduler"}  # usable in any program: imports nothing of ours
 # Its doors to other libraries' classes, which load those libraries; nothing else of it imports them.
 ADAPTS = {
