@@ -17,6 +17,7 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 import torch
+from glideslope.evaluation_progress import EvaluationProgress
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from rich.console import Console
@@ -27,7 +28,6 @@ from glideslope.assembly import make_agent
 from glideslope.cli import EVALUATE_CONFIG, compose, run_cli
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.envs.landing import Outcome
-from glideslope.evaluation_progress import EvaluationProgress
 from glideslope.evaluation_report import Condition, Report, conditions
 from glideslope.scoring import Episode, wilson_interval
 from glideslope.settings import (

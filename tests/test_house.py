@@ -19,7 +19,7 @@ PACKAGE = "glideslope"
 
 # From the ground up: a part may import from lower layers and from itself, not from its own layer.
 LAYERS = (
-    ("files", "intervals", "retention", "validation", "lr_scheduler"),
+    ("files", "intervals", "retention", "validation", "lr_scheduler", "caches", "console", "time_left"),
     ("settings", "append_file", "archive"),
     (
         "agent",
@@ -32,11 +32,11 @@ LAYERS = (
         "video",
         "run_folder",
         "schedules",
-        "evaluation_progress",
+        "workload",
     ),
     ("logger", "plots", "replay_store", "scoring", "text_plot", "inspection"),
     ("assembly", "preview", "resumption", "evaluation_report"),
-    ("trainer",),
+    ("trainer", "estimate"),
     ("launch", "evaluation"),
     ("overrides",),
     ("composition", "differences"),
