@@ -1,4 +1,4 @@
-"""Gives libraries that keep caches a folder they can write to, where their own can't be written to."""
+"""Gives libraries that keep caches a folder that can be written to, where their own can't."""
 
 from __future__ import annotations
 
@@ -6,55 +6,57 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-# More than a full disk takes; the renderer's compiled kernels are about as large.
+from glideslope.validation import UserError
+
+# The renderer's compiled kernels are about as large; on a full disk there is no room for so much.
 _PROBE_BYTES = 1 << 20
 
 
-def use_writable_caches() -> list[str]:
+def use_writable_caches(note: Callable[[str], None]) -> None:
     """Point libraries whose cache can't be written to, by their environment variables, to the temporary folder.
 
     To be called before the libraries are used.
 
-    Returns:
-        A note for each cache that was moved, which names its variable.
+    Args:
+        note: is told of each cache that was moved, with its variable.
 
     Raises:
-        OSError: the temporary folder can't be written to either.
+        UserError: the temporary folder can't be written to either.
     """
     if not sys.platform.startswith("linux"):
-        return []
-    return [
-        *_use_writable("WARP_CACHE_PATH", "the renderer's compiled kernels", [_cache_home() / "warp"]),
-        *_use_writable(
-            "MPLCONFIGDIR",
-            "Matplotlib's cache",
-            [_config_home() / "matplotlib", _cache_home() / "matplotlib"],
-        ),
-    ]
+        return
+    matplotlib = [home / "matplotlib" for home in (_config_home(), _cache_home())]
+    for variable, what, usual in (
+        ("WARP_CACHE_PATH", "The renderer's compiled kernels", [_cache_home() / "warp"]),
+        ("MPLCONFIGDIR", "Matplotlib's files", matplotlib),
+    ):
+        fault = _use_writable(variable, usual)
+        if fault is not None:
+            note(f"{what} can't be kept in {fault}; used instead: {variable}={os.environ[variable]}")
 
 
-def _use_writable(variable: str, what: str, usual: list[Path]) -> Iterator[str]:
-    """Set the variable if need be; yields a note if the cache is another one than the user may expect."""
+def _use_writable(variable: str, usual: Sequence[Path]) -> str | None:
+    """Set the variable if need be; return why, if its folder is another one than the user expects."""
     given = os.environ.get(variable)
     folders = [Path(given).absolute()] if given else usual
     fault = next(filter(None, map(_fault, folders)), None)
     if fault is None:
-        # Libraries take an empty variable for the current folder.
-        if not given and (given is not None or _misleading()):
+        # Libraries take an empty variable, theirs or the standard's, for the current folder.
+        if not given and (given is not None or _cache_home_is_relative()):
             os.environ[variable] = str(usual[0])
-        return
+        return None
     try:
         folder = _fallback() / usual[0].name
         replaced = _fault(folder)
     except OSError as error:
-        replaced = str(error)
+        replaced = error.strerror or str(error)
     if replaced is not None:
-        raise OSError(f"{fault}, {replaced}; set {variable} or TMPDIR to a folder that can be written to")
+        raise UserError(f"{fault}; {replaced}: set {variable} or TMPDIR to a folder that can be written to")
     os.environ[variable] = str(folder)
-    yield f"{what} can't be kept: {fault}. They are in {folder} for now; {variable} names a better place."
+    return fault
 
 
 def _cache_home() -> Path:
@@ -71,16 +73,15 @@ def _home(variable: str, usual: str) -> Path:
     return Path(given) if os.path.isabs(given) else Path(os.path.expanduser("~"), usual)
 
 
-def _misleading() -> bool:
-    """Whether a library that takes the standard less literally would write to the current folder."""
+def _cache_home_is_relative() -> bool:
     given = os.environ.get("XDG_CACHE_HOME")
     return given is not None and not os.path.isabs(given)
 
 
 def _fault(folder: Path) -> str | None:
-    """Why no file can be written to the folder, which is made if need be; None if one can."""
+    """Return why no file can be written to the folder, which is made if need be; None if one can."""
     if not folder.is_absolute():
-        return f"{folder}: there is no home folder"
+        return f"{folder} (there is no home folder)"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:
@@ -88,14 +89,14 @@ def _fault(folder: Path) -> str | None:
             while block:
                 block = block[probe.write(block) :]
     except OSError as error:
-        return f"{folder}: {error.strerror or error}"
+        return f"{folder} ({error.strerror or error})"
     return None
 
 
 def _fallback() -> Path:
-    """A folder for caches in the temporary folder, the same one each time, that nobody else can write to.
+    """Return a folder in the temporary folder, the same one each time, that nobody else can write to.
 
-    What is in it is run: another user's folder of that name is not touched.
+    What is in a cache is executed: another user's folder of that name is left alone.
     """
     folder = Path(tempfile.gettempdir(), f"glideslope-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -6,10 +6,11 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from textwrap import wrap
 from typing import IO, Any, cast
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.text import Text
 
 
 def screen() -> Console:
@@ -30,16 +31,19 @@ def say(console: Console, prose: str, verbatim: str = "") -> None:
     if not console.is_terminal:
         console.print(prose + verbatim, markup=False, highlight=False, soft_wrap=True)
         return
-    lines = Text(prose).wrap(console, console.width, overflow="ignore")
-    last = lines.pop() if lines else Text()
-    # Wrapping takes trailing spaces off.
-    last = Text(last.plain + prose[len(prose.rstrip()) :]) if verbatim else last
-    if verbatim and last.cell_len + Text(verbatim).cell_len > console.width:
-        lines.append(Text(last.plain.rstrip()))
-        last = Text()
-    last.append(verbatim)
+    *lines, last = [part for line in (prose.splitlines() or [""]) for part in _wrap(line, console.width)]
+    if verbatim:
+        last += prose[len(prose.rstrip()) :]  # wrapping has taken it off
+        if cell_len(last + verbatim) > console.width and last.strip():
+            lines.append(last.rstrip())
+            last = ""
+        last += verbatim
     for line in (*lines, last):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _wrap(line: str, width: int) -> list[str]:
+    return wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 class _Unfailing:

@@ -24,9 +24,10 @@ def measure_costs(settings: Settings, device: str) -> Costs:
     """Return seconds per unit of each kind of work (see :mod:`glideslope.time_left`)."""
     agent = make_agent(settings, device)
 
-    def fly(env: LandingVectorEnv) -> None:
-        observation = env.observations()
-        env.step(agent.act(observation, 1.0).cpu().numpy())
+    def fly(env: LandingVectorEnv, filmed: bool = False) -> None:
+        env.step(agent.act(env.observations(), 1.0).cpu().numpy())
+        if filmed:
+            env.chase_view(0)
 
     def vector_step(count: int) -> float:
         with closing(make_env(settings, count, settings.curriculum.stages[0], device)) as env:
@@ -36,7 +37,7 @@ def measure_costs(settings: Settings, device: str) -> Costs:
     def picture() -> float:
         with closing(make_env(settings, 1, settings.curriculum.stages[0], device, film=True)) as env:
             env.reset(seed=0)
-            return _seconds(lambda: (fly(env), env.chase_view(0)), device)
+            return _seconds(lambda: fly(env, filmed=True), device)
 
     step = {count: vector_step(count) for count in {settings.num_envs, scoring_envs(settings)}}
     batch = zero_batch(settings).to(agent.device)
@@ -58,7 +59,7 @@ def measure_costs(settings: Settings, device: str) -> Costs:
 
 def _seconds(action: Callable[[], object], device: str) -> float:
     """Return the median of a few runs; the first one, which may compile something, doesn't count."""
-    times = []
+    times: list[float] = []
     began = time.perf_counter()
     while len(times) < 2 or (len(times) < 12 and time.perf_counter() - began < _MEASURE_SECONDS):
         start = time.perf_counter()

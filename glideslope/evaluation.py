@@ -113,11 +113,7 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
     plan = _of_run(settings, device, console) if run else _of_policy(settings, device)
     _require_folder(plan.out)
     use_threads(settings.num_threads)
-    try:
-        for note in use_writable_caches():
-            _tell(console, f"Note: {note}")
-    except OSError as error:
-        raise UserError(str(error)) from error
+    use_writable_caches(lambda note: _tell(console, f"Note: {note}"))
     _tell(console, f"Evaluating {plan.title}")
     _tell(console, f"{plan.episodes:,} episodes: {_product(plan)}")
     report = Report(plan.out, plan.players[0].name, plan.title)

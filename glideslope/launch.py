@@ -114,7 +114,7 @@ def train(
         if folder.contents == "finished" and settings.num_train_frames <= folder.finished_frames():
             _say(console, f"This run is finished: {folder.path}")
             return 0
-        _prepare_caches(console)
+        use_writable_caches(lambda note: _say(console, f"Note: {note}"))
         _prepare_process(settings)
         learner = _learner(planned, folder.path)
         resumption = None
@@ -153,14 +153,6 @@ def _open(
         return Logger(folder.path, resume_frame=first, evaluation_due=due)
     except OSError as error:
         raise UserError(f"{folder.path}: can't be written to: {_reason(error)}") from error
-
-
-def _prepare_caches(console: Console) -> None:
-    try:
-        for note in use_writable_caches():
-            say(console, f"Note: {note}")
-    except OSError as error:
-        raise UserError(str(error)) from error
 
 
 def _prepare_process(settings: Settings) -> None:
@@ -230,19 +222,22 @@ def _run(
         settings.num_train_frames,
         done=first,
         whole=work_left(settings, 0),
+        work=work_left(settings, first),
         costs=costs,
         console=console,
     )
     with ExitStack() as stack, progress:
         stack.callback(_close, logger, unwritten)
+        if resumption is None:
+            _tell_duration(progress, planned.device)
         parts = _build(planned, folder.path, learner, logger, progress)
         for env in (parts.env, parts.eval_env):
             stack.callback(env.close)
         trainer = Trainer(settings, folder.path, parts)
         if resumption is not None:
             _restore(trainer, resumption)
-        progress.plan(trainer.work_left())
-        _tell_duration(progress, planned.device)
+            progress.plan(trainer.work_left())
+            _tell_duration(progress, planned.device)
         with _stopping(trainer) as caught:
             try:
                 results = trainer.finish() if trainer.train() else None

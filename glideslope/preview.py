@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from glideslope.caches import use_writable_caches
 from glideslope.console import say
 from glideslope.files import replacing
 from glideslope.lr_scheduler import Schedule, Schedules
@@ -45,11 +46,7 @@ def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: 
         UserError: the folder can't be written to; nothing has been written.
     """
     console = console or Console(highlight=False)
-    try:
-        for note in use_writable_caches():
-            say(console, f"Note: {note}")
-    except OSError as error:
-        raise UserError(str(error)) from error
+    use_writable_caches(lambda note: say(console, f"Note: {note}"))
     schedules = learning_rates(settings, given)
     total, entries = settings.total_steps, settings.stage_entries
     steps = sample_steps(schedules, entries, total)

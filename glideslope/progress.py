@@ -161,16 +161,16 @@ class Progress:
             unit: what they are called.
         """
         with self._lock:
-            outer = self._status.activity
+            outer = self._status
             self._time_left.begin(kind, units, self._clock())
-            self._status = replace(self._status, activity=_Activity(name, total, unit))
+            self._status = replace(outer, activity=_Activity(name, total, unit), kind=None)
         self._print_if_due(self._clock())
         try:
             yield
         finally:
             with self._lock:
                 self._time_left.end(self._clock())
-                self._status = replace(self._status, activity=outer)
+                self._status = replace(self._status, activity=outer.activity, kind=outer.kind)
 
     def advance(self, steps: int) -> None:
         """So many more steps of the activity are done."""

@@ -19,8 +19,8 @@ PACKAGE = "glideslope"
 
 # From the ground up: a part may import from lower layers and from itself, not from its own layer.
 LAYERS = (
-    ("files", "intervals", "retention", "validation", "lr_scheduler", "caches", "console", "time_left"),
-    ("settings", "append_file", "archive"),
+    ("files", "intervals", "retention", "validation", "lr_scheduler", "console", "time_left"),
+    ("settings", "append_file", "archive", "caches"),
     (
         "agent",
         "envs",

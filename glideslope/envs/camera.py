@@ -38,8 +38,7 @@ def initialise_warp() -> None:
     global _warp_is_ready
     if _warp_is_ready:
         return
-    for note in use_writable_caches():
-        warnings.warn(note, stacklevel=2)
+    use_writable_caches(lambda note: warnings.warn(note, stacklevel=4))
     wp.config.log_level = wp.LOG_ERROR
     # Its native part tells of a missing driver whatever the log level is.
     with without_native_lines("Warp CUDA warning: Could not find or load the NVIDIA CUDA driver"):
