@@ -267,8 +267,8 @@ class Progress:
             yield line
         else:
             yield Text("  ".join([activity.name, *self._speed(status)]))
-        frames = [f"{status.done:,}/{self._total:,} {self._unit}"]
-        for parts in ([*frames, *_training(status)], _rates(status)):
+        done = f"{self._unit.removesuffix('s')} {status.done:,}/{self._total:,}"
+        for parts in ([done, *_training(status)], _rates(status)):
             if parts:
                 yield Text("  ".join(parts))
 

@@ -146,21 +146,20 @@ def test_an_evaluation_alone_learns_its_pace_from_its_steps() -> None:
     with progress:
         for name in ("trained, 4 S4_full", "expert, 4 S4_full"):
             with progress.activity("evaluate", name, units=100, total=100, unit="episodes"):
-                for _ in range(50):
-                    clock.now += 0.5
+                for _ in range(100):
+                    clock.now += 0.25
                     progress.tick()
-                    progress.tick()
-                    progress.advance(2)
+                    progress.advance(1)
     lines = out.getvalue().splitlines()
     assert [line.split(" | ")[:2] for line in lines] == [
-        ["38/200 episodes (19.0%)", "trained, 4 S4_full: 38/100 episodes"],
-        ["78/200 episodes (39.0%)", "trained, 4 S4_full: 78/100 episodes"],
-        ["118/200 episodes (59.0%)", "expert, 4 S4_full: 18/100 episodes"],
-        ["158/200 episodes (79.0%)", "expert, 4 S4_full: 58/100 episodes"],
-        ["198/200 episodes (99.0%)", "expert, 4 S4_full: 98/100 episodes"],
+        ["39/200 episodes (19.5%)", "trained, 4 S4_full: 39/100 episodes"],
+        ["79/200 episodes (39.5%)", "trained, 4 S4_full: 79/100 episodes"],
+        ["119/200 episodes (59.5%)", "expert, 4 S4_full: 19/100 episodes"],
+        ["159/200 episodes (79.5%)", "expert, 4 S4_full: 59/100 episodes"],
+        ["199/200 episodes (99.5%)", "expert, 4 S4_full: 99/100 episodes"],
     ]
     assert [line.split(" | ")[3] for line in lines] == [
-        f"0:00:{left} left" for left in (40, 30, 20, 10, "01")
+        f"0:00:{left} left" for left in (40, 30, 20, 10, "02")
     ]
 
 
@@ -185,7 +184,7 @@ def test_a_terminal_gets_a_bar_with_notes_above_it() -> None:
     *_, bar, doing, details, rates = shown(out)
     assert re.fullmatch(r"50% [━╸╺ ]+ 0:00:00 elapsed  0:08:20 left", bar)
     assert doing == "learning  1 frames/s"
-    assert details == "500/1,000 frames  stage S1_yaw_small  training window 50% landed"
+    assert details == "frame 500/1,000  stage S1_yaw_small  training window 50% landed"
     assert rates == "lr encoder 1.00e-04"
     assert shown(out).index("a note") < len(shown(out)) - 4
 
@@ -204,7 +203,7 @@ def test_the_bar_says_what_is_done_behind_the_last_frame() -> None:
         clock.now += 50
         with progress.activity("film", "filming", units=50):
             progress._bar.refresh()
-    text = "\n".join(shown(out))
+        text = "\n".join(shown(out))
     assert re.search(r" 50% [━╸╺ ]+ 0:00:00 elapsed  0:01:40 left", " " + text)
     assert re.search(r"final evaluation, stage 2 of 5 [━╸╺ ]+ 30/100 episodes", text)
     assert re.search(r"^filming$", text, re.MULTILINE)
