@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ from rich.console import Console
 
 from glideslope.agent import DrQV2Agent
 from glideslope.assembly import make_agent, make_env, resolve_device, use_threads, uses_pixels
+from glideslope.caches import use_writable_caches
 from glideslope.checkpoint import load, newest_snapshot
+from glideslope.console import say, screen
 from glideslope.envs.baselines import make_policy
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import ACTION_DIM
-from glideslope.evaluation_progress import EvaluationProgress
 from glideslope.evaluation_report import RESULTS, Condition, Report, conditions
 from glideslope.inspection import locate
+from glideslope.progress import Progress
 from glideslope.scoring import TEST_SEED, Act, Episode, best_and_worst, play, record_episodes, record_grid
 from glideslope.settings import (
     NO_MOVING_PATHS,
@@ -33,11 +35,14 @@ from glideslope.settings import (
     UserError,
     select_stages,
 )
+from glideslope.time_left import Kind, Work
+from glideslope.workload import scoring_steps
 
 TRAINED = "trained"
 SCRIPTED = ("expert", "fixed_camera", "random")
 SCENARIOS_PER_SEED = 100_000
 VIDEO_EPISODES = 3
+LINE_SECONDS = 10.0
 BATCH = 16
 
 
@@ -68,11 +73,29 @@ class Plan:
     conditions: tuple[Condition, ...]
     seeds: Sequence[int]
     out: Path
+    longest: float  # environment steps of an episode that times out
+    num_envs: int
+    film: bool
 
     @property
     def episodes(self) -> int:
         """How many episodes that are."""
         return len(self.players) * len(self.conditions) * len(self.seeds)
+
+    @property
+    def steps(self) -> float:
+        """Vector steps that one policy takes under one condition, about."""
+        return scoring_steps(len(self.seeds), self.num_envs, self.longest)
+
+    @property
+    def work(self) -> Work:
+        """All that is to be done."""
+        films = len(self.conditions) * self.film
+        return {
+            "evaluate": len(self.players) * len(self.conditions) * self.steps,
+            "film": films * VIDEO_EPISODES * self.longest,
+            "grid": films * self.longest,
+        }
 
 
 def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
@@ -84,52 +107,74 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
         UserError: the snapshot, the device, the stage, the sweep or the output folder can't be used: before any
             episode is played.
     """
-    console = console or Console()
+    console = console or screen()
     device = resolve_device(settings.device)
     run = settings.run is not None
     plan = _of_run(settings, device, console) if run else _of_policy(settings, device)
     _require_folder(plan.out)
     use_threads(settings.num_threads)
+    use_writable_caches(lambda note: _tell(console, f"Note: {note}"))
     _tell(console, f"Evaluating {plan.title}")
     _tell(console, f"{plan.episodes:,} episodes: {_product(plan)}")
     report = Report(plan.out, plan.players[0].name, plan.title)
-    own = _play(plan, min(settings.num_envs, settings.episodes), report, console, keep=settings.video)
-    console.print(report.table())
-    for path in report.finish():
-        _tell(console, f"Written: {path}")
-    if settings.video:
-        for path in _film(plan, own, device):
-            _tell(console, f"Written: {path}")
+    progress = Progress(
+        plan.episodes,
+        unit="episodes",
+        whole=plan.work,
+        transient=True,
+        console=console,
+        line_seconds=LINE_SECONDS,
+    )
+    with progress:
+        own = _play(plan, report, progress)
+        console.print(report.table())
+        for path in report.finish():
+            _tell(console, "Written: ", str(path))
+        for path in _film(plan, own, device, progress):
+            _tell(console, "Written: ", str(path))
     return 0
 
 
-def _play(
-    plan: Plan, num_envs: int, report: Report, console: Console, *, keep: bool
-) -> dict[Condition, list[Episode]]:
-    """Plays everything into the report; returns the evaluated policy's episodes if they are to be kept."""
+def _ticking(act: Act, progress: Progress) -> Act:
+    """The policy, which tells at each step that it goes on."""
+
+    def acting(env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
+        progress.tick()
+        return act(env, observation)
+
+    return acting
+
+
+def _play(plan: Plan, report: Report, progress: Progress) -> dict[Condition, list[Episode]]:
+    """Play everything into the report; return the evaluated policy's episodes."""
     kept = {}
-    with EvaluationProgress(plan.episodes, console) as progress:
-        for player in plan.players:
-            with player.environment(num_envs) as env:
-                for condition in plan.conditions:
-                    progress.begin(f"{player.name}, {condition.label}")
-                    episodes = play(
-                        env, player.act, condition.stage, condition.index, plan.seeds, progress.ended
-                    )
-                    report.add(player.name, condition, episodes)
-                    if keep and player is plan.players[0]:
-                        kept[condition] = episodes
+    for player in plan.players:
+        act = _ticking(player.act, progress)
+        with player.environment(plan.num_envs) as env:
+            for condition in plan.conditions:
+                name = f"{player.name}, {condition.label}"
+                total = len(plan.seeds)
+                with progress.activity("evaluate", name, units=plan.steps, total=total, unit="episodes"):
+                    episodes = play(env, act, condition.stage, condition.index, plan.seeds, progress.advance)
+                report.add(player.name, condition, episodes)
+                if player is plan.players[0]:
+                    kept[condition] = episodes
     return kept
 
 
-def _film(plan: Plan, own: dict[Condition, list[Episode]], device: str) -> Iterator[Path]:
-    """Films the evaluated policy under each condition: some episodes, then the best and the worst at once."""
+def _film(plan: Plan, own: dict[Condition, list[Episode]], device: str, progress: Progress) -> Iterator[Path]:
+    """Film the evaluated policy under each condition: some episodes, then the best and the worst at once."""
     player = plan.players[0]
-    for condition, episodes in own.items():
+    act = _ticking(player.act, progress)
+
+    def filming(kind: Kind, pictures: float) -> AbstractContextManager[None]:
+        return progress.activity(kind, f"filming {condition.label}", units=pictures)
+
+    for condition, episodes in own.items() if plan.film else ():
         path = plan.out / f"evaluation_{condition.file_name}.mp4"
         stage, index = condition.stage, condition.index
-        with player.environment(1, film=True) as env:
-            record_episodes(env, player.act, stage, index, plan.seeds[:VIDEO_EPISODES], path)
+        with filming("film", VIDEO_EPISODES * plan.longest), player.environment(1, film=True) as env:
+            record_episodes(env, act, stage, index, plan.seeds[:VIDEO_EPISODES], path)
         yield path
         best, worst = best_and_worst(episodes)
         rows = [
@@ -138,8 +183,9 @@ def _film(plan: Plan, own: dict[Condition, list[Episode]], device: str) -> Itera
             if chosen
         ]
         path = path.with_stem(f"{path.stem}_grid")
-        with player.environment(len(best) + len(worst), film=True) as env:
-            record_grid(env, player.act, stage, index, rows, path, device)
+        count = len(best) + len(worst)
+        with filming("grid", plan.longest), player.environment(count, film=True) as env:
+            record_grid(env, act, stage, index, rows, path, device)
         yield path
 
 
@@ -183,6 +229,9 @@ def _of_run(settings: EvaluateSettings, device: str, console: Console) -> Plan:
         conditions=_conditions(settings, trained.curriculum, stage),
         seeds=_seeds(settings),
         out=Path(settings.out) if settings.out is not None else path if path.is_dir() else path.parent,
+        longest=trained.task.episode_decisions / trained.action_repeat,
+        num_envs=min(settings.num_envs, settings.episodes),
+        film=settings.video,
     )
 
 
@@ -196,6 +245,9 @@ def _of_policy(settings: EvaluateSettings, device: str) -> Plan:
         conditions=_conditions(settings, settings.curriculum, None),
         seeds=_seeds(settings),
         out=Path.cwd() if settings.out is None else Path(settings.out),
+        longest=task.episode_decisions,
+        num_envs=min(settings.num_envs, settings.episodes),
+        film=settings.video,
     )
 
 
@@ -305,5 +357,5 @@ def _require_folder(out: Path) -> None:
         raise UserError(f"out={out}: can't write there: {error.strerror}") from error
 
 
-def _tell(console: Console, line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+def _tell(console: Console, line: str, verbatim: str = "") -> None:
+    say(console, line, verbatim)

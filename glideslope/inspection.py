@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glideslope.checkpoint import Entry, contents, load, newest_snapshot
+from glideslope.console import say
 from glideslope.settings import Settings, UserError
 
 _LONGEST_VALUE = 30
@@ -172,7 +173,7 @@ def _list_folder(folder: Path, console: Console) -> None:
 
 
 def _tell(console: Console, line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    say(console, line)
 
 
 def _success_rate(content: Mapping[str, Any]) -> str:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import shlex
 import shutil
 import signal
-import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -26,22 +24,26 @@ from glideslope.assembly import (
     resolve_device,
     use_threads,
     uses_pixels,
-    zero_batch,
 )
+from glideslope.caches import use_writable_caches
 from glideslope.checkpoint import Snapshots
+from glideslope.console import say, screen
 from glideslope.curriculum import Curriculum
+from glideslope.estimate import measure_costs
 from glideslope.logger import Logger
 from glideslope.lr_scheduler import LiveSchedules, Schedule, Schedules
 from glideslope.plots import plot_run
-from glideslope.progress import Progress, screen
+from glideslope.progress import Progress, span
 from glideslope.replay_store import ReplayStore
 from glideslope.resumption import Learner, Resumption, find_resumption
 from glideslope.run_folder import RunFolder, claim, claim_new, require_free_space, version_changes
 from glideslope.schedules import exploration_noise, learning_rates
 from glideslope.scoring import Score
 from glideslope.settings import Settings, UserError
+from glideslope.time_left import Costs
 from glideslope.tracking import End, open_tracker, require_service
 from glideslope.trainer import FILM, Parts, StoppedError, Trainer, TrainingError, describe
+from glideslope.workload import scoring_envs, work_left
 
 REPLAY = "replay"  # the replay buffer's files in a run folder
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
@@ -117,6 +119,7 @@ def train(
         if folder.contents == "finished" and settings.num_train_frames <= folder.finished_frames():
             _say(console, f"This run is finished: {folder.path}")
             return 0
+        use_writable_caches(lambda note: _say(console, f"Note: {note}"))
         _prepare_process(settings)
         learner = _learner(planned, folder.path)
         resumption = None
@@ -129,10 +132,12 @@ def train(
                 note=lambda text: _say(console, text),
             )
         _require_space(planned, folder.path, learner)
-        logger = _open(folder, settings, overrides, resumption, console)
         for line in changes:
             _say(console, f"Changed: {line}")
-        return _run(planned, folder, learner, resumption, logger, console)
+        _introduce(planned, folder.path, learner.agent, resumption, console)
+        costs = _measure(planned, console)
+        logger = _open(folder, settings, overrides, resumption, console)
+        return _run(planned, folder, learner, resumption, logger, costs, console)
 
 
 def _open(
@@ -220,25 +225,34 @@ def _run(
     learner: Learner,
     resumption: Resumption | None,
     logger: Logger,
+    costs: Costs,
     console: Console,
 ) -> int:
     settings = planned.settings
-    _introduce(planned, folder.path, learner.agent, resumption, console)
     first = 0 if resumption is None else resumption.frame
     unwritten: list[OSError] = []
     end: End = "failed"
-    with (
-        ExitStack() as stack,
-        Progress(settings.num_train_frames, first_frame=first, console=console) as progress,
-    ):
+    progress = Progress(
+        settings.num_train_frames,
+        done=first,
+        whole=work_left(settings, 0),
+        work=work_left(settings, first),
+        costs=costs,
+        console=console,
+    )
+    with ExitStack() as stack, progress:
         stack.callback(_close, logger, unwritten)
         stack.callback(lambda: logger.tracker.finish(_film(folder.path, end), end))
+        if resumption is None:
+            _tell_duration(progress, planned.device)
         parts = _build(planned, folder.path, learner, logger, progress)
         for env in (parts.env, parts.eval_env):
             stack.callback(env.close)
         trainer = Trainer(settings, folder.path, parts)
         if resumption is not None:
             _restore(trainer, resumption)
+            progress.plan(trainer.work_left())
+            _tell_duration(progress, planned.device)
         with _stopping(trainer) as caught:
             try:
                 results = trainer.finish() if trainer.train() else None
@@ -246,12 +260,19 @@ def _run(
                 results = None
             except TrainingError as error:
                 kept = "; its snapshots are good" if any(folder.path.glob("*.pt")) else ""
-                progress.note(f"stopped: {error}{kept}: {folder.path}")
+                progress.note(f"stopped: {error}{kept}: ", str(folder.path))
                 return 1
         end = "stopped" if results is None else "finished"
         if results is None:
-            progress.note(f"stopped at frame {trainer.frame:,}; to go on: resume={folder.path}")
+            progress.note(f"stopped at frame {trainer.frame:,}; to go on: ", f"resume={folder.path}")
             return 128 + next(iter(caught), signal.SIGINT)
+        stack.close()  # the logs are whole now
+        with progress.activity("draw", "drawing the pictures"):
+            undrawn = _draw(folder.path, settings)
+        progress.finish()
+    if undrawn is not None:
+        _say(console, f"Trained, but the results can't be written: {_reason(undrawn)}: {folder.path}")
+        return 1
     if unwritten:
         _say(console, f"Trained, but the logs can't be written: {_reason(unwritten[0])}: {folder.path}")
         return 1
@@ -283,7 +304,7 @@ def _build(planned: Plan, path: Path, learner: Learner, logger: Logger, progress
     curriculum = Curriculum(settings.curriculum)
     stage = curriculum.stage_settings
     # Evaluation draws all its worlds at once, so it has environments of its own.
-    eval_envs = min(settings.num_eval_episodes, 32)
+    eval_envs = scoring_envs(settings)
     return Parts(
         env=make_env(settings, settings.num_envs, stage, device),
         eval_env=make_env(settings, eval_envs, stage, device),
@@ -326,12 +347,11 @@ def _introduce(
 ) -> None:
     """Say what will run, where, how much memory it takes and how long it may last."""
     settings = planned.settings
-    done = 0 if resumption is None else resumption.step
 
     def say(text: str) -> None:
         _say(console, text)
 
-    say(f"Run folder: {path}")
+    _say(console, "Run folder: ", str(path))
     say(
         f"Profile {settings.profile}: {settings.num_train_frames:,} frames, {settings.num_envs} environments, "
         f"{planned.device} ({torch.get_num_threads()} threads)"
@@ -351,65 +371,33 @@ def _introduce(
         say(f"Going on from frame {resumption.frame:,}: {resumption.path.name}")
         for note in version_changes(path):
             say(f"Note: {note}")
-    if uses_pixels(settings):
-        say("Preparing the renderer (its first use on a machine compiles for up to a minute) ...")
-    if planned.device == "cpu":
-        seconds = estimate_seconds(planned, done)
-        say(f"At the speed measured now this takes about {_span(seconds)}.")
-        if seconds > LONG_RUN_SECONDS:
-            here = "A GPU is here, but not used" if torch.cuda.is_available() else "There is no GPU here"
-            say(f"{here}. For a run sized for a processor, use profile=cpu (from pixels)")
-            say("or profile=state (from the simulator's state: minutes).")
 
 
-def estimate_seconds(planned: Plan, done: int = 0) -> float:
-    """How long training would take on this machine from step ``done`` on.
+def _measure(planned: Plan, console: Console) -> Costs:
+    """Measure what the run's work costs here, which also prepares the renderer.
 
-    Measured with a few steps and updates of throw-away parts.
+    Raises:
+        UserError: the renderer can't be prepared.
     """
     settings = planned.settings
-    env = make_env(settings, settings.num_envs, settings.curriculum.stages[0], planned.device)
-    agent = make_agent(settings, planned.device)
-    observation, _ = env.reset(seed=0)
-
-    def act() -> None:
-        env.step(agent.act(observation, 1.0).cpu().numpy())
-
-    batch = zero_batch(settings)
-    per_step = _seconds(act) / settings.num_envs
-    per_update = _seconds(lambda: agent.update(batch, 1.0))
-    env.close()
-    left = max(settings.total_steps - done, 0)
-    learning = min(left, settings.total_steps - settings.num_seed_frames // settings.action_repeat)
-    stages = settings.curriculum.last_stage + 1
-    # Each stage is scored at every change of stage, and at the end twice.
-    evaluations = left * settings.action_repeat / settings.eval_every_frames + stages * (stages + 1)
-    episodes = evaluations * settings.num_eval_episodes + stages * settings.final_eval_episodes
-    # A policy that is learning lands in about half the time it is given.
-    scoring = 0.5 * episodes * settings.task.episode_decisions / settings.action_repeat
-    steps = left + scoring
-    return steps * per_step + learning / settings.update_every_steps * per_update
+    if uses_pixels(settings) or settings.save_video:
+        _say(console, "Preparing the renderer (its first use on a machine compiles for up to a minute) ...")
+    try:
+        return measure_costs(settings, planned.device)
+    except OSError as error:
+        raise UserError(f"the renderer can't be prepared: {error}") from error
 
 
-def _seconds(action: Any) -> float:
-    """The best of up to four runs, fewer where they are slow."""
-    times = []
-    began = time.perf_counter()
-    for _ in range(4):
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-        if time.perf_counter() - began > 8.0:
-            break
-    return min(times)
-
-
-def _span(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
+def _tell_duration(progress: Progress, device: str) -> None:
+    """Say how long the run will take, and what to do where that is long."""
+    seconds = progress.seconds_left()
+    progress.note(f"At the speed measured now this takes about {span(seconds)}.")
+    if device == "cpu" and seconds > LONG_RUN_SECONDS:
+        here = "A GPU is here, but not used" if torch.cuda.is_available() else "There is no GPU here"
+        progress.note(
+            f"{here}. For a run sized for a processor, use profile=cpu (from pixels) or profile=state "
+            "(from the simulator's state: minutes)."
+        )
 
 
 def _conclude(
@@ -428,7 +416,6 @@ def _conclude(
         "stages": [result.to_plain() for result in results],
     }
     try:
-        plot_run(path, stage_names=settings.curriculum.stage_names)
         folder.mark_finished(summary)
         if not settings.keep_replay:
             shutil.rmtree(path / REPLAY, ignore_errors=True)
@@ -436,17 +423,25 @@ def _conclude(
         say(f"Trained, but the results can't be written: {_reason(error)}: {path}")
         return 1
     say(f"Finished in {minutes:.1f} minutes. On held-out scenarios, {describe(results[stage])}.")
-    say(f"Landing video, pictures, logs and snapshots: {path}")
-    say(f"See the curves: tensorboard --logdir {path.parent}")
+    _say(console, "Landing video, pictures, logs and snapshots: ", str(path))
+    _say(console, "See the curves: ", f"tensorboard --logdir {path.parent}")
     if not trainer.saved:
         say("The last snapshot could not be written; the ones there are good.")
         return 1
     return 0
 
 
+def _draw(path: Path, settings: Settings) -> OSError | None:
+    try:
+        plot_run(path, stage_names=settings.curriculum.stage_names)
+    except OSError as error:
+        return error
+    return None
+
+
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+def _say(console: Console, text: str, verbatim: str = "") -> None:
+    say(console, text, verbatim)

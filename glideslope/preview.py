@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from glideslope.caches import use_writable_caches
+from glideslope.console import say
 from glideslope.files import replacing
 from glideslope.lr_scheduler import Schedule, Schedules
 from glideslope.plots import plot_learning_rates, rate_limits
@@ -44,6 +46,7 @@ def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: 
         UserError: the folder can't be written to; nothing has been written.
     """
     console = console or Console(highlight=False)
+    use_writable_caches(lambda note: say(console, f"Note: {note}"))
     schedules = learning_rates(settings, given)
     total, entries = settings.total_steps, settings.stage_entries
     steps = sample_steps(schedules, entries, total)
@@ -74,8 +77,8 @@ def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: 
         console.width = max(console.width, _TABLE)  # digits are worth more than a table's shape
         console.print(_table(asked, tabled), crop=False)
     for note in [*notes, *schedules.notes]:
-        _say(console, f"Note: {note}")
-    _say(console, f"Written: {' and '.join(map(str, files))}")
+        say(console, f"Note: {note}")
+    say(console, "Written: ", " and ".join(map(str, files)))
     return 0
 
 
@@ -161,7 +164,3 @@ def _table(steps: NDArray[np.int64], rates: Mapping[str, Array]) -> Table:
     for i, step in enumerate(steps.tolist()):
         table.add_row(f"{step:,}", *(f"{curve[i]:.6g}" for curve in rates.values()))
     return table
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, soft_wrap=True)

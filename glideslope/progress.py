@@ -1,78 +1,66 @@
-"""What a training shows while it runs: a bar in a terminal, plain lines anywhere else."""
+"""Shows what a run is doing and how long the rest takes: a bar in a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from threading import Lock
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import Self
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich import progress as rich_progress
+from rich.console import Console, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-# Long enough to take in an evaluation, so that the time left doesn't jump at each one.
-_SPEED_SECONDS = 120.0
-_SAMPLE_SECONDS = 0.5
+from glideslope.console import say, screen
+from glideslope.time_left import Costs, Kind, Steady, TimeLeft, Work
 
-
-def screen() -> Console:
-    """A console on standard output; what that can't take is lost, for no run is to end because of it."""
-    return Console() if sys.stdout is None else Console(file=cast(IO[str], _Unfailing(sys.stdout)))
-
-
-class _Unfailing:
-    """A text stream that may be on a full disk, or have a reader that has gone."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        self._try(lambda: self._stream.write(text))
-        return len(text)
-
-    def flush(self) -> None:
-        self._try(self._stream.flush)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def _try(self, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except BrokenPipeError:
-            # Nobody will read again: Python's own flush at the exit is not to fail either.
-            with suppress(OSError), open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), self._stream.fileno())
-        except OSError:
-            pass
+_ACTIVITY_BAR_WIDTH = 20
 
 
 @dataclass(frozen=True)
-class _State:
-    frame: int
-    stage: str
-    success_rate: float | None
-    rates: Mapping[str, float]
-    speed: float | None
+class _Activity:
+    """What goes on: its name and, where it has steps, how many are done."""
+
+    name: str
+    total: int | None = None
+    unit: str = ""
+    done: int = 0
+
+
+@dataclass(frozen=True)
+class _Status:
+    """What is shown, but for times. Replaced as a whole, as another thread reads it."""
+
+    done: int
+    activity: _Activity = _Activity("starting")
+    stage: str = ""
+    window_rate: float | None = None
+    rates: tuple[tuple[str, float], ...] = ()
+    kind: Kind | None = None  # of the frames that are made now
+
+
+_FRAMES: dict[Kind, str] = {"collect": "collecting (random actions)", "learn": "learning"}
 
 
 class Progress:
-    """Shows frames done, times, speed, curriculum stage, recent success rate and learning rates.
+    """Shows what is done, what goes on, the time left and, of a training, its latest numbers.
 
     In an interactive terminal: a bar that stays at the bottom. Elsewhere (a file, a pipe, CI): one line at
-    the first `update`, one every `line_seconds`, one at the end, each complete in itself.
+    the first sign of life, one every `line_seconds`, one at the end, each complete in itself.
 
     Args:
-        total_frames: frames at which the training ends.
-        first_frame: frames done before this process began (a resumed run); they don't count for the speed.
+        total: frames of the training, or episodes of the evaluation.
+        unit: `frames` or `episodes`.
+        done: how many of them were done before.
+        whole: the work of the whole run, of which the bar shows the share that is done.
+        work: the work that is left; `whole` by default.
+        costs: what a unit of each kind of work costs, in seconds; what is left out is unknown until measured.
+        transient: whether the bar vanishes at the end.
         console: where to write; standard output by default.
         line_seconds: time between plain lines.
         clock: seconds on any monotonic scale.
@@ -80,28 +68,38 @@ class Progress:
 
     def __init__(
         self,
-        total_frames: int,
+        total: int,
         *,
-        first_frame: int = 0,
+        unit: str = "frames",
+        done: int = 0,
+        whole: Work | None = None,
+        work: Work | None = None,
+        costs: Costs | None = None,
+        transient: bool = False,
         console: Console | None = None,
         line_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._total = total_frames
+        self._total, self._unit = total, unit
+        self._whole = dict(whole or {})
         self._console = console or screen()
         self._line_seconds = line_seconds
         self._clock = clock
         self._began = clock()
-        self._samples: deque[tuple[float, int]] = deque([(self._began, first_frame)])
-        self._state = _State(first_frame, "", None, {}, None)
-        self._line: tuple[float, int] | None = None
-        self._live: Live | None = None
+        self._lock = Lock()  # the bar is drawn by another thread; nothing is printed while it is held
+        self._time_left = TimeLeft(costs or {}, self._began)
+        self._time_left.plan(self._whole if work is None else work)
+        self._steady = Steady()
+        self._share = 0.0
+        self._status = _Status(done)
+        self._line: tuple[float, _Status] | None = None
+        self._bar: _Bar | None = None
         if self._console.is_interactive:
-            self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4)
+            self._bar = _Bar(self._render, self._console, transient)
 
     def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
+        if self._bar is not None:
+            self._bar.start()
         return self
 
     def __exit__(
@@ -113,81 +111,207 @@ class Progress:
         self,
         frame: int,
         *,
+        kind: Kind = "learn",
+        work: Work | None = None,
         stage: str = "",
-        success_rate: float | None = None,
+        window_rate: float | None = None,
         rates: Mapping[str, float] | None = None,
     ) -> None:
-        """Takes the latest numbers. Cheap: call it at every step.
+        """Take the latest numbers. Cheap: call it at every step.
 
         Args:
             frame: frames done.
+            kind: whether they are collected by random actions or learned from: `collect` or `learn`.
+            work: the work that is left.
             stage: name of the curriculum stage; empty where there is none.
-            success_rate: share of landings in the curriculum's window, in [0, 1]; None while there is none.
+            window_rate: share of landings in the curriculum's window, in [0, 1]; None while there is none.
             rates: learning rate of each network by name; empty before the first update.
         """
         now = self._clock()
-        if now - self._samples[-1][0] >= _SAMPLE_SECONDS:
-            self._samples.append((now, frame))
-            while now - self._samples[0][0] > _SPEED_SECONDS and len(self._samples) > 2:
-                self._samples.popleft()
-        self._state = _State(frame, stage, success_rate, dict(rates or {}), self._speed())
-        if self._live is None and (self._line is None or now - self._line[0] >= self._line_seconds):
-            self._print_line(now)
+        with self._lock:
+            self._time_left.did(kind, frame - self._status.done, now)
+            if work is not None:
+                self._time_left.plan(work)
+            self._status = _Status(
+                frame,
+                _Activity(_FRAMES[kind]),
+                stage,
+                window_rate,
+                tuple((rates or {}).items()),
+                kind,
+            )
+        self._print_if_due(now)
 
-    def note(self, text: str) -> None:
-        """Prints a line of its own, above the bar."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+    def plan(self, work: Work) -> None:
+        """Replace the work that is left."""
+        with self._lock:
+            self._time_left.plan(work)
+
+    @contextmanager
+    def activity(
+        self, kind: Kind, name: str, *, units: float = 1.0, total: int | None = None, unit: str = ""
+    ) -> Iterator[None]:
+        """Show what is done instead of frames, as long as it lasts.
+
+        Args:
+            kind: its kind of work.
+            name: what is shown, such as `evaluating stage 3 of 5`.
+            units: units of work that it is expected to be.
+            total: its steps, such as episodes, if they are counted by :meth:`advance`.
+            unit: what they are called.
+        """
+        with self._lock:
+            outer = self._status
+            self._time_left.begin(kind, units, self._clock())
+            self._status = replace(outer, activity=_Activity(name, total, unit), kind=None)
+        self._print_if_due(self._clock())
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._time_left.end(self._clock())
+                self._status = replace(self._status, activity=outer.activity, kind=outer.kind)
+
+    def advance(self, steps: int) -> None:
+        """So many more steps of the activity are done."""
+        with self._lock:
+            status = self._status
+            activity = replace(status.activity, done=status.activity.done + steps)
+            done = status.done + steps if activity.unit == self._unit else status.done
+            self._status = replace(status, done=done, activity=activity)
+
+    def tick(self) -> None:
+        """Tell that the activity goes on; call it at every step of it."""
+        now = self._clock()
+        with self._lock:
+            self._time_left.tick(now)
+        self._print_if_due(now)
+
+    def note(self, text: str, verbatim: str = "") -> None:
+        """Print a line of its own, above the bar; see :func:`glideslope.console.say`."""
+        say(self._console, text, verbatim)
+
+    def finish(self) -> None:
+        """Say that nothing is left to do."""
+        with self._lock:
+            self._time_left.plan({})
+            self._status = replace(self._status, activity=_Activity("finished"), kind=None)
+            self._share = 1.0
+
+    def seconds_left(self) -> float:
+        """Return the estimated seconds that the remaining work takes."""
+        with self._lock:
+            return self._time_left.seconds(self._clock())
 
     def close(self) -> None:
-        """Leaves the final numbers on the screen. May be called twice."""
-        if self._live is not None:
-            self._live.stop()
-        elif self._line is not None and self._line[1] != self._state.frame:
+        """Leave the final numbers on the screen. May be called twice."""
+        if self._bar is not None:
+            self._bar.stop()
+        elif self._line is not None and self._line[1] != self._status and self._unit == "frames":
             self._print_line(self._clock())
 
-    def _speed(self) -> float | None:
-        (since, first), (now, last) = self._samples[0], self._samples[-1]
-        return (last - first) / (now - since) if now > since and last > first else None
+    def _print_if_due(self, now: float) -> None:
+        if self._bar is not None:
+            return
+        # An evaluation says what it will do before it begins.
+        last = self._began if self._unit == "episodes" else None
+        last = last if self._line is None else self._line[0]
+        if last is None or now - last >= self._line_seconds:
+            self._print_line(now)
 
     def _print_line(self, now: float) -> None:
-        self._line = (now, self._state.frame)
-        state = self._state
-        share = f"{state.frame:,}/{self._total:,} frames ({self._share():.1%})"
-        self.note(" | ".join([share, *self._times(state), *_training(state), *_rates(state)]))
+        status = self._status
+        self._line = (now, status)
+        done = min(status.done / self._total, 1.0) if self._total > 0 else 1.0
+        share = f"{status.done:,}/{self._total:,} {self._unit} ({done:.1%})"
+        elapsed, left = self._times(now)
+        parts = [share, _named(status.activity), elapsed, left, *self._speed(status)]
+        self.note(" | ".join([*parts, *_training(status), *_rates(status)]))
 
-    def _share(self) -> float:
-        return min(self._state.frame / self._total, 1.0) if self._total > 0 else 1.0
+    def _times(self, now: float) -> tuple[str, str]:
+        with self._lock:
+            seconds, unknown = self._time_left.seconds(now), self._time_left.unknown()
+            left = "-"
+            if seconds > 0.0:
+                left = ("over " if unknown else "") + _duration(self._steady.show(seconds, now))
+            elif not unknown:
+                left = _duration(0.0)
+            whole = self._time_left.total(self._whole)
+            if whole > 0.0:
+                # Never back, though the estimate may grow.
+                self._share = max(self._share, min(1.0 - seconds / whole, 1.0))
+        return f"{_duration(now - self._began)} elapsed", f"{left} left"
 
-    def _times(self, state: _State) -> list[str]:
-        left = "-"
-        if state.frame >= self._total:
-            left = _duration(0.0)
-        elif state.speed is not None:
-            left = _duration((self._total - state.frame) / state.speed)
-        speed = "-" if state.speed is None else f"{state.speed:,.0f}"
-        return [f"{_duration(self._clock() - self._began)} elapsed", f"{left} left", f"{speed} frames/s"]
+    def _speed(self, status: _Status) -> list[str]:
+        if status.kind is None:
+            return []
+        cost = self._time_left.cost(status.kind)
+        return [] if not cost else [f"{1.0 / cost:,.0f} frames/s"]
 
-    def _render(self) -> RenderableType:
-        # Runs on the display's thread: one read of the state, which is never changed in place.
-        state = self._state
+    def _render(self) -> Iterable[RenderableType]:
+        status, now = self._status, self._clock()
+        times = "  ".join(self._times(now))
         top = Table.grid(padding=(0, 1), expand=True)
         top.add_column(no_wrap=True)
         top.add_column(ratio=1)
         top.add_column(no_wrap=True, justify="right")
-        bar = ProgressBar(total=max(self._total, 1), completed=min(state.frame, max(self._total, 1)))
-        elapsed, left, speed = self._times(state)
-        top.add_row(f"{self._share():4.0%}", bar, f"{state.frame:,}/{self._total:,} frames  {speed}")
-        lines = [elapsed, left, *_training(state)], _rates(state)
-        return Group(top, *(Text("  ".join(line)) for line in lines if line))
+        top.add_row(f"{int(100 * self._share):3}%", ProgressBar(total=1.0, completed=self._share), times)
+        yield top
+        activity = status.activity
+        if activity.total is not None:
+            line = Table.grid(padding=(0, 1))
+            bar = ProgressBar(
+                total=max(activity.total, 1), completed=activity.done, width=_ACTIVITY_BAR_WIDTH
+            )
+            line.add_row(Text(activity.name), bar, f"{activity.done:,}/{activity.total:,} {activity.unit}")
+            yield line
+        else:
+            yield Text("  ".join([activity.name, *self._speed(status)]))
+        done = f"{self._unit.removesuffix('s')} {status.done:,}/{self._total:,}"
+        for parts in ([done, *_training(status)], _rates(status)):
+            if parts:
+                yield Text("  ".join(parts))
 
 
-def _training(state: _State) -> list[str]:
-    success = "success -" if state.success_rate is None else f"success {state.success_rate:.0%}"
-    return [f"stage {state.stage}", success] if state.stage else [success]
+class _Bar(rich_progress.Progress):
+    """Rich's progress display, with lines of our own in place of a row for each task."""
+
+    def __init__(
+        self, render: Callable[[], Iterable[RenderableType]], console: Console, transient: bool
+    ) -> None:
+        self._render_lines = render
+        super().__init__(console=console, transient=transient, refresh_per_second=4)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Return the lines."""
+        return self._render_lines()
 
 
-def _rates(state: _State) -> list[str]:
-    rates = " ".join(f"{network} {rate:.2e}" for network, rate in state.rates.items())
+def span(seconds: float) -> str:
+    """Return a duration in words, such as `12 minutes`."""
+    for limit, unit, name in ((90, 1, "second"), (5400, 60, "minute"), (48 * 3600, 3600, "hour")):
+        if seconds < limit:
+            count = f"{seconds / unit:.1f}" if name == "hour" else f"{max(seconds / unit, 1.0):.0f}"
+            return f"{count} {name}{'' if count == '1' else 's'}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def _named(activity: _Activity) -> str:
+    if activity.total is None:
+        return activity.name
+    return f"{activity.name}: {activity.done:,}/{activity.total:,} {activity.unit}"
+
+
+def _training(status: _Status) -> list[str]:
+    if not status.stage and status.window_rate is None:
+        return []
+    rate = "-" if status.window_rate is None else f"{status.window_rate:.0%} landed"
+    stage = [f"stage {status.stage}"] if status.stage else []
+    return [*stage, f"training window {rate}"]
+
+
+def _rates(status: _Status) -> list[str]:
+    rates = " ".join(f"{network} {rate:.2e}" for network, rate in status.rates)
     return [f"lr {rates}"] if rates else []
 
 

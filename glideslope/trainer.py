@@ -37,9 +37,17 @@ from glideslope.replay_store import ReplayStore
 from glideslope.retention import Retention
 from glideslope.scoring import TEST_SEED, VALIDATION_SEED, Score, record_episodes, score
 from glideslope.settings import Settings, UserError
+from glideslope.time_left import Work
+from glideslope.workload import (
+    film_episodes,
+    film_pictures,
+    longest_episode,
+    scoring_envs,
+    scoring_steps,
+    work_left,
+)
 
 FILM = "landing.mp4"
-FILM_EPISODES = 3
 # An evaluation that is due: of the current stage, of every stage, or none.
 Evaluation: TypeAlias = Literal["stage", "all stages"] | None
 
@@ -89,6 +97,7 @@ class Trainer:
         self._logged = -1  # the log interval that was last written; none yet
         self._due: Evaluation = None
         self._retention = Retention()
+        self._episode_length: float | None = None  # mean of the latest evaluation, in steps
         self._began, self._seconds_before = time.monotonic(), 0.0
         self._saved: tuple[int, Evaluation] | None = None  # what the rolling snapshot holds
         self._manifest: list[Any] = []  # the replay files that it needs
@@ -229,10 +238,11 @@ class Trainer:
             names = f"{left} {stages[left].name} is too hard yet, back to {index} {stages[index].name}"
         else:
             content = {**self._content(), "stage": left}
-            self._write(
-                lambda: parts.snapshots.save_stage(content, left, stages[left].name, self.frame),
-                "the stage's snapshot",
-            )
+            with parts.progress.activity("save", "saving the stage's snapshot"):
+                self._write(
+                    lambda: parts.snapshots.save_stage(content, left, stages[left].name, self.frame),
+                    "the stage's snapshot",
+                )
         parts.progress.note(f"frame {self.frame:,}: stage {names}")
         self._play_stage()
         before = np.max([gimbal_scale(stages[stage]) for _, stage in parts.curriculum.history[:-1]], axis=0)
@@ -306,12 +316,27 @@ class Trainer:
         curriculum = self._parts.curriculum
         return curriculum.success_rate_window if curriculum.window_episodes else None
 
+    def work_left(self) -> Work:
+        """Return the work from here to the end of the run."""
+        curriculum = self._parts.curriculum
+        return work_left(
+            self._settings,
+            self.frame,
+            stage=curriculum.stage,
+            changes=len(curriculum.history) - 1,
+            due=self._due,
+            episode_length=self._episode_length,
+        )
+
     def _show(self) -> None:
+        settings, curriculum = self._settings, self._parts.curriculum
         rates = {tag.removeprefix("lr_"): rate for tag, rate in self.rates().items()}
         self._parts.progress.update(
             self.frame,
-            stage=self._parts.curriculum.stage_settings.name,
-            success_rate=self._window_rate(),
+            kind="collect" if self._step <= settings.num_seed_frames // settings.action_repeat else "learn",
+            work=self.work_left(),
+            stage=curriculum.stage_settings.name,
+            window_rate=self._window_rate(),
             rates=rates if self._logged >= 0 else {},
         )
 
@@ -331,6 +356,7 @@ class Trainer:
         """
         if self._stop:
             raise StoppedError
+        self._parts.progress.tick()
         return self._finite(self._parts.agent.act(observation, None).cpu().numpy())
 
     def _evaluate(self) -> None:
@@ -344,9 +370,10 @@ class Trainer:
         index = parts.curriculum.stage
         seeds = range(VALIDATION_SEED, VALIDATION_SEED + settings.num_eval_episodes)
         chosen = [index] if self._due == "stage" else range(len(parts.curriculum.stages))
-        results = {stage: self._score(stage, seeds) for stage in chosen}
+        results = {stage: self._score(stage, seeds, "evaluating") for stage in chosen}
         self._due = None
         result = results[index]
+        self._episode_length = result.episode_length
         rates = {stage: scored.success_rate for stage, scored in results.items()}
         reached = max(stage for _, stage in parts.curriculum.history)
         row = eval_row(result) | self._retention.row(rates, reached, len(parts.curriculum.stages))
@@ -361,16 +388,23 @@ class Trainer:
             kind = "exploration noise" if name == "stddev" else f"learning rate of the {name}"
             parts.progress.note(f"frame {self.frame:,}: no progress, so the {kind} is reduced to {rate:g}")
         if parts.snapshots.would_keep(index, self.frame, result.success_rate):
-            self._write(lambda: self._keep_best(index, result.success_rate), "the best policy's snapshot")
+            with parts.progress.activity("save", "saving the best policy's snapshot"):
+                self._write(lambda: self._keep_best(index, result.success_rate), "the best policy's snapshot")
 
     def _keep_best(self, index: int, success_rate: float) -> None:
         self._flush()
         content = self._content() | {"success_rate": success_rate, "run": self._run_state()}
         self._parts.snapshots.save_best(content, index, self.frame, success_rate)
 
-    def _score(self, index: int, seeds: Sequence[int]) -> Score:
-        stage = self._parts.curriculum.stages[index]
-        return score(self._parts.eval_env, self.act_greedily, stage, index, seeds)
+    def _score(self, index: int, seeds: Sequence[int], what: str) -> Score:
+        parts, settings = self._parts, self._settings
+        stages = parts.curriculum.stages
+        steps = scoring_steps(len(seeds), scoring_envs(settings), longest_episode(settings))
+        name = f"{what} stage {index + 1} of {len(stages)}"
+        with parts.progress.activity("evaluate", name, units=steps, total=len(seeds), unit="episodes"):
+            return score(
+                parts.eval_env, self.act_greedily, stages[index], index, seeds, parts.progress.advance
+            )
 
     def finish(self) -> list[Score]:
         """Score the highest stage's best snapshot on test scenarios of every stage, which chose nothing; film it.
@@ -386,14 +420,15 @@ class Trainer:
         seeds = range(TEST_SEED, TEST_SEED + settings.final_eval_episodes)
         results = []
         for stage in range(len(parts.curriculum.stages)):
-            results.append(self._score(stage, seeds))
+            results.append(self._score(stage, seeds, "final evaluation,"))
             parts.progress.note(describe(results[-1]))
         row = held_out_row(results, index)
         self._write(lambda: parts.logger.log_held_out(self.frame, row), "the held-out result")
         if settings.save_video:
-            # A short evaluation gets a short film.
-            episodes = min(FILM_EPISODES, max(1, settings.final_eval_episodes // 4))
-            self._write(lambda: self._film(index, seeds[:episodes]), "the film")
+            pictures = film_pictures(settings, results[index].episode_length)
+            parts.progress.plan({"film": pictures, "draw": 1.0})
+            with parts.progress.activity("film", "filming", units=pictures):
+                self._write(lambda: self._film(index, seeds[: film_episodes(settings)]), "the film")
         return results
 
     def _film(self, index: int, seeds: Sequence[int]) -> None:
@@ -417,7 +452,6 @@ class Trainer:
 
     def _snapshot(self) -> None:
         parts = self._parts
-        self._flush()
 
         def save() -> None:
             run = self._run_state()
@@ -426,7 +460,9 @@ class Trainer:
             self._saved, self._manifest = (self._step, self._due), [run["replay"]]
             self._write(lambda: parts.store.prune(needed), "the replay folder")
 
-        self._write(save, "the snapshot")
+        with parts.progress.activity("save", "saving a snapshot"):
+            self._flush()
+            self._write(save, "the snapshot")
 
     def _flush(self) -> None:
         """Bring the logs to the disk: a resume goes on with them from its snapshot's frame."""

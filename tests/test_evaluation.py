@@ -27,7 +27,6 @@ from glideslope.assembly import make_agent
 from glideslope.cli import EVALUATE_CONFIG, compose, run_cli
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.envs.landing import Outcome
-from glideslope.evaluation_progress import EvaluationProgress
 from glideslope.evaluation_report import Condition, Report, conditions
 from glideslope.scoring import Episode, wilson_interval
 from glideslope.settings import (
@@ -349,32 +348,6 @@ def test_the_table_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
         assert len(
             [line for line in lines if "100.0%  96%–100%     0.0%   0.0%  0.25 m  0.50 m/s" in line]
         ) == 2 * len(policies)
-
-
-def test_plain_lines_tell_how_long_it_will_take() -> None:
-    out, now = io.StringIO(), [0.0]
-    console = Console(file=out, width=30)
-    with EvaluationProgress(200, console, line_seconds=10.0, clock=lambda: now[0]) as progress:
-        for second in range(1, 31):
-            now[0] = float(second)
-            progress.begin("trained, 4 S4_full" if second < 15 else "expert, 4 S4_full")
-            progress.ended(2)
-    assert out.getvalue().splitlines() == [
-        "20/200 episodes (10.0%) | 0:00:10 elapsed | 0:01:30 left | trained, 4 S4_full",
-        "40/200 episodes (20.0%) | 0:00:20 elapsed | 0:01:20 left | expert, 4 S4_full",
-        "60/200 episodes (30.0%) | 0:00:30 elapsed | 0:01:10 left | expert, 4 S4_full",
-    ]
-
-
-def test_a_terminal_gets_a_bar() -> None:
-    out = io.StringIO()
-    console = Console(file=out, width=80, force_terminal=True, force_interactive=True)
-    with EvaluationProgress(200, console) as progress:
-        progress.begin("trained, 4 S4_full")
-        progress.ended(50)
-        progress._bar.refresh()
-    assert "50/200" in out.getvalue()
-    assert "trained, 4 S4_full" in out.getvalue()
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ SNAPSHOTS = (checkpoint.ROLLING, checkpoint.PREVIOUS)
 
 @pytest.fixture(autouse=True)
 def _no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "estimate_seconds", lambda *arguments: 1.0)
+    monkeypatch.setattr(launch, "measure_costs", lambda *arguments: {})
 
 
 @contextmanager

@@ -19,8 +19,8 @@ PACKAGE = "glideslope"
 
 # From the ground up: a part may import from lower layers and from itself, not from its own layer.
 LAYERS = (
-    ("files", "intervals", "retention", "validation", "lr_scheduler"),
-    ("settings", "append_file", "archive", "yaml_files"),
+    ("files", "intervals", "retention", "validation", "lr_scheduler", "console", "time_left"),
+    ("settings", "append_file", "archive", "caches", "yaml_files"),
     (
         "agent",
         "envs",
@@ -33,11 +33,11 @@ LAYERS = (
         "video",
         "run_folder",
         "schedules",
-        "evaluation_progress",
+        "workload",
     ),
     ("logger", "plots", "replay_store", "scoring", "text_plot", "inspection"),
     ("assembly", "preview", "resumption", "evaluation_report"),
-    ("trainer",),
+    ("trainer", "estimate"),
     ("launch", "evaluation"),
     ("config_files",),
     ("overrides",),

@@ -30,7 +30,7 @@ SENSES = {"pixels": (), "state": ("encoder_bundle@agent=state",)}
 
 @pytest.fixture(autouse=True)
 def _no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "estimate_seconds", lambda *arguments: 1.0)
+    monkeypatch.setattr(launch, "measure_costs", lambda *arguments: {})
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, frame: int, where: str = "_show") -> None:

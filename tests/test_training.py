@@ -131,7 +131,7 @@ def test_a_network_that_diverges_ends_the_training_and_is_said(
             self.actor.output.bias.fill_(float("nan"))
         return metrics
 
-    monkeypatch.setattr(launch, "estimate_seconds", lambda *arguments: 1.0)
+    monkeypatch.setattr(launch, "measure_costs", lambda *arguments: {})
     monkeypatch.setattr(DrQV2Agent, "update", broken)
     assert train(tmp_path / "run", *TINY_STATE, "log_every_frames=100000") == 1
     # The first update's loss was a number still; the second one's, in the same vector step, was not.
@@ -196,7 +196,7 @@ def test_updates_keep_their_ratio_to_steps(
         updates += 1
         return update(self, *arguments, **named)
 
-    monkeypatch.setattr(launch, "estimate_seconds", lambda *arguments: 1.0)
+    monkeypatch.setattr(launch, "measure_costs", lambda *arguments: {})
     monkeypatch.setattr(DrQV2Agent, "update", counted)
     sizes = [f"num_envs={num_envs}", f"update_every_steps={every}", "num_train_frames=240"]
     assert train(tmp_path / "run", *TINY_STATE, *sizes) == 0
@@ -272,7 +272,7 @@ def test_full_profile_without_a_gpu_says_how_long_it_takes_and_what_to_use(
     def stop(*arguments: object) -> None:
         raise BuiltTooEarlyError
 
-    monkeypatch.setattr(launch, "estimate_seconds", lambda *arguments: 100 * 86400.0)
+    monkeypatch.setattr(launch, "measure_costs", lambda *arguments: {"learn": 100 * 86400.0 / 996_000})
     monkeypatch.setattr(launch, "_build", stop)
     composed = compose(TRAIN_CONFIG, ["device=cpu"], Settings)
     with pytest.raises(BuiltTooEarlyError):

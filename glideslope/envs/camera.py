@@ -6,6 +6,7 @@ one thread, so the worlds are split over several contexts that render side by si
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,8 @@ import numpy as np
 import warp as wp
 from numpy.typing import NDArray
 
+from glideslope.caches import use_writable_caches
+from glideslope.envs.native_output import without_native_lines
 from glideslope.envs.physics import Physics
 from glideslope.envs.scenario import GROUND_TEXTURES, PAD_TEXTURES, Scenarios
 
@@ -27,10 +30,20 @@ ALL_GROUPS = (0, 1, 2)
 TEXTURE_ROLE_RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 
 
+_warp_is_ready = False
+
+
 def initialise_warp() -> None:
-    """Start warp once and keep it from the screen but for errors: the progress display is ours."""
+    """Start warp once, with a kernel cache that can be written to; only its errors reach the screen."""
+    global _warp_is_ready
+    if _warp_is_ready:
+        return
+    use_writable_caches(lambda note: warnings.warn(note, stacklevel=4))
     wp.config.log_level = wp.LOG_ERROR
-    wp.init()  # type: ignore[no-untyped-call]
+    # Its native part tells of a missing driver whatever the log level is.
+    with without_native_lines("Warp CUDA warning: Could not find or load the NVIDIA CUDA driver"):
+        wp.init()  # type: ignore[no-untyped-call]
+    _warp_is_ready = True
 
 
 def warp_device(device: str) -> str:
