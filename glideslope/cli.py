@@ -365,11 +365,13 @@ def _check_jobs(arguments: _Arguments, config_name: str, settings: type[S]) -> l
         overrides, faults = read_overrides(
             arguments.flags.overrides, loader, name, arguments.search_path, sweeps=arguments.multirun
         )
-        texts = overrides.texts
-        folder = None
+        composer = Composer(loader, name, tuple(arguments.search_path))
+        texts, folder = overrides.texts, None
         if arguments.multirun and not faults:
             texts.append(of_sweep(overrides.parsed))
-            folder = Composer(loader, name, tuple(arguments.search_path)).sweep_folder(overrides)
+            folder = composer.sweep_folder(overrides)
+        elif not faults:
+            texts = composer.flattened(overrides)
         sweep_dir = [] if folder is None else [f"hydra.sweep.dir='{first_free(folder)}'"]
         parsed = OverridesParser.create(loader).parse_overrides([*texts, *sweep_dir])
     # Other sweepers choose the values as they go.

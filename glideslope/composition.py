@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,16 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from glideslope.edits import apply
-from glideslope.overrides import COMPOSITION_FAULTS, Overrides, explain, misnamed, read_overrides
+from glideslope.overrides import (
+    COMPOSITION_FAULTS,
+    Overrides,
+    changes_length,
+    explain,
+    has_index,
+    misnamed,
+    read_overrides,
+    spelled,
+)
 from glideslope.settings import SettingsError
 from glideslope.validation import fault
 
@@ -109,6 +119,20 @@ class Composer:
         own = {group: file for group, file in choices.items() if not group.startswith("hydra/")}
         return Composition(mapping, own, run_dir, dated, overrides, tuple(faults))
 
+    def flattened(self, overrides: Overrides) -> list[str]:
+        """Return the overrides of one job as Hydra can compose them: lists whose length changes are set as a whole.
+
+        Raises:
+            SettingsError: with the faults that nothing can be composed for.
+        """
+        if not any(changes_length(str(override.input_line)) for override in overrides.values):
+            return overrides.texts
+        mapping = self.compose(overrides.texts).mapping
+        edited = [override for override in overrides.values if has_index(override.key_or_group)]
+        kept = [str(override.input_line) for override in overrides.parsed if override not in edited]
+        lists = dict.fromkeys(re.split(r"\.\d+(?:\.|$)", override.key_or_group)[0] for override in edited)
+        return [*kept, *(f"++{key}={spelled(_at(mapping, key))}" for key in lists)]
+
     def sweep_folder(self, overrides: Overrides) -> Path | None:
         """Return the folder that a sweep is to have; None where it need not be a new one, as the user gave it.
 
@@ -134,6 +158,12 @@ class Composer:
             line = misnamed(override, known, self.loader, self.config_name, self.search_path)
             if line is not None and mapping.pop(key, None) is not None:
                 yield line
+
+
+def _at(mapping: Any, key: str) -> Any:
+    for part in key.split("."):
+        mapping = mapping[part]
+    return mapping
 
 
 def _blamed(files: DictConfig, overrides: Overrides) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cached_property
@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from glideslope.config_files import CONFIG_DIR, file_of
 from glideslope.settings import SettingsError
-from glideslope.validation import fault, listed, meant
+from glideslope.validation import fault, listed, meant, typed
 from glideslope.yaml_files import YamlError
 
 CONFIG_FAULTS = (HydraException, OmegaConfBaseException, YamlError)
@@ -196,6 +196,15 @@ def as_stored(word: str) -> str:
     if key_of(word) in _PATHS or "/" not in text:
         return f"+{plain}" if text.startswith("+") else plain
     return text if file_of(text.partition("=")[2].strip("'")) else plain
+
+
+def spelled(value: object) -> str:
+    """Return a plain value in Hydra's grammar, which reads it back as it is."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{spelled(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(spelled, value)) + "]"
+    return (_quoted(value, always=True) or "''") if isinstance(value, str) else typed(value)
 
 
 def _quoted(value: str, *, always: bool = False) -> str:

@@ -223,15 +223,19 @@ def merged(stored: Sequence[str], words: Sequence[str]) -> tuple[list[str], list
         if not (another_schedule and any(_below(key_of(text), root) for root in _SET_BY["lr_schedule"]))
     ]
     known = [normalised(word) for word in kept]
-    new = [
-        word
-        for word, text in zip(words, texts, strict=True)
-        if (
-            text in choices
-            if _is_choice(text)
-            else _about(known, key_of(text)) != _about(texts, key_of(text))
-        )
-    ]
+    new = []
+    unseen = list(known)
+    for word, text in zip(words, texts, strict=True):
+        if _is_choice(text):
+            is_new = text in choices
+        elif changes_length(text):
+            is_new = text not in unseen  # each changes its list once more
+        else:
+            is_new = _about(known, key_of(text)) != _about(texts, key_of(text))
+        if text in unseen:
+            unseen.remove(text)
+        if is_new:
+            new.append(word)
     # An index means another item before and after a list changes its length: all that lead into lists stay in order.
     shifted = any(changes_length(normalised(word)) for word in (*kept, *new))
     both = list(kept)

@@ -10,6 +10,7 @@ import pytest
 from glideslope.cli import TRAIN_CONFIG, Composed, compose, run_cli
 from glideslope.run_folder import claim
 from glideslope.settings import Settings, SettingsError
+from glideslope.yaml_files import parse_yaml
 
 CRITIC = "lr_schedule.critic.intervals"
 PRESET = "lr_schedule=gentle_decay"
@@ -154,3 +155,13 @@ def test_a_sweep_removes_and_appends_in_each_job() -> None:
         assert overrides == (*typed, f"{CRITIC}.0.lr={rate}")
         assert f"lr-{rate}" in name
         assert "remove" not in name
+
+
+def test_the_configuration_shown_has_the_edited_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(composed: Composed[Settings]) -> int:
+        raise AssertionError("nothing is run")
+
+    words = [PRESET, f"~{CRITIC}.0", f"+{CRITIC}.2={{start: 5M, lr: 0.1x}}"]
+    assert run_cli(main, TRAIN_CONFIG, Settings, ["--cfg", "job", *words]) == 0
+    shown = parse_yaml(capsys.readouterr().out)
+    assert shown["lr_schedule"]["critic"]["intervals"] == [SECOND, THIRD, LATE]

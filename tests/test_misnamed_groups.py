@@ -36,7 +36,7 @@ def test_a_name_of_no_file_shows_the_files() -> None:
         "encoder=foo: is chosen with encoder_bundle@agent=...;"
         " there are enc_A, enc_B, original, original_small and state",
         "lr_scedule=gentle_decay: unknown key; did you mean lr_schedule?",
-        "encodr=3: unknown key",
+        "encodr=3: unknown key; did you mean lr_encoder?",
     )
 
 

@@ -65,46 +65,55 @@ def test_steps_with_leading_zeros_are_decimal(by_path: bool) -> None:
     assert rates(settings, 0, 163_840, 499_999, 500_000, 799_999, 800_000) == expected
 
 
-@pytest.mark.parametrize(
-    ("key", "written", "meant"),
-    [
-        ("seed", "010", 10),  # octal 8
-        ("seed", "1_000", 1000),
-        ("num_train_frames", "0500000", 500_000),
-        ("num_train_frames", "+0777", 777),  # octal 511
-        ("num_train_frames", "1e6", 1_000_000),
-        ("num_train_frames", "1_0.0e3", 10_000),
-        ("discount", "00.5", 0.5),
-        ("discount", ".5", 0.5),
-        ("nstep", "3.", 3),
-        ("lr", "1e-4", 1e-4),
-        ("num_eval_episodes", "!!str 007", 7),
-    ],
-)
-def test_a_number_means_the_decimal_in_a_profile_and_on_the_command_line(
-    key: str, written: str, meant: float
-) -> None:
-    chosen = write("profile", f"{HEADER}{key}: {written}\n")
-    assert getattr(train(*chosen).settings, key) == meant
-    if not written.startswith("!!"):
-        assert getattr(train(f"{key}={written}").settings, key) == meant
+# Settings, how each is written, and the decimal that is meant.
+DECIMALS = {
+    "seed": ("010", 10),  # octal 8
+    "num_train_frames": ("0500000", 500_000),  # octal 163840
+    "num_seed_frames": ("1_000", 1000),
+    "log_every_frames": ("+0777", 777),  # octal 511
+    "eval_every_frames": ("1e6", 1_000_000),
+    "snapshot_every_frames": ("1_0.0e3", 10_000),
+    "discount": ("00.5", 0.5),
+    "stddev_clip": (".5", 0.5),
+    "nstep": ("3.", 3),
+    "lr": ("1e-4", 1e-4),
+}
 
 
-@pytest.mark.parametrize(
-    "written", ["1:30", "190:20:30", "0b11", "0x10", "0o17", "2026-01-01", "yes", "on", "n", ".inf", ".NaN"]
-)
-def test_what_yaml_takes_for_another_number_is_refused_by_name(written: str) -> None:
-    report = faults(
-        *write("profile", f"{HEADER}num_train_frames: {written}\nlr: {written}\nsave_video: {written}\n")
-    )
-    assert f"num_train_frames={written}: must be a whole number" in report
-    assert f"lr={written}: must be a" in report
-    assert f"save_video={written}: must be true or false" in report
-    assert report.count("\n") == 2
-    schedule = (
-        HEADER + f"lr_schedule: {{critic: {{type: constant, intervals: [{{start: {written}, lr: 1x}}]}}}}\n"
-    )
-    assert f"lr_schedule.critic.intervals.0.start={written}: " in faults(*write("lr_schedule", schedule))
+def test_a_number_means_the_decimal_in_a_profile_and_on_the_command_line() -> None:
+    lines = [f"{key}: {written}" for key, (written, _) in DECIMALS.items()]
+    chosen = write("profile", HEADER + "\n".join(lines))
+    for argv in (chosen, [line.replace(": ", "=") for line in lines]):
+        settings = train(*argv).settings
+        assert {key: getattr(settings, key) for key in DECIMALS} == {
+            key: meant for key, (_, meant) in DECIMALS.items()
+        }
+
+
+def test_what_yaml_takes_for_another_number_is_refused_by_name() -> None:
+    others = ["1:30", "190:20:30", "0b11", "0x10", "0o17", "2026-01-01", "yes", "on", "n", ".inf", ".NaN"]
+    keys = [
+        "seed",
+        "num_train_frames",
+        "lr",
+        "lr_actor",
+        "nstep",
+        "discount",
+        "batch_size",
+        "save_video",
+        "keep_replay",
+    ]
+    profile = HEADER + "".join(f"{key}: {written}\n" for key, written in zip(keys, others, strict=False))
+    lines = faults(*write("profile", profile)).splitlines()
+    assert len(lines) == len(keys)
+    for key, written in zip(keys, others, strict=False):
+        rule = "must be true or false" if written in ("on", "n") else "must be a "
+        assert any(line.startswith(f"{key}={written}: {rule}") for line in lines), (key, lines)
+    intervals = ", ".join(f"{{start: {written}, lr: 1x}}" for written in others)
+    schedule = HEADER + f"lr_schedule: {{critic: {{type: constant, intervals: [{intervals}]}}}}\n"
+    report = faults(*write("lr_schedule", schedule))
+    for number, written in enumerate(others):
+        assert f"lr_schedule.critic.intervals.{number}.start={written}: " in report
 
 
 def test_lists_and_stages_have_decimals_too() -> None:
