@@ -293,3 +293,18 @@ def test_a_path_without_a_file_says_where_to_put_it() -> None:
         "lr_schedule=/tmp/no/such/gentle_decy.yaml: there is no such file; cfgs/lr_schedule/ has "
     )
     assert report.endswith("; did you mean gentle_decay?")
+
+
+def test_a_run_is_resumed_without_the_file_that_it_began_with() -> None:
+    path = Path("mine.yaml")
+    path.write_text(DROPS)
+    began = train("lr_schedule=mine.yaml")
+    with claim(Path("run")) as folder:
+        folder.write_config(began.settings.to_plain())
+        folder.write_overrides(began.overrides)
+    path.unlink()
+    resumed = train("resume=run", "num_train_frames=7M")
+    assert resumed.settings.num_train_frames == 7_000_000
+    assert rates(resumed.settings, 499_999, 500_000) == [1e-4, 5e-5]
+    # The same command line means the run's own file, not one that is missing.
+    assert train("resume=run", "lr_schedule=./mine.yaml").changes == ()
