@@ -120,10 +120,10 @@ def test_lists_and_stages_have_decimals_too() -> None:
     text = HEADER + "defaults: [balanced, _self_]\ncurriculum: {window: 0100, cooldown_episodes: 010}\n"
     curriculum = train(*write("curriculum_preset", text)).settings.curriculum
     assert (curriculum.window, curriculum.cooldown_episodes) == (100, 10)  # octal 64 and 8
-    text = "encoder: {name: original, channels: 016, strides: [02, 1_0]}\n"
+    text = "encoder: {name: original, channels: 016, strides: [02, 01, 1, 1]}\n"
     chosen = write("encoder_bundle", text)
     encoder = train(*chosen[:2], "encoder_bundle@agent=mine").settings.to_plain()["agent"]["encoder"]
-    assert (encoder["channels"], encoder["strides"]) == (16, [2, 10])
+    assert (encoder["channels"], encoder["strides"]) == (16, [2, 1, 1, 1])
 
 
 def test_text_stays_text() -> None:
@@ -268,7 +268,7 @@ def test_a_preset_is_chosen_by_its_path(monkeypatch: pytest.MonkeyPatch) -> None
         composed = train(f"lr_schedule={word}")
         assert rates(composed.settings, 500_000) == [5e-5]
         # It means the same from any other folder.
-        assert composed.overrides[0].startswith(f"lr_schedule='{path.parent}/my decay")
+        assert composed.overrides[0].startswith(f"lr_schedule={path.parent}/my decay")
 
 
 def test_files_of_every_group_are_chosen_by_their_path() -> None:
