@@ -183,7 +183,8 @@ def normalised(word: str) -> str:
         value = os.path.expanduser(value)
         value = _quoted(value, always=key in _RUN_FOLDERS and _UNTEXT.fullmatch(value) is not None)
     if (CONFIG_DIR / key.partition("@")[0]).is_dir() and value[:1] not in ("{", "'", '"'):
-        value = ",".join(_quoted(str(file_of(part) or part)) for part in value.split(","))
+        files = ((part, file_of(part)) for part in value.split(","))
+        value = ",".join(_quoted(str(file)) if file else part for part, file in files)
     if key == "stddev_schedule":
         value = _SCHEDULE_CALL.sub(r'"\1"', value)
     return f"{'+' * (added and _is_item(key))}{key}{equals}{value}"
@@ -317,18 +318,18 @@ class _Groups:
         options = self.options(group)
         choices = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
         faults = []
-        for choice in (str(getattr(choice, "text", choice)) for choice in choices):
-            if choice in options or self._is_nested(group, choice):
+        for choice in (getattr(choice, "text", choice) for choice in choices):
+            name = str(choice)
+            if name in options or self._is_nested(group, name):
                 continue
-            if (file := file_of(choice)) is None:
-                rule = f"must be {listed(options)}{meant(choice, options)}"
+            file = file_of(name)
+            if file is None:
+                rule = f"must be {listed(options)}{meant(name, options)}"
             elif file.is_file() or file.with_name(f"{file.name}.yaml").is_file():
                 continue
             else:
-                rule = (
-                    f"there is no such file; the files of {CONFIG_DIR / group} are {listed(options, 'and')}"
-                )
-                rule += meant(file.stem, options)
+                those = f"cfgs/{group}/ has {listed(options, 'and')}"
+                rule = f"there is no such file; {those}{meant(file.stem, options)}"
             faults.append(fault(key, rule, choice))
         return faults
 

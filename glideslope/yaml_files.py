@@ -62,7 +62,11 @@ def parse_yaml(text: str) -> Any:
         YamlError: it is malformed, or a key has no value, is not text or is there twice.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -137,7 +141,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
                 problem = "a key must be text"
             elif key.value in seen:
                 problem = f"{key.value} is there twice"
-            elif isinstance(value, yaml.ScalarNode) and value.value == "" and value.style is None:
+            elif value.tag == f"{_TAG}null" and value.value == "" and value.style is None:
                 problem = f"{key.value} has no value; write {key.value}: null if none is meant"
             if problem:
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
@@ -157,6 +161,11 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def _text(self, data: str) -> yaml.ScalarNode:
+        # Within single quotes a reader would fold these line breaks to blanks.
+        style = '"' if re.search("[\x85\u2028\u2029\ufeff]", data) else None
+        return self.represent_scalar(f"{_TAG}str", data, style=style)
 
 
 def _teach() -> None:
@@ -181,6 +190,7 @@ def _teach() -> None:
     ):
         _Loader.add_constructor(_TAG + kind, construct)
     _Loader.add_constructor(None, _Loader._unknown)
+    _Dumper.add_representer(str, _Dumper._text)
 
 
 _teach()

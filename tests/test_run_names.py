@@ -71,7 +71,7 @@ def test_a_sweep_names_its_jobs_by_what_was_swept() -> None:
         return 0
 
     assert run_cli(main, TRAIN_CONFIG, Settings, ["-m", "seed=1,2", "lr=1e-4,2e-4", *LONG]) == 0
-    for name, swept in zip(names, ("1_lr-1e-4", "1_lr-2e-4", "2_lr-1e-4", "2_lr-2e-4"), strict=True):
+    for name, swept in zip(names, ("1_lr-0.0001", "1_lr-0.0002", "2_lr-0.0001", "2_lr-0.0002"), strict=True):
         assert re.fullmatch(rf"\d_[\w.-]+_seed-{swept}_[0-9a-f]{{6}}", name)
         assert len(name) <= 80
 

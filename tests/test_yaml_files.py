@@ -120,10 +120,10 @@ def test_lists_and_stages_have_decimals_too() -> None:
     text = HEADER + "defaults: [balanced, _self_]\ncurriculum: {window: 0100, cooldown_episodes: 010}\n"
     curriculum = train(*write("curriculum_preset", text)).settings.curriculum
     assert (curriculum.window, curriculum.cooldown_episodes) == (100, 10)  # octal 64 and 8
-    text = "encoder: {name: original, channels: 016, strides: [02, 1_0]}\n"
+    text = "encoder: {name: original, channels: 016, strides: [02, 01, 1, 1]}\n"
     chosen = write("encoder_bundle", text)
     encoder = train(*chosen[:2], "encoder_bundle@agent=mine").settings.to_plain()["agent"]["encoder"]
-    assert (encoder["channels"], encoder["strides"]) == (16, [2, 10])
+    assert (encoder["channels"], encoder["strides"]) == (16, [2, 1, 1, 1])
 
 
 def test_text_stays_text() -> None:
@@ -268,7 +268,7 @@ def test_a_preset_is_chosen_by_its_path(monkeypatch: pytest.MonkeyPatch) -> None
         composed = train(f"lr_schedule={word}")
         assert rates(composed.settings, 500_000) == [5e-5]
         # It means the same from any other folder.
-        assert composed.overrides[0].startswith(f"lr_schedule='{path.parent}/my decay")
+        assert composed.overrides[0].startswith(f"lr_schedule={path.parent}/my decay")
 
 
 def test_files_of_every_group_are_chosen_by_their_path() -> None:
@@ -293,3 +293,18 @@ def test_a_path_without_a_file_says_where_to_put_it() -> None:
         "lr_schedule=/tmp/no/such/gentle_decy.yaml: there is no such file; cfgs/lr_schedule/ has "
     )
     assert report.endswith("; did you mean gentle_decay?")
+
+
+def test_a_run_is_resumed_without_the_file_that_it_began_with() -> None:
+    path = Path("mine.yaml")
+    path.write_text(DROPS)
+    began = train("lr_schedule=mine.yaml")
+    with claim(Path("run")) as folder:
+        folder.write_config(began.settings.to_plain())
+        folder.write_overrides(began.overrides)
+    path.unlink()
+    resumed = train("resume=run", "num_train_frames=7M")
+    assert resumed.settings.num_train_frames == 7_000_000
+    assert rates(resumed.settings, 499_999, 500_000) == [1e-4, 5e-5]
+    # The same command line means the run's own file, not one that is missing.
+    assert train("resume=run", "lr_schedule=./mine.yaml").changes == ()
