@@ -13,7 +13,7 @@ from glideslope.assembly import make_agent, make_env, replay_bytes, zero_batch
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.settings import Settings
 from glideslope.time_left import Costs
-from glideslope.workload import film_pictures, scoring_envs
+from glideslope.workload import film_pictures, landing_length, scoring_envs
 
 _MEASURE_SECONDS = 2.0  # for each kind, if two runs of it take no longer
 # On an idle core:
@@ -55,7 +55,7 @@ def measure_costs(settings: Settings, device: str) -> Costs:
     # By how much other programs slow this one down.
     busy = max((time.perf_counter() - began) / max(time.process_time() - worked, 1e-3), 1.0)
     if film:
-        film += busy * (_ENCODE_SECONDS + _FILM_SECONDS / film_pictures(settings))
+        film += busy * (_ENCODE_SECONDS + _FILM_SECONDS / film_pictures(settings, landing_length(settings)))
     return {
         "collect": per_frame,
         "learn": per_frame + update / settings.update_every_steps / settings.action_repeat,
