@@ -13,16 +13,20 @@ from glideslope.assembly import make_agent, make_env, replay_bytes, zero_batch
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.settings import Settings
 from glideslope.time_left import Costs
-from glideslope.workload import scoring_envs
+from glideslope.workload import film_pictures, landing_length, scoring_envs
 
 _MEASURE_SECONDS = 2.0  # for each kind, if two runs of it take no longer
-_DRAW_SECONDS = 4.0  # the pictures at the end, most of it for loading Matplotlib
+# On an idle core:
+_DRAW_SECONDS = 1.5  # the pictures at the end, half of it for loading Matplotlib
+_FILM_SECONDS = 1.0  # before the first picture of a film
+_ENCODE_SECONDS = 0.03  # of a picture of a film
 _WRITE_BYTES_PER_SECOND = 200e6
 
 
 def measure_costs(settings: Settings, device: str) -> Costs:
     """Return seconds per unit of each kind of work (see :mod:`glideslope.time_left`)."""
     agent = make_agent(settings, device)
+    began, worked = time.perf_counter(), time.process_time()
 
     def fly(env: LandingVectorEnv, filmed: bool = False) -> None:
         env.step(agent.act(env.observations(), 1.0).cpu().numpy())
@@ -47,13 +51,18 @@ def measure_costs(settings: Settings, device: str) -> Costs:
     interval = min(settings.snapshot_every_frames, settings.num_train_frames) / settings.replay_buffer_size
     # A snapshot has weights, target weights and two moments, and the replay buffer's new part.
     saved = 4 * weights + min(interval, 1.0) * replay_bytes(settings)
+    film = picture() if settings.save_video else 0.0
+    # By how much other programs slow this one down.
+    busy = max((time.perf_counter() - began) / max(time.process_time() - worked, 1e-3), 1.0)
+    if film:
+        film += busy * (_ENCODE_SECONDS + _FILM_SECONDS / film_pictures(settings, landing_length(settings)))
     return {
         "collect": per_frame,
         "learn": per_frame + update / settings.update_every_steps / settings.action_repeat,
         "evaluate": step[scoring_envs(settings)],
-        "film": picture() if settings.save_video else 0.0,
+        "film": film,
         "save": saved / _WRITE_BYTES_PER_SECOND,
-        "draw": _DRAW_SECONDS,
+        "draw": busy * _DRAW_SECONDS,
     }
 
 

@@ -85,7 +85,7 @@ class Plan:
     @property
     def steps(self) -> float:
         """Vector steps that one policy takes under one condition, about."""
-        return scoring_steps(len(self.seeds), self.num_envs, self.longest)
+        return scoring_steps(len(self.seeds), self.num_envs, 0.5 * self.longest, self.longest)
 
     @property
     def work(self) -> Work:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 # What a run spends its time on. Units: frames for collect and learn, vector steps for evaluate, pictures for film
@@ -18,11 +18,11 @@ Costs: TypeAlias = Mapping[Kind, float]  # seconds per unit
 
 _MEMORY_SECONDS = 120.0  # a frame's cost is a mean over about so much time
 _PRIOR_SECONDS = 4.0  # how much measured time weighs as much as the estimate
-_NEWEST_WEIGHT = 0.5  # of the latest evaluation among all of them
+_NEWEST_WEIGHT = 0.7  # of the latest evaluation among all of them
 # A longer pause between two signs of life is a suspended machine, and counts for so much only.
 _PAUSE_FACTOR, _PAUSE_SECONDS = 10.0, 2.0
 _OVERDUE = 0.1  # what an activity that takes longer than planned still has to do, as a share of the plan
-_FEWEST_TICKS = 3  # from so many on the pace of an activity tells its cost, where no estimate does
+_FEWEST_TICKS = 3  # from so many on the pace of an activity tells its cost
 _DOUBLING_SECONDS = 5.0
 _SHORTEST = 1.0  # never 0 while there is work
 
@@ -84,21 +84,20 @@ class TimeLeft:
         cost = self.cost(activity.kind)
         if cost is not None:
             seconds = min(seconds, _PAUSE_FACTOR * cost + _PAUSE_SECONDS)
-        self._activity = _Activity(
-            activity.kind, activity.units, activity.seconds + seconds, activity.ticks + 1
-        )
+        self._activity = replace(activity, seconds=activity.seconds + seconds, ticks=activity.ticks + 1)
 
     def end(self, now: float) -> None:
         """End the activity: its cost is known now, and its work is done."""
-        self.tick(now)
-        activity, self._activity = self._activity, None
-        if activity is None or activity.units <= 0:
+        if self._activity is None:
             return
-        kind, measured = activity.kind, activity.seconds / activity.units
-        known = self.cost(kind)
-        cost = measured if known is None else known + _NEWEST_WEIGHT * (measured - known)
-        self._seconds[kind], self._units[kind] = cost, 1.0
-        self._work[kind] = max(self._work.get(kind, 0.0) - activity.units, 0.0)
+        ticks = self._activity.ticks
+        self.tick(now)
+        activity = replace(self._activity, ticks=ticks)
+        cost = self._measured_cost(activity, activity.seconds / max(activity.units, 1e-9))
+        self._activity = None
+        if cost is not None:
+            self._seconds[activity.kind], self._units[activity.kind] = cost, 1.0
+        self._work[activity.kind] = max(self._work.get(activity.kind, 0.0) - activity.units, 0.0)
 
     def cost(self, kind: Kind) -> float | None:
         """Seconds per unit; None while unknown."""
@@ -118,7 +117,7 @@ class TimeLeft:
                 units -= activity.units
             total += max(units, 0.0) * (self._present_cost(kind) or 0.0)
         if activity is not None:
-            planned = activity.units * (self._planned_cost(activity) or 0.0)
+            planned = activity.units * (self._measured_cost(activity, None) or 0.0)
             # The last step may be a suspended machine's: it counts once it has ended.
             running = min(now - self._mark, _PAUSE_SECONDS)
             total += max(planned - activity.seconds - running, _OVERDUE * planned)
@@ -129,18 +128,19 @@ class TimeLeft:
         return sum(units * (self._present_cost(kind) or 0.0) for kind, units in work.items())
 
     def _present_cost(self, kind: Kind) -> float | None:
-        """The cost, more where the activity under way shows that it is more."""
+        """The cost, after what the activity under way shows of it."""
         activity = self._activity
         if activity is None or activity.kind != kind:
             return self.cost(kind)
-        cost = self._planned_cost(activity)
-        return None if cost is None else max(cost, activity.seconds / max(activity.units, 1e-9))
+        return self._measured_cost(activity, None)
 
-    def _planned_cost(self, activity: _Activity) -> float | None:
-        cost = self.cost(activity.kind)
-        if cost is None and activity.ticks >= _FEWEST_TICKS:
-            return activity.seconds / activity.ticks
-        return cost
+    def _measured_cost(self, activity: _Activity, whole: float | None) -> float | None:
+        """The cost known so far, moved to the activity's pace or, if it has no steps, to that of the ``whole``."""
+        known = self.cost(activity.kind)
+        pace = activity.seconds / activity.ticks if activity.ticks >= _FEWEST_TICKS else whole
+        if pace is None or known is None:
+            return known if pace is None else pace
+        return known + _NEWEST_WEIGHT * (pace - known)
 
 
 class Steady:

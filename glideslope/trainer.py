@@ -11,7 +11,7 @@ from it is, on the same processor, bit for bit the run that never stopped.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,7 @@ from glideslope.workload import (
 )
 
 FILM = "landing.mp4"
+_RECENT_EPISODES = 32
 # An evaluation that is due: of the current stage, of every stage, or none.
 Evaluation: TypeAlias = Literal["stage", "all stages"] | None
 
@@ -97,7 +98,7 @@ class Trainer:
         self._logged = -1  # the log interval that was last written; none yet
         self._due: Evaluation = None
         self._retention = Retention()
-        self._episode_length: float | None = None  # mean of the latest evaluation, in steps
+        self._lengths: deque[float] = deque(maxlen=_RECENT_EPISODES)  # of recent episodes, in steps
         self._began, self._seconds_before = time.monotonic(), 0.0
         self._saved: tuple[int, Evaluation] | None = None  # what the rolling snapshot holds
         self._manifest: list[Any] = []  # the replay files that it needs
@@ -213,6 +214,7 @@ class Trainer:
         for env in ids:
             self._episodes["train/episode_reward"].append(float(final["episode_return"][env]))
             self._episodes["train/episode_length"].append(float(final["episode_length"][env]))
+            self._lengths.append(float(final["episode_length"][env]))
             self._episodes["train/success_rate"].append(float(final["success"][env]))
             stage = int(final["stage"][env])
             left = parts.curriculum.stage
@@ -325,7 +327,7 @@ class Trainer:
             stage=curriculum.stage,
             changes=len(curriculum.history) - 1,
             due=self._due,
-            episode_length=self._episode_length,
+            episode_length=float(np.mean(self._lengths)) if self._lengths else None,
         )
 
     def _show(self) -> None:
@@ -373,7 +375,8 @@ class Trainer:
         results = {stage: self._score(stage, seeds, "evaluating") for stage in chosen}
         self._due = None
         result = results[index]
-        self._episode_length = result.episode_length
+        self._lengths.clear()
+        self._lengths.append(result.episode_length)
         rates = {stage: scored.success_rate for stage, scored in results.items()}
         reached = max(stage for _, stage in parts.curriculum.history)
         row = eval_row(result) | self._retention.row(rates, reached, len(parts.curriculum.stages))
@@ -399,7 +402,8 @@ class Trainer:
     def _score(self, index: int, seeds: Sequence[int], what: str) -> Score:
         parts, settings = self._parts, self._settings
         stages = parts.curriculum.stages
-        steps = scoring_steps(len(seeds), scoring_envs(settings), longest_episode(settings))
+        length = float(np.mean(self._lengths)) if self._lengths else longest_episode(settings)
+        steps = scoring_steps(len(seeds), scoring_envs(settings), length, longest_episode(settings))
         name = f"{what} stage {index + 1} of {len(stages)}"
         with parts.progress.activity("evaluate", name, units=steps, total=len(seeds), unit="episodes"):
             return score(
@@ -416,6 +420,7 @@ class Trainer:
         """
         parts, settings = self._parts, self._settings
         index = parts.curriculum.stage
+        parts.progress.plan(self.work_left())
         self._load_best(index)
         seeds = range(TEST_SEED, TEST_SEED + settings.final_eval_episodes)
         results = []

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from glideslope.settings import Settings
+from glideslope.settings import Settings, StateEncoderSettings
 from glideslope.time_left import Work
 
 FILM_EPISODES = 3
 _MOST_SCORING_ENVS = 32
+_LANDING_SECONDS = 4.0  # of a trained policy, measured with profile=state and profile=cpu
+# Learning frames in which a policy that times out becomes one that lands, about.
+_LEARNING_FRAMES = {True: 250, False: 5000}  # by whether it sees the state
 
 
 def scoring_envs(settings: Settings) -> int:
@@ -21,10 +24,8 @@ def film_episodes(settings: Settings) -> int:
     return min(FILM_EPISODES, max(1, settings.final_eval_episodes // 4)) if settings.save_video else 0
 
 
-def film_pictures(settings: Settings, episode_length: float | None = None) -> float:
-    """Return the number of pictures drawn for the film, of episodes of this mean length, in steps, if it is known."""
-    if episode_length is None:
-        episode_length = 0.75 * longest_episode(settings)
+def film_pictures(settings: Settings, episode_length: float) -> float:
+    """Return the number of pictures drawn for the film, of episodes of this mean length in steps."""
     return film_episodes(settings) * (1.0 + episode_length * settings.action_repeat)
 
 
@@ -33,12 +34,17 @@ def longest_episode(settings: Settings) -> float:
     return settings.task.episode_decisions / settings.action_repeat
 
 
-def scoring_steps(episodes: int, envs: int, longest: float) -> float:
-    """Return the vector steps that ``episodes`` on ``envs`` environments take, about.
+def landing_length(settings: Settings) -> float:
+    """Return the environment steps that a landing takes, about."""
+    return longest_episode(settings) * min(_LANDING_SECONDS / settings.task.episode_seconds, 1.0)
 
-    The last episodes include one that times out; those before them last half as long, on average.
+
+def scoring_steps(episodes: int, envs: int, length: float, longest: float) -> float:
+    """Return the vector steps that ``episodes`` of a mean ``length`` on ``envs`` environments take, about.
+
+    The environments don't come to the end together. If all episodes are as long as the ``longest``, they do.
     """
-    return longest * (1.0 + 0.5 * max(episodes / envs - 1.0, 0.0))
+    return min(length * (episodes / envs + 0.5), longest * -(-episodes // envs))
 
 
 def work_left(
@@ -58,7 +64,7 @@ def work_left(
         stage: the curriculum's stage.
         changes: how often the stage has changed.
         due: the evaluation to be made before the next frame.
-        episode_length: mean steps of the latest evaluation's episodes.
+        episode_length: mean steps of recent episodes.
     """
     total, seed = settings.num_train_frames, min(settings.num_seed_frames, settings.num_train_frames)
     every = settings.eval_every_frames
@@ -67,17 +73,30 @@ def work_left(
     periodic = max((total - 1) // every - frame // every, 0) + (due == "stage")
     of_all = _changes_left(settings, frame, stage, changes) + (frame < total) + (due == "all stages")
     envs, longest = scoring_envs(settings), longest_episode(settings)
-    one = scoring_steps(settings.num_eval_episodes, envs, longest)
-    final = scoring_steps(settings.final_eval_episodes, envs, longest)
+    present, last = _lengths(settings, frame, episode_length)
+    on_the_way = scoring_steps(settings.num_eval_episodes, envs, (present + last) / 2.0, longest)
+    at_the_end = scoring_steps(settings.num_eval_episodes, envs, last, longest)
+    final = scoring_steps(settings.final_eval_episodes, envs, last, longest)
     snapshots = total // settings.snapshot_every_frames - frame // settings.snapshot_every_frames
     return {
         "collect": max(seed - frame, 0),
         "learn": max(total - max(frame, seed), 0),
-        "evaluate": (periodic + stages * of_all) * one + stages * final,
-        "film": film_pictures(settings, episode_length),
+        "evaluate": periodic * on_the_way + stages * (of_all * at_the_end + final),
+        "film": film_pictures(settings, last),
         "save": max(snapshots, 0) + (frame < total),
         "draw": 1.0,
     }
+
+
+def _lengths(settings: Settings, frame: int, recent: float | None) -> tuple[float, float]:
+    """Return the mean length of episodes now and, as far as training goes on, at its end."""
+    longest, landing = longest_episode(settings), landing_length(settings)
+    if recent is None:
+        recent = longest if frame <= settings.num_seed_frames else (longest + landing) / 2.0
+    left = settings.num_train_frames - max(frame, settings.num_seed_frames)
+    learned = left / (left + _LEARNING_FRAMES[isinstance(settings.agent.encoder, StateEncoderSettings)])
+    # Episodes that end early, by a crash, don't get shorter.
+    return recent, recent + max(learned, 0.0) * (min(landing, recent) - recent)
 
 
 def _changes_left(settings: Settings, frame: int, stage: int, changes: int) -> float:

@@ -10,7 +10,7 @@ import pytest
 from glideslope.cli import TRAIN_CONFIG, compose
 from glideslope.settings import Settings
 from glideslope.time_left import Costs, Kind, Steady, TimeLeft
-from glideslope.workload import scoring_steps, work_left
+from glideslope.workload import film_episodes, scoring_steps, work_left
 
 # Seconds per unit, as measured for the profile state on one core.
 COSTS: Mapping[Kind, float] = {
@@ -34,7 +34,15 @@ class Play:
         self.time_left, self.steady = TimeLeft(estimate, 0.0), Steady()
         self.time_left.plan(work_left(settings, frame))
         self.looks: list[tuple[float, float]] = []  # time, seconds shown
-        self.waves = 1.0  # how long an evaluation takes, of what is expected of it
+        self.untrained = settings.task.episode_decisions  # steps of an episode
+        self.lands_from = (2500, 3500)  # frames at which the policy begins to land, and always does
+
+    @property
+    def length(self) -> float:
+        """Mean steps of an episode."""
+        first, last = self.lands_from
+        landed = min(max((self.frame - first) / (last - first), 0.0), 1.0)
+        return self.untrained + landed * (24.0 - self.untrained)
 
     def look(self) -> None:
         self.looks.append((self.now, self.steady.show(self.time_left.seconds(self.now), self.now)))
@@ -65,7 +73,14 @@ class Play:
     def report(self, kind: Kind, frames: int, due: str) -> None:
         self.time_left.did(kind, frames, self.now)
         planned = {"all": "all stages", "one": "stage", "": None}[due]
-        work = work_left(self.settings, self.frame, stage=self.stage, changes=self.changes, due=planned)  # type: ignore[arg-type]
+        work = work_left(
+            self.settings,
+            self.frame,
+            stage=self.stage,
+            changes=self.changes,
+            due=planned,  # type: ignore[arg-type]
+            episode_length=self.length,
+        )
         self.time_left.plan(work)
         if due:
             self.evaluate(1 if due == "one" else self.stages, self.settings.num_eval_episodes)
@@ -80,9 +95,9 @@ class Play:
 
     def evaluate(self, stages: int, episodes: int) -> None:
         envs = min(self.settings.num_eval_episodes, 32)
-        units = scoring_steps(episodes, envs, self.settings.task.episode_decisions)
+        units = scoring_steps(episodes, envs, self.length, self.settings.task.episode_decisions)
         for _ in range(stages):
-            self.do("evaluate", units, round(self.waves * units))
+            self.do("evaluate", units, round(units))
 
     def do(self, kind: Kind, units: float, steps: int) -> None:
         self.time_left.begin(kind, units, self.now)
@@ -94,7 +109,7 @@ class Play:
     def finish(self) -> None:
         self.do("save", 1.0, 1)
         self.evaluate(self.stages, self.settings.final_eval_episodes)
-        pictures = 3 * (1 + round(0.75 * self.settings.task.episode_decisions))
+        pictures = film_episodes(self.settings) * (1 + round(self.length))
         self.do("film", pictures, pictures)
         self.do("draw", 1.0, 1)
 
@@ -135,6 +150,16 @@ def test_the_whole_run_is_counted_from_its_first_second(short: Settings) -> None
     play.finish()
     play.check_jumps()
     for share in (0.0, 0.25, 0.5, 0.75, 0.95):
+        assert 1 / 1.5 < play.error(share) < 1.5, share
+
+
+def test_a_run_too_short_to_learn_anything() -> None:
+    play = Play(compose(TRAIN_CONFIG, ["profile=smoke"], Settings).settings, COSTS)
+    play.lands_from = (10**6, 10**6 + 1)
+    play.train()
+    play.finish()
+    play.check_jumps()
+    for share in (0.0, 0.25, 0.5, 0.75, 0.95):
         assert 1 / 1.1 < play.error(share) < 1.1, share
 
 
@@ -155,10 +180,10 @@ def test_slow_evaluations_do_not_make_days_of_an_hour(full: Settings) -> None:
     play = Play(full, {**COSTS, "evaluate": 30 * COSTS["evaluate"]}, frame=2400)
     play.train(until=2600)
     play.check_jumps()
-    # 47,400 frames, 18 evaluations of a stage and 5 of all, as expected at most, 5 at the end, the film and 4 more.
-    truth = 47_400 * 0.03 + 30 * 0.06 * ((18 + 25) * 138.4 + 5 * 222.75) + 0.25 * 246 + 5
-    assert truth == pytest.approx(14_000, rel=0.05)
-    assert play.looks[-1][1] < 1.5 * truth
+    # 47,400 frames, 18 evaluations of a stage of at most 216 steps and 5 of every stage of about 50, at the end
+    # 5 of 87 steps, and the film.
+    truth = 47_400 * 0.03 + 30 * 0.06 * (18 * 216 + 25 * 50 + 5 * 87) + 0.25 * 75 + 5
+    assert play.looks[-1][1] < truth < 12_000
 
 
 def test_frames_cost_what_frames_take(full: Settings) -> None:
@@ -187,9 +212,9 @@ def test_a_suspended_machine_changes_little(full: Settings, kind: Kind) -> None:
     if kind == "learn":
         play.suspend(8 * 3600.0)
     else:
-        play.time_left.begin("evaluate", 138.4, play.now)
-        for step in range(138):
-            play.now += 8 * 3600.0 if step == 60 else COSTS["evaluate"]
+        play.time_left.begin("evaluate", 50, play.now)
+        for step in range(50):
+            play.now += 8 * 3600.0 if step == 20 else COSTS["evaluate"]
             play.time_left.tick(play.now)
         play.time_left.end(play.now)
     play.train(until=10_400)
@@ -200,7 +225,6 @@ def test_a_suspended_machine_changes_little(full: Settings, kind: Kind) -> None:
 def test_stages_passed_quickly(full: Settings) -> None:
     play = Play(full, COSTS)
     play.train(until=8000)
-    play.waves = 0.5  # episodes end early once it lands
     for frame in (12_000, 16_000, 20_000, 24_000):
         play.advance_stage()
         play.train(until=frame)
@@ -215,7 +239,7 @@ def test_a_resumed_run_counts_what_it_has_to_do_itself(full: Settings) -> None:
     play = Play(full, COSTS, frame=40_000)
     # 10,000 frames and 3 evaluations, those of every stage at the end and of 8 changes of stage at most.
     play.look()
-    least = 10_000 * 0.03 + 0.06 * ((3 + 5) * 138.4 + 5 * 222.75) + 0.25 * 246 + 3
+    least = 10_000 * 0.03 + 0.06 * ((3 + 5) * 50 + 5 * 87) + 0.25 * 75 + 3
     assert least < play.looks[0][1] < 1.3 * least
     play.train()
     play.finish()
@@ -225,30 +249,34 @@ def test_a_resumed_run_counts_what_it_has_to_do_itself(full: Settings) -> None:
 
 
 def test_steps_of_an_evaluation_by_hand() -> None:
-    # 50 episodes on 32 environments: 18 are second ones, so half an episode goes by before the last begin.
-    assert scoring_steps(50, 32, 108.0) == pytest.approx(108 * (1 + 0.5 * 18 / 32))
-    assert scoring_steps(4, 4, 24.0) == 24.0
-    assert scoring_steps(3, 4, 24.0) == 24.0
+    # 50 on 32 environments: two after each other, if all time out; else 50/32 of an episode for each and a half.
+    assert scoring_steps(50, 32, 108.0, 108.0) == 216.0
+    assert scoring_steps(50, 32, 24.0, 108.0) == pytest.approx(24 * 50 / 32 + 12)
+    assert scoring_steps(4, 4, 24.0, 24.0) == 24.0
+    assert scoring_steps(3, 4, 24.0, 24.0) == 24.0
 
 
 def test_work_of_a_short_run_by_hand(short: Settings) -> None:
     work = work_left(short, 0)
     # 2,000 seed frames; at 2,500 one stage is scored, at 4,000 all five, and five again at the end.
-    one, final = scoring_steps(50, 32, 108.0), scoring_steps(100, 32, 108.0)
+    # In 2,000 learning frames 8/9 of the way from time-outs, 108 steps, to landings, 4 of 18 seconds.
+    last = 108 - (108 - 24) * 8 / 9
+    on_the_way = 50 * (108 + last) / 2 / 32 + (108 + last) / 4
+    one, final = last * (50 / 32 + 0.5), last * (100 / 32 + 0.5)
     assert work == {
         "collect": 2000,
         "learn": 2000,
         # No stage can be passed: 80 episodes that time out are 8,640 frames.
-        "evaluate": pytest.approx(6 * one + 5 * final),
-        "film": pytest.approx(3 * (1 + 0.75 * 108)),
+        "evaluate": pytest.approx(on_the_way + 5 * one + 5 * final),
+        "film": pytest.approx(3 * (1 + last)),
         "save": 1,
         "draw": 1,
     }
-    end = work_left(short, 4000)
+    end = work_left(short, 4000, episode_length=24.0)
+    one, final = 24 * (50 / 32 + 0.5), 24 * (100 / 32 + 0.5)
     assert (end["learn"], end["evaluate"], end["save"]) == (0, pytest.approx(5 * final), 0)
-    assert work_left(short, 4000, due="all stages")["evaluate"] == pytest.approx(5 * one + 5 * final)
-    assert work_left(short, 2512, due="stage")["evaluate"] == work["evaluate"]
-    assert work_left(short, 0, episode_length=40.0)["film"] == pytest.approx(3 * 41)
+    due = work_left(short, 4000, due="all stages", episode_length=24.0)
+    assert due["evaluate"] == pytest.approx(5 * one + 5 * final)
 
 
 def test_steady_lets_the_clock_go_on_but_doubles_at_most() -> None:
