@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fractions import Fraction
 from numbers import Rational, Real
+from typing import Any
 
 LONGEST_RUN = 10**15  # steps; keeps every boundary well inside an int64
 INFINITE = sys.float_info.max
@@ -20,6 +21,9 @@ class ScheduleError(ValueError):
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.faults,)  # by default an exception is made again of its message
 
 
 @dataclass(frozen=True)
