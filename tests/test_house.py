@@ -34,7 +34,7 @@ LAYERS = (
         "schedules",
         "evaluation_progress",
     ),
-    ("logger", "plots", "replay_store", "scoring", "text_plot", "inspection"),
+    ("schedule_changes", "logger", "plots", "replay_store", "scoring", "text_plot", "inspection"),
     ("assembly", "preview", "resumption", "evaluation_report"),
     ("trainer",),
     ("launch", "evaluation"),

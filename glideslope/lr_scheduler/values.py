@@ -28,13 +28,21 @@ class ScheduleError(ValueError):
 
 @dataclass(frozen=True)
 class Context:
-    """What the values of one network's schedule are measured by."""
+    """What the values of one network's schedule are measured by, and what training they are for."""
 
     base: float
-    total: int
+    total: int  # steps that shares refer to
     stage_names: tuple[str, ...] = ()
     max_rate: float | None = None
     hint: str = ""  # what to do where there are no intervals
+    train_steps: int | None = None  # where the training ends, if not at `total`
+    seed_steps: int = 0  # steps before the first update
+    evaluations: int | None = None  # how many the training makes; None: unknown
+
+    @property
+    def end(self) -> int:
+        """The step at which the training ends."""
+        return self.total if self.train_steps is None else self.train_steps
 
     @property
     def largest(self) -> float:
