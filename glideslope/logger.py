@@ -99,6 +99,8 @@ class Logger:
         self._last: dict[str, int] = {}
         self._first_frame = 0 if resume_frame is None else resume_frame + 1
         self._first_eval_frame = 0 if eval_frame is None else eval_frame + 1
+        # Rates before a jump are logged once it is there, and may be of a frame before that of the resume.
+        self._first_train_frame = self._train.last_frame + 1
         if resume_frame is not None:
             for file in _event_files(run_dir):
                 cut(file, _kept_size(file.read_bytes(), self._first_frame, self._first_eval_frame))
@@ -116,6 +118,11 @@ class Logger:
         else:
             with suppress(OSError):  # the error under way says more
                 self.close()
+
+    @property
+    def last_train_frame(self) -> int:
+        """Frame of the latest row of train.csv; -1 before the first."""
+        return self._train.last_frame
 
     def scalars(self, frame: int, values: Mapping[str, Number]) -> None:
         """Writes numbers to TensorBoard; None is left out.
@@ -169,7 +176,7 @@ class Logger:
         for tag in values:
             if tag not in TAGS and not tag.startswith(TAG_GROUPS):
                 raise ValueError(f"unknown tag {tag!r}: expected one of {TAGS} or one in {TAG_GROUPS}")
-            first = self._first_eval_frame if tag.startswith(_EVAL_GROUP) else self._first_frame
+            first = self._first_eval_frame if tag.startswith(_EVAL_GROUP) else self._first_train_frame
             latest = self._last.get(tag, first - 1)
             if frame <= latest:
                 raise ValueError(f"{tag}: frame {frame} comes after frame {latest}")
