@@ -178,7 +178,14 @@ def _compose_training(composer: Composer, words: Sequence[str], job_dir: Path | 
         return _check(mapping, Settings, [])
 
     run = read_run(place.folder, check)
-    goes_on = continued(run, _of_settings(words), composer, check, accept_schedule=place.accept_schedule)
+    goes_on = continued(
+        run,
+        _of_settings(words),
+        composer,
+        check,
+        accept_schedule=place.accept_schedule,
+        hold_schedule=place.hold_schedule,
+    )
     return Composed(
         settings=goes_on.settings,
         mapping=goes_on.settings.to_plain(),

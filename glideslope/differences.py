@@ -24,7 +24,8 @@ MAY_CHANGE = frozenset(
 )
 SCHEDULES = frozenset(
     (
-        *("lr", "lr_encoder", "lr_actor", "lr_critic", "lr_schedule", "decay_rate"),
+        *("lr", "lr_encoder", "lr_actor", "lr_critic", "lr_schedule", "schedule_frames"),
+        "decay_rate",
         *("stddev", "stddev_schedule"),
     )
 )

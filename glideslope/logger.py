@@ -118,6 +118,8 @@ class Logger:
         self._eval = CsvTable(run_dir / EVAL_CSV, resume_frame=eval_frame)
         self._last: dict[str, int] = {}
         self._first_frame = 0 if resume_frame is None else resume_frame + 1
+        # Rates before a jump are logged once it is there, and may be of a frame before that of the resume.
+        self._first_train_frame = self._train.last_frame + 1
         self._first_frames = {
             _EVAL_GROUP: 0 if eval_frame is None else eval_frame + 1,
             # The held-out result follows the last snapshot, whose frame it has.
@@ -125,7 +127,7 @@ class Logger:
         }
         if resume_frame is not None:
             for file in _event_files(run_dir):
-                cut(file, _kept_size(file.read_bytes(), self._first_of))
+                cut(file, _kept_size(file.read_bytes(), lambda tag: self._first_of(tag, self._first_frame)))
         self._events = AppendFile(_event_file(run_dir), _head(self._first_frame))
         self._events.append(b"")  # the head alone
 
@@ -140,6 +142,11 @@ class Logger:
         else:
             with suppress(OSError):  # the error under way says more
                 self.close()
+
+    @property
+    def last_train_frame(self) -> int:
+        """Frame of the latest row of train.csv; -1 before the first."""
+        return self._train.last_frame
 
     def scalars(self, frame: int, values: Mapping[str, Number]) -> None:
         """Writes numbers to TensorBoard; None is left out.
@@ -226,17 +233,17 @@ class Logger:
         self.tracker.log(frame, numbers)
         _every(lambda: self._add(frame, numbers), lambda: table.append(frame, values))
 
-    def _first_of(self, tag: str) -> int:
-        """The first frame that a tag's numbers can have, and from which on a resume removes them."""
+    def _first_of(self, tag: str, other: int) -> int:
+        """Return the first frame that a tag's numbers can have: of an evaluation's its own, of all others `other`."""
         group = HELD_OUT_GROUP if tag == _SESSION_END else tag[: tag.find("/") + 1]
-        return self._first_frames.get(group, self._first_frame)
+        return self._first_frames.get(group, other)
 
     def _numbers(self, frame: int, values: Mapping[str, Number]) -> dict[str, float]:
         """The values that are there, checked."""
         for tag in values:
             if tag not in TAGS and not tag.startswith(TAG_GROUPS):
                 raise ValueError(f"unknown tag {tag!r}: expected one of {TAGS} or one in {TAG_GROUPS}")
-            latest = self._last.get(tag, self._first_of(tag) - 1)
+            latest = self._last.get(tag, self._first_of(tag, self._first_train_frame) - 1)
             if frame <= latest:
                 raise ValueError(f"{tag}: frame {frame} comes after frame {latest}")
         return {tag: float(value) for tag, value in values.items() if value is not None}

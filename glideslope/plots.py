@@ -44,6 +44,8 @@ _POLICIES: dict[str, dict[str, Any]] = {
 }
 _SWEPT = {"pad_speed": "pad speed (m/s)", "wind": "largest wind (m/s)"}
 _MOST_ANNOTATED = 8  # values along an axis; numbers in more cells than that could not be read
+SEED_LABEL = "seed frames: no updates"
+_SEED_STYLE: Any = {"facecolor": "none", "edgecolor": "0.6", "hatch": "////", "linewidth": 0}
 _BANDS = ("#FFFFFF", "#EEF1F5")
 _STYLE: Any = {
     "font.size": 9,
@@ -69,6 +71,8 @@ def plot_learning_rates(
     x_label: str = "frames",
     title: str = "",
     note: str = "",
+    seed_end: float = 0.0,
+    held: bool = False,
 ) -> None:
     """Draws learning rates, the curriculum's stages as bands behind them.
 
@@ -82,6 +86,8 @@ def plot_learning_rates(
         x_label: what `x` counts.
         title: a line above the picture.
         note: a line below it, for what the reader must know, such as that the stages' times are assumed.
+        seed_end: x before which no update is made; what lies there is shaded.
+        held: whether a rate holds until the next `x`; otherwise the points are joined.
 
     Raises:
         ValueError: a curve whose shape is not that of `x`.
@@ -95,7 +101,10 @@ def plot_learning_rates(
         axes = figure.subplots()
         for name, curve in curves.items():
             style = _CURVES.get(name, {"color": _GREY, "linewidth": 1.2})
-            axes.plot(x, curve, label=name, solid_capstyle="butt", **style)
+            drawn = "steps-post" if held else "default"
+            axes.plot(x, curve, label=name, solid_capstyle="butt", drawstyle=drawn, **style)
+        if seed_end > 0:
+            axes.axvspan(0, seed_end, label=SEED_LABEL, zorder=0.4, **_SEED_STYLE)
         _rate_axis(axes, rate_limits(x, curves, scale), scale)
         _count_axis(axes, x, x_label)
         _draw_bands(axes, stages)
@@ -152,9 +161,9 @@ def plot_training(
     Raises:
         ValueError: `train` lacks one of its columns.
     """
-    frame, stage, success = (
-        _column(train, name) for name in ("frame", "curriculum/stage", "curriculum/success_rate_window")
-    )
+    columns = ("frame", "curriculum/stage", "curriculum/success_rate_window")
+    whole = np.isfinite(_column(train, "curriculum/stage"))  # rows at a jump have nothing but the rates
+    frame, stage, success = (_column(train, name)[whole] for name in columns)
     stages = stage_entries(frame, stage, stage_names)
     top = max([int(value) for value in stage[np.isfinite(stage)]] or [0])
     with _figure(path, height=3.0 + 0.17 * (top + 1)) as figure:

@@ -71,6 +71,7 @@ def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: 
         x_label="environment steps (global)",
         width=min(console.width, _WIDEST),
         ascii_only=not console.encoding.lower().startswith("utf"),
+        seed_end=settings.seed_steps,
     )
     console.print(drawing, no_wrap=True, overflow="ignore", crop=False)
     if settings.asked_steps is not None:
@@ -145,6 +146,8 @@ def _write(
                 stages=bands,
                 x_label="environment steps (global)",
                 note="; ".join(notes),
+                seed_end=settings.seed_steps,
+                held=True,
             )
     except OSError as error:
         raise UserError(f"out={settings.out}: can't write there: {error.strerror}") from error

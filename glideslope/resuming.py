@@ -11,7 +11,7 @@ import copy
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ from glideslope.validation import fault, meant
 RESUME = "resume"
 KEYS = (RESUME, ACCEPT)
 """Keys of the command line that say which run goes on and how; a run's configuration does not have them."""
+
+CHOICES = ("config", "hold")  # values of the second: take the new schedules, or keep the old ones' length
+LENGTH = "schedule_frames"
 
 # The keys that belong to the file of a group.
 _SET_BY: Mapping[str, tuple[str, ...]] = {
@@ -93,16 +96,16 @@ def _nearest(path: Path) -> str:
     return f"; did you mean {missing.parent / close[0]}?" if close else ""
 
 
-def _accepts_schedule(value: object) -> bool:
-    """What `resume_lr_schedule=value` says.
+def _schedule_choice(value: object) -> str | None:
+    """Return what `resume_lr_schedule=value` says: None, config or hold.
 
     Raises:
         SettingsError: it says nothing.
     """
-    if value not in (None, "config"):
-        rule = f"must be null or config{meant(value, ('config', 'null'))}"
-        raise SettingsError([fault(ACCEPT, rule, value)])
-    return value == "config"
+    if value is None or (isinstance(value, str) and value in CHOICES):
+        return value
+    rule = f"must be null, config or hold{meant(value, (*CHOICES, 'null'))}"
+    raise SettingsError([fault(ACCEPT, rule, value)])
 
 
 @dataclass(frozen=True)
@@ -113,11 +116,13 @@ class Place:
         folder: the run's folder.
         goes_on: whether it holds a run, which is to go on.
         accept_schedule: whether that run's learning rates and exploration noise may change.
+        hold_schedule: whether they keep their length when the training gets another.
     """
 
     folder: Path
     goes_on: bool
     accept_schedule: bool
+    hold_schedule: bool = False
 
 
 def place_of(mapping: Mapping[str, Any], run_dir: Path, *, typed_run_dir: bool) -> Place:
@@ -133,9 +138,9 @@ def place_of(mapping: Mapping[str, Any], run_dir: Path, *, typed_run_dir: bool) 
     """
     resume = mapping.get(RESUME)
     faults: list[str] = []
-    folder, accept = run_dir, False
+    folder, choice = run_dir, None
     try:
-        accept = _accepts_schedule(mapping.get(ACCEPT))
+        choice = _schedule_choice(mapping.get(ACCEPT))
     except SettingsError as error:
         faults += error.faults
     try:
@@ -147,12 +152,12 @@ def place_of(mapping: Mapping[str, Any], run_dir: Path, *, typed_run_dir: bool) 
             rule = f"is another folder than {RESUME}={resume}, the run to go on with; leave one of them out"
             faults.append(fault("hydra.run.dir", rule, run_dir))
         goes_on = resume is not None or holds_run(run_dir)
-        if accept and not goes_on:
+        if choice is not None and not goes_on:
             rule = f"there is no run to go on with; it goes with {RESUME}=<run folder>"
-            faults.append(fault(ACCEPT, rule, "config"))
+            faults.append(fault(ACCEPT, rule, choice))
     if faults:
         raise SettingsError(faults)
-    return Place(folder, goes_on, accept)
+    return Place(folder, goes_on, choice == "config", choice == "hold")
 
 
 @dataclass(frozen=True)
@@ -288,6 +293,7 @@ def continued(
     check: Callable[[Mapping[str, Any]], Settings],
     *,
     accept_schedule: bool,
+    hold_schedule: bool = False,
 ) -> Continued:
     """What the overrides `words` make of a run. Writes nothing.
 
@@ -297,13 +303,19 @@ def continued(
         composer: composes overrides with the files of today.
         check: makes settings of a configuration, or raises SettingsError.
         accept_schedule: whether learning rates and exploration noise may change.
+        hold_schedule: whether shares in schedules keep referring to the length that the run has had.
 
     Raises:
         SettingsError: with everything that can't change in a resume, or with the faults of the overrides.
     """
+    held: list[str] = []
+    if hold_schedule and run.config.get(LENGTH) is None:
+        frames = run.config["num_train_frames"]
+        run = replace(run, config={**run.config, LENGTH: frames})
+        held = [f"{LENGTH}: null -> {frames}"]
     new, both = merged(run.overrides, words)
     if not new:
-        return Continued(check(run.config), run.overrides, ())
+        return Continued(check(run.config), run.overrides, tuple(held))
     edit = _Edit(run, new, both, composer)
     config, faults = edit.applied()
     try:
@@ -321,7 +333,7 @@ def continued(
     faults += refusals(refused)
     if faults:
         raise SettingsError(list(dict.fromkeys(faults)))
-    return Continued(settings, tuple(as_stored(word) for word in both), tuple(summary(changes)))
+    return Continued(settings, tuple(as_stored(word) for word in both), (*held, *summary(changes)))
 
 
 class _Edit:

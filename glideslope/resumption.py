@@ -13,6 +13,7 @@ from glideslope.lr_scheduler import LiveSchedules, ScheduleChangedError
 from glideslope.replay import ReplayBuffer
 from glideslope.replay_store import ReplayStore
 from glideslope.run_folder import RunFolder
+from glideslope.schedule_changes import rate_changes
 from glideslope.settings import UserError
 
 
@@ -87,7 +88,7 @@ def find_resumption(
         if found.frame > num_train_frames:
             rule = f"the run has done {found.frame:,} frames already"
             raise UserError(f"num_train_frames={num_train_frames}: {rule}")
-        _take_over_schedules(learner.schedules, found)
+        _take_over_schedules(learner.schedules, found, num_train_frames)
         return found
     if faults:
         listed = "".join(f"\n  {fault}" for fault in faults)
@@ -107,12 +108,18 @@ def _load(path: Path, learner: Learner, accept_schedule: bool) -> Resumption:
     return found
 
 
-def _take_over_schedules(schedules: LiveSchedules, found: Resumption) -> None:
+def _take_over_schedules(schedules: LiveSchedules, found: Resumption, num_train_frames: int) -> None:
+    content = found.content
     try:
-        schedules.load_state_dict(found.content["schedules"], accept_changes=found.accept_schedule)
+        schedules.load_state_dict(content["schedules"], accept_changes=found.accept_schedule)
     except ScheduleChangedError as error:
-        lines = "".join(f"\n  {line}" for line in error.faults)
-        rule = "the schedules differ from those the run has had; resume_lr_schedule=config takes the new ones"
-        raise UserError(f"{rule}:{lines}") from error
+        saved = content["settings"]
+        end = num_train_frames // saved["action_repeat"]
+        lines = rate_changes(content, schedules, end) or error.faults
+        listed = "".join(f"\n  {line}" for line in lines)
+        choice = "resume_lr_schedule=config takes the new ones"
+        if num_train_frames != saved["num_train_frames"] and saved.get("schedule_frames") is None:
+            choice += ", resume_lr_schedule=hold keeps the old ones and holds their last rates"
+        raise UserError(f"the schedules differ from those the run has had; {choice}:{listed}") from error
     except ValueError as error:
         raise UserError(f"{found.path}: {error}") from error

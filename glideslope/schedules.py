@@ -22,8 +22,8 @@ def learning_rates(settings: Settings, given: Collection[str] = ()) -> Schedules
     schedules = build_schedules(
         settings.lr_schedule,
         base=settings.base_rates,
-        total_steps=settings.total_steps,
         stage_names=settings.curriculum.stage_names,
+        **_training(settings),
         given={network: key for network, key in keys.items() if key in given},
     )
     if "lr" not in given or "lr" in keys.values():
@@ -41,6 +41,16 @@ def exploration_noise(settings: Settings) -> Schedule:
     return parse_stddev(
         settings.stddev_schedule,
         base=settings.stddev,
-        total_steps=settings.total_steps,
         stage_names=settings.curriculum.stage_names,
+        **_training(settings),
     )
+
+
+def _training(settings: Settings) -> dict[str, int]:
+    """Return what schedules are measured by, and what a training never gets to."""
+    return {
+        "total_steps": settings.schedule_steps,
+        "train_steps": settings.total_steps,
+        "seed_steps": settings.seed_steps,
+        "evaluations": settings.num_train_frames // settings.eval_every_frames,
+    }

@@ -506,6 +506,8 @@ class Settings(CheckedSettings):
     """What the preset exponential_smooth multiplies a rate by at each decay."""
     lr_schedule: dict[str, Any] | None = None
     """Learning rate over time by network; null for constant."""
+    schedule_frames: SomeFrames | None = None
+    """Frames that shares in schedules refer to; null for num_train_frames."""
 
     num_train_frames: SomeFrames = 6_000_000
     """Length of the training in frames."""
@@ -598,7 +600,13 @@ class Settings(CheckedSettings):
         return self.num_train_frames // self.action_repeat
 
     @property
-    def _seed_steps(self) -> int:
+    def schedule_steps(self) -> int:
+        """Environment steps that shares in schedules refer to."""
+        return (self.schedule_frames or self.num_train_frames) // self.action_repeat
+
+    @property
+    def seed_steps(self) -> int:
+        """Environment steps of random actions, in which no update is made."""
         return self.num_seed_frames // self.action_repeat
 
     def broken_rules(self) -> Iterator[Broken]:
@@ -642,7 +650,7 @@ class Settings(CheckedSettings):
         if self.num_seed_frames >= self.num_train_frames:
             rule = f"must be less than num_train_frames ({self.num_train_frames})"
             yield Broken("num_seed_frames", rule, self.num_seed_frames, ("num_train_frames",))
-        elif self.total_steps // self.update_every_steps <= self._seed_steps // self.update_every_steps:
+        elif self.total_steps // self.update_every_steps <= self.seed_steps // self.update_every_steps:
             rule = "no update would fall between num_seed_frames and the end of the training"
             reads = ("num_train_frames", "num_seed_frames", "action_repeat")
             yield Broken("update_every_steps", rule, self.update_every_steps, reads)
@@ -689,7 +697,7 @@ class PreviewSettings(Settings):
         # Imported here, so that the settings of other programs load without numpy.
         from glideslope.lr_scheduler.values import Context, parse_time
 
-        return math.ceil(parse_time(value, Context(base=self.lr, total=self.total_steps)))
+        return math.ceil(parse_time(value, Context(base=self.lr, total=self.schedule_steps)))
 
     def broken_rules(self) -> Iterator[Broken]:
         yield from super().broken_rules()

@@ -17,6 +17,7 @@ _HEIGHT = 15  # rows
 _COLOURS = {"encoder": "bright_blue", "actor": "bright_red", "critic": "green"}
 _MARGIN = 8  # columns left of the axis
 _SEVERAL = "*"
+SEED_LABEL = "no updates yet"
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,11 @@ class _Glyphs:
     floor: str
     mark: str
     stage: str
+    seed: str
 
 
-_LINES = _Glyphs("┤", "│", "└", "─", "┬", "┊")
-_ASCII = _Glyphs("+", "|", "+", "-", "+", ":")
+_LINES = _Glyphs("┤", "│", "└", "─", "┬", "┊", "░")
+_ASCII = _Glyphs("+", "|", "+", "-", "+", ":", ".")
 
 
 def text_plot(
@@ -43,6 +45,7 @@ def text_plot(
     x_label: str = "",
     width: int = 80,
     ascii_only: bool = False,
+    seed_end: int = 0,
 ) -> Text:
     """Draws learning rates; networks whose rates are the same everywhere share one curve.
 
@@ -55,11 +58,15 @@ def text_plot(
         x_label: what `x` counts.
         width: columns of the picture, at least 40.
         ascii_only: for outputs that know no other characters.
+        seed_end: step before which no update is made; shaded where that is a column or more.
     """
     glyphs = _ASCII if ascii_only else _LINES
     columns = max(width, 40) - _MARGIN - 2
     at = np.linspace(0, x[-1], columns)
     canvas = [[(" ", "")] * columns for _ in range(_HEIGHT)]
+    shaded = int(seed_end / x[-1] * columns)
+    for row in canvas:
+        row[:shaded] = [(glyphs.seed, "dim")] * shaded
     entered = [round(step / x[-1] * (columns - 1)) for step, _ in stages]
     for row in canvas:
         for column in entered[1:]:
@@ -72,6 +79,8 @@ def text_plot(
     legend = [(f"{_mark(names)} {', '.join(names)}", _colour(names)) for names in groups]
     if len(groups) > 1:
         legend.append((f"{_SEVERAL} where curves meet", ""))
+    if shaded:
+        legend.append((f"{glyphs.seed} {SEED_LABEL}", "dim"))
     text.append("learning rate".ljust(_MARGIN + 2 + 6))
     for label, colour in legend:
         text.append(label, colour).append("   ")

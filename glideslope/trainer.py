@@ -96,6 +96,7 @@ class Trainer:
         self._last_log = (time.monotonic(), 0)
         self._stop = False
         self._logged = -1  # the log interval that was last written; none yet
+        self._resumed = False  # until the first update after a resume
         self._due: Evaluation = None
         self._retention = Retention()
         self._lengths: deque[float] = deque(maxlen=_RECENT_EPISODES)  # of recent episodes, in steps
@@ -270,6 +271,9 @@ class Trainer:
         """One gradient update with the rates of ``step``; logs when a log interval is complete; returns losses."""
         settings, parts = self._settings, self._parts
         history = parts.curriculum.history
+        jumps = self._jumps(step)
+        if jumps:
+            self._log_rates(step - settings.update_every_steps)  # before they are written over
         parts.schedules.write(parts.agent.optimizers, step, history)
         stddev = parts.schedules.rate("stddev", step, history)
         frame = step * settings.action_repeat
@@ -280,6 +284,8 @@ class Trainer:
         if due:
             self._logged = frame // settings.log_every_frames
             self._log(frame, step, metrics)
+        elif jumps:
+            self._log_rates(step)
         return [loss for name, loss in metrics.items() if name.endswith("_loss")]
 
     # --- records ---
@@ -308,6 +314,29 @@ class Trainer:
         row |= {key: float(np.mean(collected)) for key, collected in self._episodes.items()}
         self._episodes.clear()
         self._write(lambda: parts.logger.log_train(frame, row), "the training log")
+
+    def _jumps(self, step: int) -> bool:
+        """Whether a rate jumps between the update before that of ``step`` and this one."""
+        settings, schedules, history = self._settings, self._parts.schedules, self._parts.curriculum.history
+        before = step - settings.update_every_steps
+        resumed, self._resumed = self._resumed, False
+        if before <= settings.seed_steps:
+            return False
+        if resumed:  # perhaps with another schedule than the update before had
+            for tag, held in self.rates().items():
+                was, now = (schedules.rate(tag.removeprefix("lr_"), at, history) for at in (before, step))
+                if abs(held - was) > 1e-6 * was and abs(held - now) > 0.01 * max(held, now):
+                    return True
+        around = max(settings.log_every_frames // settings.action_repeat, 1)
+        return bool(schedules.jumped(before, step, history, around=around))
+
+    def _log_rates(self, step: int) -> None:
+        """Log the rates that the optimizers hold since the update of ``step``, if they aren't logged yet."""
+        parts, frame = self._parts, step * self._settings.action_repeat
+        if frame > parts.logger.last_train_frame:
+            stddev = parts.schedules.rate("stddev", step, parts.curriculum.history)
+            row = {**self.rates(), "train/stddev": stddev}
+            self._write(lambda: parts.logger.log_train(frame, row), "the training log")
 
     def rates(self) -> dict[str, float]:
         """The rates that the optimizers hold, by tag."""
@@ -535,6 +564,7 @@ class Trainer:
         self._rng.bit_generator.state = state["rng"]
         self._episodes.update({tag: list(values) for tag, values in state["episodes"].items()})
         self._step, self._logged, self._due = int(content["step"]), int(state["logged"]), state["due"]
+        self._resumed = True
         self._retention.load_state_dict(state["retention"])
         self._seconds_before = float(state["seconds"])
         self._last_log = (time.monotonic(), self.frame)

@@ -43,6 +43,9 @@ class SettingsError(UserError, ValueError):
         self.faults = tuple(faults)
         self.repaired = repaired
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.faults, self.repaired)
+
 
 def fault(key: str, rule: str, *value: object) -> str:
     """One line of a report, `key=value: rule`; a value is shown as it would be typed, shortened when long."""

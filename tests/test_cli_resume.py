@@ -180,9 +180,12 @@ NO_RUN = [
     (f"resume={'x' * 300}", "can't be read: File name too long"),
     ("resume_lr_schedule=config", "there is no run to go on with; it goes with resume=<run folder>"),
     ("hydra.run.dir=new resume_lr_schedule=config", "there is no run to go on with"),
-    ("resume=exp/run_7 resume_lr_schedule=confg", "must be null or config; did you mean config?"),
-    ("resume_lr_schedule=confg", "resume_lr_schedule=confg: must be null or config; did you mean config?"),
-    ("resume=exp/run_7 resume_lr_schedule=true", "resume_lr_schedule=true: must be null or config"),
+    ("resume=exp/run_7 resume_lr_schedule=confg", "must be null, config or hold; did you mean config?"),
+    (
+        "resume_lr_schedule=confg",
+        "resume_lr_schedule=confg: must be null, config or hold; did you mean config?",
+    ),
+    ("resume=exp/run_7 resume_lr_schedule=true", "resume_lr_schedule=true: must be null, config or hold"),
     ("resme=exp/run_7", "resme=exp/run_7: unknown key"),
 ]
 

@@ -35,7 +35,7 @@ LAYERS = (
         "schedules",
         "workload",
     ),
-    ("logger", "plots", "replay_store", "scoring", "text_plot", "inspection"),
+    ("schedule_changes", "logger", "plots", "replay_store", "scoring", "text_plot", "inspection"),
     ("assembly", "preview", "resumption", "evaluation_report"),
     ("trainer", "estimate"),
     ("launch", "evaluation"),

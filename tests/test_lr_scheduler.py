@@ -995,6 +995,137 @@ def test_notes(type_, interval, note):
     assert found.startswith(f"{KEY}.{note}")
 
 
+COSINE = {"end": "2M", "init_lr": 1.5e-4, "final_lr": 1.0e-5}
+
+
+@pytest.mark.parametrize(
+    ("type_", "interval", "more", "note"),
+    [
+        # The training ends at step 10,000.
+        (
+            "cosine_decay",
+            {**COSINE, "warmup": "20k"},
+            {},
+            "0.warmup=20k: not over when training ends, at step 10000",
+        ),
+        (
+            "constant",
+            {"stage": 0, "lr": 1e-4, "warmup": "20k"},
+            {},
+            "0.warmup=20k: not over when training ends",
+        ),
+        # linear from 1e-4 to 0 over 20,000 steps: halfway
+        (
+            "linear_decay",
+            {"end": "20k", "init_lr": 1e-4, "final_lr": 0},
+            {},
+            "0.final_lr=0: never reached: the rate is 5e-05 when training ends, at step 10000",
+        ),
+        (
+            "linear_decay",
+            {"stage": 0, "duration": "40k", "init_lr": 1e-4, "final_lr": 0},
+            {},
+            "0.final_lr=0: never reached: the rate is 7.5e-05",
+        ),
+        (
+            "exponential_decay",
+            {"lr": 1e-4, "decay_rate": 0.5, "decay_interval": "10k"},
+            {},
+            "0.decay_interval=10k: never decays: training ends at step 10000",
+        ),
+        (
+            "exponential_decay",
+            {"lr": 1e-4, "end": 500, "decay_rate": 0.5, "decay_interval": 501},
+            {},
+            "0.decay_interval=501: never decays: longer than its interval",
+        ),
+        (
+            "reduce_on_plateau",
+            {"lr": 1e-4, "patience": 9},
+            {"evaluations": 10},
+            "0.patience=9: never reduces: that takes 11 evaluations, and about 10 are made",
+        ),
+        (
+            "reduce_on_plateau",
+            {"lr": 1e-4, "end": "50%", "patience": 4},
+            {"evaluations": 10},
+            "0.patience=4: never reduces: that takes 6 evaluations, and about 5 are made",
+        ),
+        # shares of 20,000 steps in a training of 10,000
+        (
+            "step_decay",
+            {"start": "50%", "lr": "1x"},
+            {"total": 20_000, "train_steps": 10_000},
+            "0.start=50%: never reached: training ends at step 10000",
+        ),
+        (
+            "constant",
+            {"lr": 1e-4, "warmup": 1000},
+            {"seed_steps": 400},
+            "0.warmup=1000: 40% skipped: no update is made in the 400 steps of seed frames",
+        ),
+        ("constant", {"lr": 1e-4, "warmup": 400}, {"seed_steps": 400}, "0.warmup=400: skipped: no update"),
+        (
+            "linear_decay",
+            {"init_lr": 1e-4, "final_lr": 1e-5, "end": 800},
+            {"seed_steps": 400},
+            "0: 50% skipped: no update is made in the 400 steps of seed frames",
+        ),
+        (
+            "linear_decay",
+            {"stage": 0, "init_lr": 1e-4, "final_lr": 1e-5, "duration": 300},
+            {"seed_steps": 400},
+            "0: 100% skipped",
+        ),
+    ],
+)
+def test_what_a_training_never_gets_to_is_noted(type_, interval, more, note):
+    (found,) = notes(interval, type_=type_, stage_names=STAGES, **{"total": 10_000, **more})
+    assert found.startswith(f"{KEY}.{note}")
+
+
+@pytest.mark.parametrize(
+    ("type_", "interval", "more"),
+    [
+        ("cosine_decay", {**COSINE, "end": "10k", "warmup": "10k"}, {}),
+        ("step_decay", {"end": "6M", "lr": 1e-4}, {}),  # as in files for longer trainings
+        ("exponential_decay", {"lr": 1e-4, "decay_rate": 0.5, "decay_interval": 9999}, {}),
+        (
+            "exponential_decay",
+            {"lr": 1e-4, "decay_rate": 0.5, "decay_interval": "20k", "staircase": False},
+            {},
+        ),
+        ("reduce_on_plateau", {"lr": 1e-4, "patience": 8}, {"evaluations": 10}),
+        ("linear_decay", {"init_lr": 1e-4, "final_lr": 1e-5}, {"seed_steps": 400}),
+        ("constant", {"lr": 1e-4, "start": 400, "warmup": 400}, {"seed_steps": 400}),
+        ("constant", {"stage": 1, "lr": 1e-4, "warmup": 400}, {"seed_steps": 400}),
+    ],
+)
+def test_what_a_training_gets_to_is_not_noted(type_, interval, more):
+    assert notes(interval, type_=type_, stage_names=STAGES, total=10_000, **more) == ()
+
+
+def test_seed_frames_that_swallow_an_interval_are_noted_and_the_next_one_is_not():
+    """The first update is at step 401; the interval that ends at step 402 has it still."""
+    intervals = [{"end": 401, "lr": "1x"}, {"end": 10_000, "lr": "0.5x"}]
+    (found,) = notes(*intervals, total=10_000, seed_steps=400)
+    assert found == f"{KEY}.0: never used: no update is made in the 400 steps of seed frames"
+    intervals[0]["end"] = 402
+    (found,) = notes(*intervals, total=10_000, seed_steps=400)
+    assert found.startswith(f"{KEY}.0: 99% skipped")  # all but a step of 402
+
+
+def test_the_noise_s_notes_are_those_of_a_rate():
+    value = {
+        "type": "linear_decay",
+        "intervals": [{"init_lr": 1, "final_lr": 0.1, "end": 1000, "warmup": 50}],
+    }
+    assert parse_stddev(value, total_steps=500, seed_steps=25).notes == (
+        "stddev_schedule.intervals.0.final_lr=0.1: never reached: the rate is 0.55 when training ends, at step 500",
+        "stddev_schedule.intervals.0.warmup=50: 50% skipped: no update is made in the 25 steps of seed frames",
+    )
+
+
 def test_ordinary_settings_have_no_notes():
     assert notes({"lr": "9.9x", "warmup": 3, "end": "7M"}) == ()
     assert notes({"lr": 1e-4}, lr=0.0) == ()

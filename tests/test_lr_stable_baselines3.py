@@ -376,6 +376,25 @@ def test_a_saved_model_is_an_ordinary_file(tmp_path):
     assert list(vars(loaded[0])) == list(vars(loaded[1]))
 
 
+@pytest.mark.parametrize("names", [("actor", "encoder"), ("actor",)])
+def test_a_copied_model_resumes_with_its_schedules_and_saves_an_ordinary_file(names, tmp_path):
+    model = small(SAC, ent_coef=0.1)
+    use_schedules(model, schedules("actor", "encoder"))
+    model.learn(FIRST + 5)
+    copied = copy.deepcopy(model)
+    use_schedules(copied, schedules(*names))
+    updates = record(copied)
+    copied.learn(5, reset_num_timesteps=False)
+    formulas = FORMULAS if "encoder" in names else FORMULAS | {"encoder": FORMULAS["actor"]}
+    same(
+        updates,
+        expected(["actor", "critic", "encoder"], range(26, 31), {"actor", "encoder"}, formulas),
+    )
+    copied.save(tmp_path / "copied")
+    (group,) = SAC.load(tmp_path / "copied").actor.optimizer.param_groups
+    assert len(group["params"]) == len(list(model.actor.parameters()))
+
+
 def test_parameters_put_back_keep_the_schedules():
     model = small(SAC)
     use_schedules(model, schedules("actor", "critic", "encoder", "ent_coef"))

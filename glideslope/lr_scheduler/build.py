@@ -31,6 +31,9 @@ def build_schedules(
     key: str = "lr_schedule",
     max_rate: float | None = 1.0,
     given: Mapping[str, str] | None = None,
+    train_steps: int | None = None,
+    seed_steps: int = 0,
+    evaluations: int | None = None,
 ) -> Schedules:
     """Read the settings of a schedule for each network of `base`.
 
@@ -44,6 +47,10 @@ def build_schedules(
         max_rate: no rate may be greater; None for no limit.
         given: for each network, the key that the user typed for its base rate ("lr", say), to note
             where it has no effect.
+        train_steps: global steps of the training where that is not `total_steps`; this and what follows
+            change no rate, only what is noted.
+        seed_steps: global steps before the first update, whose rates are never used.
+        evaluations: how many evaluations the training makes; None where that is not known.
 
     Raises:
         ScheduleError: with every fault of the settings.
@@ -51,8 +58,10 @@ def build_schedules(
     """
     preset = f"{key}=gentle_decay, say"
     hint = f"; choose a preset first ({preset}), or list the intervals"
+    training = (train_steps, seed_steps, evaluations)
     contexts = {
-        network: _context(rate, total_steps, stage_names, max_rate, hint) for network, rate in base.items()
+        network: _context(rate, total_steps, stage_names, max_rate, hint, *training)
+        for network, rate in base.items()
     }
     report = Report()
     networks = config if isinstance(config, Mapping) else {}
@@ -93,9 +102,9 @@ def _merged(notes: Sequence[str], key: str, networks: Sequence[str]) -> list[str
 
 
 def _context(
-    base: float, total: int, stages: Sequence[str], max_rate: float | None, hint: str = ""
+    base: float, total: int, stages: Sequence[str], max_rate: float | None, hint: str, *training: Any
 ) -> Context:
-    context = Context(float(base), operator.index(total), tuple(stages), max_rate, hint)
+    context = Context(float(base), operator.index(total), tuple(stages), max_rate, hint, *training)
     if not 0 <= context.base <= context.largest:
         raise ValueError(f"a base rate must be from 0 to {context.largest:g}, not {base}")
     if not 1 <= total <= LONGEST_RUN:
@@ -116,15 +125,20 @@ def parse_stddev(
     total_steps: int,
     stage_names: Sequence[str] = (),
     key: str = "stddev_schedule",
+    train_steps: int | None = None,
+    seed_steps: int = 0,
+    evaluations: int | None = None,
 ) -> Schedule:
     """The standard deviation of the exploration noise over global steps, with no upper bound.
 
     `value` is a number; or {type, intervals} as for one network in `build_schedules`; or a string of
     DrQ-v2 (Yarats et al. 2021, utils.schedule), `linear(init,final,duration)` or
     `step_linear(init,final1,duration1,final2,duration2)`, in which rates such as 0.5x and times such as
-    40% are understood too. None is `base`. Raises ScheduleError with every fault.
+    40% are understood too. None is `base`. The other arguments are those of `build_schedules`. Raises
+    ScheduleError with every fault.
     """
-    context, report = _context(base, total_steps, stage_names, None), Report()
+    training = (train_steps, seed_steps, evaluations)
+    context, report = _context(base, total_steps, stage_names, None, "", *training), Report()
     if value is None or isinstance(value, Mapping):
         schedule = read_network(value, key, context, report)
     else:

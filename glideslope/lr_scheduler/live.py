@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import torch
 
 
+_LEAST_JUMP = 0.01  # as a share of the larger rate
+
+
 class ScheduleChangedError(ScheduleError):
     """A saved run's schedule is not the one it would go on with. `faults`: every difference, a line each."""
 
@@ -78,6 +81,33 @@ class LiveSchedules:
             same = (schedule.describe(), made)
             self._formulas[name] = next((shared for other, shared in found if other == same), formula)
             found.append((same, self._formulas[name]))
+
+    def jumped(self, before: int, step: int, stages: History = (), *, around: int) -> list[str]:
+        """Name the schedules whose rate jumps from one step to a later one, such as those of two updates.
+
+        A jump is a change of more than 1% that the curve on its two sides does not explain: in as many steps
+        before and after it the rate changes by less.
+
+        Args:
+            before: the earlier step.
+            step: the later one.
+            stages: the curriculum's history.
+            around: steps to look at on both sides of a change that belongs to a curve, as the stairs of an
+                exponential decay: closer ones are no jumps.
+        """
+        found = []
+        for name, schedule in self._schedules.items():
+            was, now = self.rate(name, before, stages), self.rate(name, step, stages)
+            change = abs(now - was)
+            if change <= _LEAST_JUMP * max(was, now):
+                continue
+            end = schedule.formula_at(before, stages, self._reductions.get(name, ())).end
+            reach = around if step < end else step - before
+            earlier = self.rate(name, max(before - reach, 0), stages)
+            later = self.rate(name, step + reach, stages)
+            if change > 1.001 * (abs(was - earlier) + abs(later - now)):
+                found.append(name)
+        return found
 
     def evaluated(self, step: int, metrics: Mapping[str, float], stages: History = ()) -> list[str]:
         """Takes the evaluation after the update of a global step; names the schedules that it reduced.

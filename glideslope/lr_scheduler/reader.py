@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
+from glideslope.lr_scheduler.reach import note_reach
 from glideslope.lr_scheduler.schedule import Interval, Schedule
 from glideslope.lr_scheduler.shapes import KEYS, SHAPE_KEYS, SHAPES, Entry, parse_type, plateau_of
 from glideslope.lr_scheduler.values import Context, Report, choices
@@ -51,8 +52,8 @@ def _place_in_time(entries: Sequence[Entry], context: Context, report: Report) -
         if "duration" in entry.raw:
             entry.fault(report, "duration", "belongs to an interval with a stage; give its end")
         length = end - start if start is not None and end is not None and end > start else None
-        if start is not None and start >= context.total:
-            entry.note(report, "start", f"never reached: training ends at step {context.total}")
+        if start is not None and start >= context.end:
+            entry.note(report, "start", f"never reached: training ends at step {context.end}")
         if start is not None and "end" in entry.values and length is None:
             shown = entry.raw.get("start", _steps(start))
             entry.fault(report, "end", f"must be greater than the start, {shown}")
@@ -111,10 +112,9 @@ def _place_in_stages(entries: Sequence[Entry], context: Context, report: Report)
     return [replace(entry, length=entry.values.get("duration")) for entry in entries]
 
 
-def _make_interval(
-    entry: Entry, following: float | None, context: Context, report: Report
-) -> Interval | None:
+def _make_interval(entry: Entry, after: Entry | None, context: Context, report: Report) -> Interval | None:
     """The interval of an entry that has its place; None for one at fault."""
+    following, until = (None, None) if after is None else (after.init, after.start)
     if not entry.sound or entry.type is None or entry.init is None:
         return None
     shape = SHAPES[entry.type]
@@ -132,8 +132,9 @@ def _make_interval(
     elif context.max_rate is not None and 0 < 10 * context.base <= peak * (1 + 1e-12):
         name = "lr" if "lr" in entry.raw else "init_lr"
         entry.note(report, name, f"the rate reaches {peak:g}, {peak / context.base:.4g} times the base rate")
-    start, stage = entry.start or Fraction(0), entry.values.get("stage", 0)
-    return Interval(curve, span, warmup, start, stage, plateau_of(entry))
+    start, stage, plateau = entry.start or Fraction(0), entry.values.get("stage", 0), plateau_of(entry)
+    note_reach(entry, curve, plateau, until, context, report)
+    return Interval(curve, span, warmup, start, stage, plateau)
 
 
 def read_network(raw: object, key: str, context: Context, report: Report) -> Schedule:
@@ -175,9 +176,9 @@ def _assemble(entries: Sequence[Entry], context: Context, report: Report) -> Sch
     """The schedule of a network's intervals; a stand-in where a fault has been reported."""
     staged = any("stage" in entry.raw for entry in entries)
     placed = (_place_in_stages if staged else _place_in_time)(entries, context, report)
-    following = [entry.init for entry in placed[1:]] + [None]
     made = [
-        _make_interval(entry, rate, context, report) for entry, rate in zip(placed, following, strict=True)
+        _make_interval(entry, after, context, report)
+        for entry, after in zip(placed, [*placed[1:], None], strict=True)
     ]
     intervals = [interval for interval in made if interval is not None]
     if len(intervals) < len(placed):

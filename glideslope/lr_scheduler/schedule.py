@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias, overload
 
@@ -92,59 +93,81 @@ def _ticks(start: Fraction, unit: Fraction) -> tuple[int, int, int]:
     return scale // common, offset // common, divisor // common
 
 
+# Pieces are functions of a module with their numbers bound, not closures: such a schedule pickles.
+
+
 def _clock(start: Fraction, unit: Fraction, whole: bool = False) -> _Piece:
-    """(step - start) / unit as a function of the step, exact in integers up to its one division."""
-    scale, offset, divisor = _ticks(start, unit)
+    """Return (step - start) / unit as a function of the step, exact in integers up to its one division."""
+    return partial(_read_clock, *_ticks(start, unit), whole)
 
-    def read(step: Number) -> Number:
-        if type(step) is int:
-            ticks = step * scale - offset
-            return ticks // divisor if whole else ticks / divisor
-        if max(int(step.max()) * scale, abs(offset), divisor) >= 2**53:
-            step = step.astype(object)  # beyond exact floats: Python's integers
+
+def _read_clock(scale: int, offset: int, divisor: int, whole: bool, step: Number) -> Number:
+    if type(step) is int:
         ticks = step * scale - offset
-        return (ticks // divisor if whole else ticks / divisor).astype(float)
-
-    return read
+        return ticks // divisor if whole else ticks / divisor
+    if max(int(step.max()) * scale, abs(offset), divisor) >= 2**53:
+        step = step.astype(object)  # beyond exact floats: Python's integers
+    ticks = step * scale - offset
+    return (ticks // divisor if whole else ticks / divisor).astype(float)
 
 
 def _held(rate: float) -> _Piece:
-    return lambda step: rate
+    return partial(_hold, rate)
+
+
+def _hold(rate: float, step: Number) -> Number:
+    return rate
 
 
 def _running(curve: Curve, start: Fraction) -> _Piece:
-    if curve.shape is flat:
-        return _held(curve.numbers[0])
-    shape, numbers, clock = curve.shape, curve.numbers, _clock(start, curve.unit, curve.stairs)
+    shape, numbers = curve.shape, curve.numbers
+    if shape is flat:
+        return _held(numbers[0])
     if curve.stairs or len(numbers) != 2:
-        return lambda step: shape(clock(step), *numbers)
-    scale, offset, divisor = _ticks(start, curve.unit)
-    first, second = numbers
+        return partial(_run_curve, shape, numbers, _clock(start, curve.unit, curve.stairs))
+    return partial(_run_pair, shape, *numbers, *_ticks(start, curve.unit))
 
-    def run(step: Number) -> Number:
-        if type(step) is int:  # the clock's own reckoning, without a call: most updates come here
-            return shape((step * scale - offset) / divisor, first, second)
-        return shape(clock(step), first, second)
 
-    return run
+def _run_curve(
+    shape: Callable[..., Number], numbers: tuple[float, ...], clock: _Piece, step: Number
+) -> Number:
+    return shape(clock(step), *numbers)
+
+
+def _run_pair(
+    shape: Callable[..., Number],
+    first: float,
+    second: float,
+    scale: int,
+    offset: int,
+    divisor: int,
+    step: Number,
+) -> Number:
+    """As `_run_curve`, without a call of the clock for one step: most updates come here."""
+    if type(step) is int:
+        return shape((step * scale - offset) / divisor, first, second)
+    return shape(_read_clock(scale, offset, divisor, False, step), first, second)
 
 
 def _reduced(plateau: Plateau, init: float, made: Sequence[int]) -> _Piece:
-    """The rate after the reductions made in an interval, each in force from the step after its own."""
-    levels = [plateau.rate(init, count) for count in range(len(made) + 1)]
-    table = np.array(levels)
+    """Return the rate after the reductions of an interval, each in force from the step after its own."""
+    levels = tuple(plateau.rate(init, count) for count in range(len(made) + 1))
+    return partial(_level, levels, tuple(made))
 
-    def read(step: Number) -> Number:
-        if isinstance(step, np.ndarray):
-            return table[np.searchsorted(made, step, side="left")]
-        return levels[bisect_left(made, step)]
 
-    return read
+def _level(levels: tuple[float, ...], made: tuple[int, ...], step: Number) -> Number:
+    if isinstance(step, np.ndarray):
+        return np.array(levels)[np.searchsorted(made, step, side="left")]
+    return levels[bisect_left(made, step)]
 
 
 def _ramp(before: float, running: _Piece, clock: _Piece) -> _Piece:
-    """The warm-up: from the rate in force just before, frozen, to the running curve."""
-    return lambda step: mix(before, running(step), clock(step))
+    """Return the warm-up: from the rate in force just before, frozen, to the running curve."""
+    return partial(_warm, before, running, clock)
+
+
+def _warm(before: float, running: _Piece, clock: _Piece, step: Number) -> Number:
+    return mix(before, running(step), clock(step))
 
 
 class Formula(NamedTuple):

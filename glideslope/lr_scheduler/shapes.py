@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from glideslope.lr_scheduler.curves import (
@@ -74,24 +75,22 @@ def _hold(entry: Entry, init: float, following: float | None, report: Report) ->
     return Curve(flat, (init,))
 
 
-def _arrive(shape: Callable[..., Number]) -> _Make:
+def _arrive(
+    shape: Callable[..., Number], entry: Entry, init: float, following: float | None, report: Report
+) -> Curve:
     """From init_lr at t = 0 to final_lr, or else the next interval's starting rate, at t = T."""
-
-    def make(entry: Entry, init: float, following: float | None, report: Report) -> Curve:
-        final = entry.values.get("final_lr", following)
-        if entry.length is None and "final_lr" in entry.raw and "stage" in entry.raw:
-            entry.fault(report, "duration", "is missing; final_lr is reached at its end")
-        if entry.length is None or final is None:
-            return _hold(entry, init, following, report)
-        if shape is geometric and not (init and final):
-            name = next(name for name in ("lr", "init_lr") if name in entry.raw)
-            rule = f"no exponential path leads from {init:g} to {final:g}; use linear_decay"
-            entry.fault(report, name, rule)
-            return _hold(entry, init, following, report)
-        power = (entry.values.get("power", 1.0),) if shape is polynomial else ()
-        return Curve(shape, (init, final, *power), entry.length)
-
-    return make
+    final = entry.values.get("final_lr", following)
+    if entry.length is None and "final_lr" in entry.raw and "stage" in entry.raw:
+        entry.fault(report, "duration", "is missing; final_lr is reached at its end")
+    if entry.length is None or final is None:
+        return _hold(entry, init, following, report)
+    if shape is geometric and not (init and final):
+        name = next(name for name in ("lr", "init_lr") if name in entry.raw)
+        rule = f"no exponential path leads from {init:g} to {final:g}; use linear_decay"
+        entry.fault(report, name, rule)
+        return _hold(entry, init, following, report)
+    power = (entry.values.get("power", 1.0),) if shape is polynomial else ()
+    return Curve(shape, (init, final, *power), entry.length)
 
 
 def _decay(entry: Entry, init: float, following: float | None, report: Report) -> Curve:
@@ -99,7 +98,7 @@ def _decay(entry: Entry, init: float, following: float | None, report: Report) -
     if not given:
         if "staircase" in entry.raw:
             entry.note(report, "staircase", "not used without decay_rate")
-        return _arrive(geometric)(entry, init, following, report)
+        return _arrive(geometric, entry, init, following, report)
     if "final_lr" in entry.raw:
         entry.fault(report, "final_lr", "give either final_lr, or decay_rate and decay_interval")
     if len(given) == 1:
@@ -143,9 +142,9 @@ SHAPES: Mapping[str, Shape] = {
     "constant": Shape((), _hold),
     "step_decay": Shape((), _hold),
     "exponential_decay": Shape(("final_lr", "decay_rate", "decay_interval", "staircase"), _decay),
-    "linear_decay": Shape(("final_lr",), _arrive(linear)),
-    "cosine_decay": Shape(("final_lr",), _arrive(cosine)),
-    "polynomial_decay": Shape(("final_lr", "power"), _arrive(polynomial)),
+    "linear_decay": Shape(("final_lr",), partial(_arrive, linear)),
+    "cosine_decay": Shape(("final_lr",), partial(_arrive, cosine)),
+    "polynomial_decay": Shape(("final_lr", "power"), partial(_arrive, polynomial)),
     "inverse_sqrt_decay": Shape(("decay_interval",), _inverse_root),
     "reduce_on_plateau": Shape(_PLATEAU_KEYS, _on_plateau),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch.utils.hooks import RemovableHandle
@@ -20,6 +20,10 @@ from glideslope.lr_scheduler.torch_scheduler import follow
 from glideslope.lr_scheduler.values import choices
 
 _hooks: WeakKeyDictionary[torch.optim.Optimizer, RemovableHandle] = WeakKeyDictionary()
+_saved_as_one: WeakSet[torch.optim.Optimizer] = WeakSet()
+_APART = (
+    "encoder_parameters"  # a key of the group that was split off: which parameters of the only group it took
+)
 
 
 def use_schedules(
@@ -41,7 +45,7 @@ def use_schedules(
     `train/lr_actor` and so on; `train/learning_rate` stays that of the networks without a schedule.
 
     A saved model is an ordinary file of Stable-Baselines3, without the schedules: call this again after
-    `load`, and it goes on exactly. A second call replaces the first.
+    `load`, and it resumes exactly. So does a copy (`copy.deepcopy`). A second call replaces the first.
 
     >>> from stable_baselines3 import SAC
     >>> from glideslope.lr_scheduler import build_schedules
@@ -77,6 +81,8 @@ def use_schedules(
         for name, schedule in schedules.items()
     }
     own_groups = _own_groups(optimizers["actor"], encoder) if "encoder" in rates else ()
+    if _APART in optimizers["actor"].param_groups[-1] and optimizers["actor"] not in _saved_as_one:
+        _save_as_one(optimizers["actor"])  # the copy of one that was split has its groups, but not its hooks
     for name, optimizer in optimizers.items():
         if optimizer in _hooks:
             _hooks.pop(optimizer).remove()
@@ -131,7 +137,7 @@ def _writer(
 
 
 def _own_groups(optimizer: torch.optim.Optimizer, members: list[torch.nn.Parameter]) -> tuple[int, ...]:
-    """The indices of the parameter groups that hold these parameters, set apart from the others first."""
+    """Return the indices of the parameter groups that hold these parameters, set apart from the others first."""
     wanted = {id(parameter) for parameter in members}
     inside = [[id(parameter) in wanted for parameter in group["params"]] for group in optimizer.param_groups]
     if any(any(flags) and not all(flags) for flags in inside):
@@ -139,23 +145,32 @@ def _own_groups(optimizer: torch.optim.Optimizer, members: list[torch.nn.Paramet
             raise ValueError(
                 "the actor's optimizer must have one group of parameters, or one for the encoder"
             )
-        _split(optimizer, inside[0])
+        first, second = _split(optimizer.param_groups[0], inside[0])
+        optimizer.param_groups[0]["params"] = first["params"]
+        optimizer.add_param_group(second)
+        _save_as_one(optimizer)
         return (1,)
     return tuple(index for index, flags in enumerate(inside) if all(flags))
 
 
-def _split(optimizer: torch.optim.Optimizer, apart: list[bool]) -> None:
-    """Puts the flagged parameters of the only group into a second one.
+def _order(apart: list[bool]) -> list[int]:
+    """Return the places of the parameters, those set apart last."""
+    return sorted(range(len(apart)), key=lambda place: apart[place])
 
-    The optimizer's state stays. States are saved and loaded as of one group, in the order of old, so that
-    files of models with and without schedules are alike.
+
+def _split(group: Mapping[str, Any], apart: list[bool]) -> list[dict[str, Any]]:
+    """Return the only group as two, the flagged parameters in the second, which keeps the flags for copies."""
+    members, kept = [group["params"][place] for place in _order(apart)], apart.count(False)
+    return [{**group, "params": members[:kept]}, {**group, "params": members[kept:], _APART: apart}]
+
+
+def _save_as_one(optimizer: torch.optim.Optimizer) -> None:
+    """Save and load the state of a split optimizer as of one group, in the order before the split.
+
+    So files of models with and without schedules are alike.
     """
-    order = sorted(range(len(apart)), key=lambda place: apart[place])  # the flagged last
-    kept = apart.count(False)
-
-    def split(group: Mapping[str, Any]) -> list[dict[str, Any]]:
-        members = [group["params"][place] for place in order]
-        return [{**group, "params": members[:kept]}, {**group, "params": members[kept:]}]
+    apart: list[bool] = optimizer.param_groups[1][_APART]
+    order = _order(apart)
 
     def saved(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
         places = {order[number]: values for number, values in state["state"].items()}
@@ -164,10 +179,8 @@ def _split(optimizer: torch.optim.Optimizer, apart: list[bool]) -> None:
 
     def loaded(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
         (group,) = state["param_groups"]
-        return {**state, "param_groups": split(group)}
+        return {**state, "param_groups": _split(group, apart)}
 
-    first, second = split(optimizer.param_groups[0])
-    optimizer.param_groups[0]["params"] = first["params"]
-    optimizer.add_param_group(second)
     optimizer.register_state_dict_post_hook(saved)
     optimizer.register_load_state_dict_pre_hook(loaded)
+    _saved_as_one.add(optimizer)

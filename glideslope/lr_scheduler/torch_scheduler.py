@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,7 +36,11 @@ def follow(
             "a schedule by stages needs the curriculum's history: give `history`, "
             "a function that returns [(step of entry, stage), ...]"
         )
-    return (lambda step: schedule(step, history())) if history else schedule
+    return partial(_at, schedule, history) if history else schedule
+
+
+def _at(schedule: Schedule, history: Callable[[], History], step: int) -> float:
+    return schedule(step, history())
 
 
 class ScheduledLR(torch.optim.lr_scheduler.LRScheduler):

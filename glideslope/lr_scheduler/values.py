@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fractions import Fraction
 from numbers import Rational, Real
+from typing import Any
 
 LONGEST_RUN = 10**15  # steps; keeps every boundary well inside an int64
 INFINITE = sys.float_info.max
@@ -21,16 +22,27 @@ class ScheduleError(ValueError):
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.faults,)  # by default an exception is made again of its message
+
 
 @dataclass(frozen=True)
 class Context:
-    """What the values of one network's schedule are measured by."""
+    """What the values of one network's schedule are measured by, and what training they are for."""
 
     base: float
-    total: int
+    total: int  # steps that shares refer to
     stage_names: tuple[str, ...] = ()
     max_rate: float | None = None
     hint: str = ""  # what to do where there are no intervals
+    train_steps: int | None = None  # where the training ends, if not at `total`
+    seed_steps: int = 0  # steps before the first update
+    evaluations: int | None = None  # how many the training makes; None: unknown
+
+    @property
+    def end(self) -> int:
+        """The step at which the training ends."""
+        return self.total if self.train_steps is None else self.train_steps
 
     @property
     def largest(self) -> float:
