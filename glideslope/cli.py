@@ -344,6 +344,9 @@ def _read_arguments(argv: Sequence[str], config_name: str, settings: type[Checke
         raise UserError("--resolve goes with --cfg")
     if flags.package is not None and not flags.cfg:
         raise UserError(f"--package {flags.package}: goes with --cfg")
+    completion = ("install=", "uninstall=", "query=")
+    if flags.shell_completion and not any(word.startswith(completion) for word in flags.overrides):
+        raise UserError("--shell-completion: goes with install=bash, install=zsh or install=fish")
     require_plugins(flags.overrides)
     return _Arguments(flags, tuple(word for word in argv if word not in flags.overrides))
 
@@ -360,16 +363,23 @@ def _vocabulary(
         keys={*settings.model_fields, *(_COMMAND_KEYS if settings is Settings else ()), *groups, "hydra"},
         options=options,
         path_keys={Settings: ["resume"], EvaluateSettings: ["run"]}.get(settings, []),
-        is_flag=lambda word: _is_flag(parser, word),
+        flag_length=lambda words: _flag_length(parser, words),
     )
 
 
-def _is_flag(parser: argparse.ArgumentParser, word: str) -> bool:
-    """Whether Hydra's parser knows the flag, with or without its value."""
+def _flag_length(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+    """How many of one or two words Hydra's parser takes for a flag and its value; 0 where it knows no such flag."""
     try:
-        return not parser.parse_known_args([word])[1]
+        if parser.parse_known_args(words[:1])[1]:
+            return 0
+        alone = True
     except UserError:
-        return True  # its value is missing
+        alone = False  # its value is missing
+    try:
+        flags, others = parser.parse_known_args(list(words))
+    except UserError:
+        return 1 if alone else len(words)
+    return 1 if alone and (flags.overrides or others) else len(words)
 
 
 def _refuse_flag(message: str) -> NoReturn:
@@ -416,11 +426,11 @@ def _hand_over(
         if status or settings is not Settings:
             return status, None
         value = read_objective(folder, composed.objective)
-        if value is None:
+        if value is None and chooses_sweeper(words):
             sys.stderr.write(f"{OBJECTIVE}={composed.objective}: this run has no such number: {folder}\n")
         return status, value
 
-    jobs: list[Job] = run_jobs(run, [sys.argv[0], *arguments.words, *words], CONFIG_DIR, config_name)
+    jobs: list[Job] = run_jobs(run, [sys.argv[0], *arguments.words], words, CONFIG_DIR, config_name)
     return finish_sweep(jobs)
 
 
@@ -434,7 +444,9 @@ def _check_jobs(arguments: _Arguments, config_name: str, settings: type[S]) -> l
     jobs: list[list[str]] = []
     if chooses_sweeper(overrides.texts):
         if settings is not Settings:
-            faults.append("hydra/sweeper: goes with train_gimbal_curriculum.py; only a training has an objective")
+            faults.append(
+                "hydra/sweeper: goes with train_gimbal_curriculum.py; only a training has an objective"
+            )
         # The values to be tried are found as it goes; the others are to be sound.
         jobs = [[str(o.input_line) for o in overrides.parsed if not o.is_sweep_override()]]
     elif arguments.multirun:

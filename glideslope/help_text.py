@@ -127,7 +127,11 @@ def help_text(
         everything: whether every key is shown, or those used most.
     """
     page = _PAGES[settings]
-    lines = [*textwrap.wrap(page.purpose, WIDTH), "", f"Usage: python {page.script} [group=option] [key=value]"]
+    lines = [
+        *textwrap.wrap(page.purpose, WIDTH),
+        "",
+        f"Usage: python {page.script} [group=option] [key=value]",
+    ]
     lines += ["", "Examples:", *(_example(page.script, example) for example in page.examples)]
     lines += ["", f"Groups, group=option (* is the default){page.groups_go_with}:"]
     known = groups_of(page.config)
@@ -219,7 +223,9 @@ def _lines_of(key: str, value: Any, field: FieldInfo) -> list[str]:
     if model is not None and isinstance(value, Mapping):
         below = [name for name in value if name in model.model_fields and name != "name"]
         return [
-            line for name in below for line in _lines_of(f"{key}.{name}", value[name], model.model_fields[name])
+            line
+            for name in below
+            for line in _lines_of(f"{key}.{name}", value[name], model.model_fields[name])
         ]
     shown = "{...}" if isinstance(value, Mapping) else typed(value)
     return _entry(f"  {key}={shown}", meaning(field))

@@ -75,12 +75,16 @@ def read_objective(run_dir: Path, name: str) -> float | None:
     A touchdown speed, for example, exists only where something landed.
     """
     value: Any
-    if name in HELD_OUT:
-        finished = json.loads((run_dir / FINISHED).read_text(encoding="utf-8"))
-        value = finished["stages"][-1][name]
-    else:
-        table = "eval.csv" if name.startswith("eval/") else "train.csv"
-        with open(run_dir / table, encoding="utf-8", newline="") as file:
-            value = next((row[name] for row in reversed(list(csv.DictReader(file))) if row.get(name)), None)
+    try:
+        if name in HELD_OUT:
+            finished = json.loads((run_dir / FINISHED).read_text(encoding="utf-8"))
+            value = finished["stages"][-1][name]
+        else:
+            table = "eval.csv" if name.startswith("eval/") else "train.csv"
+            with open(run_dir / table, encoding="utf-8", newline="") as file:
+                logged = [row[name] for row in csv.DictReader(file) if row.get(name)]
+            value = logged[-1] if logged else None
+    except FileNotFoundError:
+        value = None
     number = math.nan if value is None else float(value)
     return number if math.isfinite(number) else None

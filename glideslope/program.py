@@ -68,18 +68,20 @@ def _run(main: Callable[[Any], int], program: str, words: Sequence[str]) -> int:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End at once while modules are being imported, which would make other errors of an interrupt or lose it."""
-    if _is_importing(frame):
+    """End at once while a program loads its modules, which would make other errors of an interrupt, or lose it."""
+    if _is_loading(frame):
         os._exit(_BY_SIGNAL + number)
     raise KeyboardInterrupt(_BY_SIGNAL + number)
 
 
-def _is_importing(frame: FrameType | None) -> bool:
+def _is_loading(frame: FrameType | None) -> bool:
+    """Return whether a script, its ``main`` or `_run` imports something: no work has begun yet."""
+    importer = None
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-            return True
+            importer = frame.f_back  # at last of the outermost import
         frame = frame.f_back
-    return False
+    return importer is not None and importer.f_code.co_name in ("<module>", "main", "_run")
 
 
 def _silence_closed_pipes() -> bool:

@@ -22,13 +22,14 @@ class Vocabulary:
         keys: its keys and its groups of files.
         options: the groups that an option belongs to, such as {"smoke": ("profile",)}.
         path_keys: the keys whose values are run folders or snapshots.
-        is_flag: whether a word is a flag that the program knows.
+        flag_length: how many of some words the flag that they begin with takes, itself included; 0 where the program
+            knows no such flag.
     """
 
     keys: Collection[str]
     options: Mapping[str, Sequence[str]] = field(default_factory=dict)
     path_keys: Sequence[str] = ()
-    is_flag: Callable[[str], bool] = lambda word: False
+    flag_length: Callable[[Sequence[str]], int] = lambda words: 0
 
     def has(self, key: str) -> bool:
         """Return whether ``key``, or what it is a part of, is known."""
@@ -62,18 +63,18 @@ def _faults(words: list[str], known: Vocabulary) -> Iterator[str]:
 
 def _dashed(word: str, rest: list[str], known: Vocabulary) -> tuple[str | None, int]:
     """The fault of a word with dashes, and how many of the next words belong to it."""
-    match = _DASHED.fullmatch(word)
+    match, length = _DASHED.fullmatch(word), known.flag_length([word, *rest[:1]])
     if match is None:
-        return (None, 0) if known.is_flag(word) else (f"{word}: unknown flag", 0)
+        return (None, length - 1) if length else (f"{word}: unknown flag", 0)
     key, value = match[1], match[2]
     key = key if known.has(key) else key.replace("-", "_")
     taken = 0
     if value is None and rest and _is_value(rest[0]):
         value, taken = rest[0], 1
-    is_flag = known.is_flag(word)
-    # --run and the like are flags as well as keys.
-    if is_flag and not (known.has(key) and (value is not None or word.startswith("--") is False)):
-        return None, 0
+    # --run is a flag as well as a key; -profile=x would be the flag -p.
+    means_key = known.has(key) and (value is not None or not word.startswith("--"))
+    if length and not means_key:
+        return None, length - 1
     typed = " ".join([word, *rest[:taken]])
     rule = "settings are written key=value, without dashes"
     if known.has(key):

@@ -27,6 +27,12 @@ FAILED, USER_FAULT = 1, 2
 BY_SIGNAL = 128  # the status of a program that a signal has ended is this and the signal's number
 # What choices of Hydra's need to be installed; all are in the extra "sweep".
 _PLUGINS = {"hydra/sweeper=optuna": "hydra-optuna-sweeper", "hydra/launcher=ray": "hydra-ray-launcher"}
+# The objective is to be large, each trial is to know the ones before it, and the sweep is to survive a failed job.
+_OPTUNA = {
+    "hydra.sweeper.direction": "maximize",
+    "hydra.sweeper.n_jobs": "1",
+    "hydra.sweeper.max_failure_rate": "1.0",
+}
 _RESULTS = "optimization_results.yaml"  # of the optuna sweeper
 
 
@@ -69,7 +75,8 @@ def chooses_sweeper(texts: Sequence[str]) -> bool:
 
 def run_jobs(
     run: Callable[[Sequence[str], Path], tuple[int, float | None]],
-    argv: list[str],
+    argv: Sequence[str],
+    overrides: Sequence[str],
     config_dir: Path,
     config_name: str,
 ) -> list[Job]:
@@ -79,7 +86,8 @@ def run_jobs(
 
     Args:
         run: runs the job of some overrides in a folder; returns the exit status and the objective.
-        argv: the command line, the program's name first.
+        argv: the program's name and the flags.
+        overrides: the overrides.
         config_dir: the folder of the configuration files.
         config_name: the primary one, without its suffix.
 
@@ -94,11 +102,11 @@ def run_jobs(
 
     def job(_: DictConfig) -> float | None:
         own = HydraConfig.get()
-        folder, overrides = Path(own.runtime.output_dir), list(own.overrides.task)
+        folder, words = Path(own.runtime.output_dir), list(own.overrides.task)
         sweep_dir[:] = [Path(own.sweep.dir)]
         status, value = FAILED, None
         try:
-            status, value = run(overrides, folder)
+            status, value = run(words, folder)
         except (UserError, ScheduleError) as error:
             status = USER_FAULT
             sys.stderr.write(message(error))
@@ -106,7 +114,7 @@ def run_jobs(
             bugs.append(error)
             raise
         finally:
-            jobs.append(Job(folder, tuple(overrides), status, value))
+            jobs.append(Job(folder, tuple(words), status, value))
         if status > BY_SIGNAL:
             raise KeyboardInterrupt(status)
         if status and os.getpid() != process:
@@ -116,15 +124,15 @@ def run_jobs(
 
     start = hydra.main(config_path=str(config_dir), config_name=config_name, version_base="1.3")(job)
     try:
-        with _process(argv):
+        with _process([*argv, *overrides, *_sweeper_defaults(overrides)]):
             start()
     except CONFIG_FAULTS as error:
         if not jobs:
             raise SettingsError([explain(error)]) from error
         raise
-    except ValueError:
-        # Optuna's, which has no best trial to tell of.
-        if bugs or not jobs or any(job.value is not None for job in jobs):
+    except (ValueError, RuntimeError):
+        # Optuna's, after a last trial that failed: there is no best one to tell of, or a grid has come to its end.
+        if bugs or not jobs or jobs[-1].value is not None:
             raise
     finally:
         for bug in bugs[1:]:  # the first one is raised
@@ -134,6 +142,14 @@ def run_jobs(
     if sweep_dir:
         _tell_best(sweep_dir[0])
     return jobs
+
+
+def _sweeper_defaults(overrides: Sequence[str]) -> list[str]:
+    """Overrides of ours for the sweeper that is chosen, without those that the user gives."""
+    if not any(re.fullmatch(r"\+*hydra/sweeper=optuna", text) for text in overrides):
+        return []
+    given = {text.lstrip("+").partition("=")[0] for text in overrides}
+    return [f"{key}={value}" for key, value in _OPTUNA.items() if key not in given]
 
 
 def finish_sweep(jobs: Sequence[Job]) -> int:
@@ -152,7 +168,7 @@ def _tell_best(folder: Path) -> None:
     except OSError:
         return
     if "best_params" in found:
-        words = " ".join(f"{key}={typed(value)}" for key, value in found["best_params"].items())
+        words = " ".join(f"{key.lstrip('+')}={typed(value)}" for key, value in found["best_params"].items())
         sys.stdout.write(f"Best {OBJECTIVE}: {found['best_value']:g} with {words}\n")
 
 

@@ -95,7 +95,9 @@ def test_examples_of_help_are_accepted(program: str, capsys: pytest.CaptureFixtu
         assert (CONFIG_DIR.parent / words[1]).is_file()
         if "-m" in words:
             jobs: list[object] = []
-            assert run_cli(lambda composed, jobs=jobs: jobs.append(composed) or 1, *PROGRAMS[program], words[2:])
+            assert run_cli(
+                lambda composed, jobs=jobs: jobs.append(composed) or 1, *PROGRAMS[program], words[2:]
+            )
             assert len(jobs) == 4
         else:
             accept(program, words[2:])
@@ -111,12 +113,19 @@ def test_help_fits_on_two_screens_and_all_of_it_names_every_key(
     assert "\x1b" not in short
     plain = accept(program, NEEDED[program]).to_plain()
     words = {word.partition("=")[0] for word in keys_in(full)}
-    expected = set(_leaves(plain)) - {"profile", "decay_rate", "agent.encoder.name", "agent.actor_critic.name"}
+    expected = set(_leaves(plain)) - {
+        "profile",
+        "decay_rate",
+        "agent.encoder.name",
+        "agent.actor_critic.name",
+    }
     assert words - set(CommandSettings.model_fields) == {
         key for key in expected if not re.match(r"curriculum\.stages\.([1-9]|0\.name)", key)
     }
     # Each key has something said of it.
-    assert not re.findall(r"^  [\w.]+=\S+$(?!\n {31})", full.split("\nKeys,")[1].split("\n\n")[0], re.MULTILINE)
+    assert not re.findall(
+        r"^  [\w.]+=\S+$(?!\n {31})", full.split("\nKeys,")[1].split("\n\n")[0], re.MULTILINE
+    )
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[str]:
