@@ -1,15 +1,22 @@
-"""Scores a trained or scripted policy: ``python evaluate.py run=<folder or snapshot>`` or ``policy=expert``.
+"""Score a trained or scripted policy: ``python evaluate.py run=<folder or snapshot>`` or ``policy=expert``.
 
-``python evaluate.py inspect=<folder or snapshot>`` lists what is in it.
+``python evaluate.py inspect=<folder or snapshot>`` lists what is in it; ``--help`` shows the keys.
 """
 
-import sys
+from __future__ import annotations
 
-from glideslope.cli import EVALUATE_CONFIG, Composed, run_cli
-from glideslope.settings import EvaluateSettings
+import sys
+from typing import TYPE_CHECKING
+
+from glideslope.program import start
+
+if TYPE_CHECKING:
+    from glideslope.cli import Composed
+    from glideslope.settings import EvaluateSettings
 
 
 def main(composed: Composed[EvaluateSettings]) -> int:
+    """Evaluate or inspect as the composed settings say; return the exit status."""
     # Imported here, so that a mistyped command line is answered without waiting for torch.
     if composed.settings.inspect is not None:
         from glideslope.inspection import inspect, locate
@@ -21,4 +28,4 @@ def main(composed: Composed[EvaluateSettings]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_cli(main, EVALUATE_CONFIG, EvaluateSettings))
+    sys.exit(start(main, "evaluate"))

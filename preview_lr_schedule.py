@@ -1,12 +1,19 @@
-"""Shows a training's learning rates: ``python preview_lr_schedule.py key=value …``, keys as for training."""
+"""Show a training's learning rates: ``python preview_lr_schedule.py key=value …``, keys as for training."""
+
+from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from glideslope.cli import PREVIEW_CONFIG, Composed, run_cli
-from glideslope.settings import PreviewSettings
+from glideslope.program import start
+
+if TYPE_CHECKING:
+    from glideslope.cli import Composed
+    from glideslope.settings import PreviewSettings
 
 
 def main(composed: Composed[PreviewSettings]) -> int:
+    """Draw and table the rates as the composed settings say; return the exit status."""
     # Imported here, so that a mistyped command line is answered without waiting for the drawing.
     from glideslope.preview import preview
 
@@ -14,4 +21,4 @@ def main(composed: Composed[PreviewSettings]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_cli(main, PREVIEW_CONFIG, PreviewSettings))
+    sys.exit(start(main, "preview"))

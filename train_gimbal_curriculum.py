@@ -1,12 +1,19 @@
-"""Trains a quadrotor to land: ``python train_gimbal_curriculum.py key=value …``; every key is in cfgs/."""
+"""Train a quadrotor to land: ``python train_gimbal_curriculum.py key=value …``; ``--help`` shows the keys."""
+
+from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from glideslope.cli import TRAIN_CONFIG, Composed, run_cli
-from glideslope.settings import Settings
+from glideslope.program import start
+
+if TYPE_CHECKING:
+    from glideslope.cli import Composed
+    from glideslope.settings import Settings
 
 
 def main(composed: Composed[Settings]) -> int:
+    """Train as the composed settings say; return the exit status."""
     # Imported here, so that a mistyped command line is answered without waiting for torch.
     from glideslope.launch import train
 
@@ -22,4 +29,4 @@ def main(composed: Composed[Settings]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_cli(main, TRAIN_CONFIG, Settings))
+    sys.exit(start(main, "train"))

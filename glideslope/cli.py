@@ -23,33 +23,52 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig
 
+from glideslope.catalogue import CONFIG_DIR, groups_of, options_of
 from glideslope.composition import Composer, Composition
-from glideslope.config_files import CONFIG_DIR
+from glideslope.help_text import help_text
 from glideslope.lr_scheduler import ScheduleError
-from glideslope.overrides import CONFIG_FAULTS, as_stored, decoded, explain, read_overrides
+from glideslope.objective import DEFAULT as DEFAULT_OBJECTIVE
+from glideslope.objective import KEY as OBJECTIVE
+from glideslope.objective import check_objective, read_objective
+from glideslope.overrides import as_stored, decoded, explain, read_overrides
 from glideslope.resuming import KEYS as RESUME_KEYS
 from glideslope.resuming import continued, place_of, read_run
 from glideslope.run_folder import first_free, make_new
 from glideslope.run_names import of_sweep
 from glideslope.schedules import exploration_noise, learning_rates
-from glideslope.settings import PreviewSettings, Settings, SettingsError, UserError
+from glideslope.settings import EvaluateSettings, PreviewSettings, Settings, SettingsError, UserError
+from glideslope.spelling import Vocabulary, misspelt
+from glideslope.sweeps import (
+    BY_SIGNAL,
+    USER_FAULT,
+    Job,
+    chooses_sweeper,
+    finish_sweep,
+    message,
+    require_plugins,
+    run_jobs,
+)
 from glideslope.validation import CheckedSettings, fault
 
 TRAIN_CONFIG = "config_gimbal_curriculum"
 EVALUATE_CONFIG = "config_evaluate"
 PREVIEW_CONFIG = "config_preview"
-USER_FAULT = 2
-_BY_SIGNAL = 128  # the status of a program that a signal has ended is this and the signal's number
-INTERRUPTED = _BY_SIGNAL + 2
+PROGRAMS: Mapping[str, tuple[str, type[Any]]] = {
+    "train": (TRAIN_CONFIG, Settings),
+    "evaluate": (EVALUATE_CONFIG, EvaluateSettings),
+    "preview": (PREVIEW_CONFIG, PreviewSettings),
+}
+"""The configuration and the settings of each program."""
+INTERRUPTED = BY_SIGNAL + 2
 
 _VERSION_BASE = "1.3"
-# Overrides that say where a training takes place and whether it goes on: no part of its settings.
-_WHERE = re.compile(rf"[+~]*(hydra[./]|({'|'.join(RESUME_KEYS)})(=|$))")
+# Keys of the command line that a run's configuration does not have.
+_COMMAND_KEYS = (*RESUME_KEYS, OBJECTIVE)
+# Overrides that say where a training takes place, whether it resumes and what a sweep reads of it: no settings.
+_WHERE = re.compile(rf"[+~]*(hydra[./]|({'|'.join(_COMMAND_KEYS)})(=|$))")
 
 S = TypeVar("S", bound=CheckedSettings)
 
@@ -70,6 +89,7 @@ class Composed(Generic[S]):
         resume: whether `run_dir` holds a run, which is to go on.
         accept_schedule: whether that run's learning rates and exploration noise may be other ones than so far.
         changes: what that run is to have otherwise than so far, a line each.
+        objective: the logged number that a sweep is to read of the training.
     """
 
     settings: S
@@ -82,6 +102,7 @@ class Composed(Generic[S]):
     resume: bool = False
     accept_schedule: bool = False
     changes: tuple[str, ...] = ()
+    objective: str = DEFAULT_OBJECTIVE
 
 
 def run_cli(
@@ -92,21 +113,24 @@ def run_cli(
 ) -> int:
     """Composes the settings that `argv` (by default the process's) asks for, and calls `main` with them.
 
-    With `--multirun`, `main` is called for one job after the other, once all of them have been checked; `--help`,
-    `--cfg` and the like are Hydra's. A fault of the user's, also one that `main` raises as UserError or
-    ScheduleError, becomes a message on stderr and status 2. Returns the exit status, of a sweep the worst.
+    With `--multirun`, `main` is called for one job after the other, once all of them have been checked; `--cfg`
+    and the like are Hydra's. A fault of the user's, also one that `main` raises as UserError or ScheduleError,
+    becomes a message on stderr and status 2. Returns the exit status, of a sweep the worst.
     """
     # Waiting threads that spin slow a busy machine down thirtyfold; torch reads this when it is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may have letters that the terminal lacks
     try:
-        arguments = _read_arguments(sys.argv[1:] if argv is None else argv)
+        arguments = _read_arguments(sys.argv[1:] if argv is None else argv, config_name, settings)
+        if arguments.flags.help:
+            sys.stdout.write(_help(arguments, config_name, settings))
+            return 0
         if arguments.plain:
             return main(_compose(arguments, config_name, settings))
         return _hand_over(main, arguments, config_name, settings)
     except (UserError, ScheduleError) as error:
-        sys.stderr.write(_message(error))
+        sys.stderr.write(message(error))
         return USER_FAULT
     except KeyboardInterrupt as error:
         sys.stderr.write("\nInterrupted.\n")
@@ -122,16 +146,7 @@ def compose(config_name: str, argv: Sequence[str], settings: type[S]) -> Compose
         SettingsError: with every fault of the command line and of the files that it names.
         UserError: the command line has an unknown flag.
     """
-    return _compose(_read_arguments(argv), config_name, settings)
-
-
-def _message(error: Exception) -> str:
-    faults = getattr(error, "faults", (str(error),))
-    if len(faults) == 1:
-        return f"Error: {faults[0]}\n"
-    return "".join(
-        [f"Error: {len(faults)} faults in the configuration:\n", *(f"  {line}\n" for line in faults)]
-    )
+    return _compose(_read_arguments(argv, config_name, settings), config_name, settings)
 
 
 # --- One job --------------------------------------------------------------------------------------
@@ -157,8 +172,9 @@ def _compose(
 
 
 def _compose_training(composer: Composer, words: Sequence[str], job_dir: Path | None) -> Composed[Settings]:
-    """A new training, or one that goes on."""
+    """A new training, or one that resumes."""
     asked, unfit = _asked(composer, words)
+    objective = asked.mapping.pop(OBJECTIVE, DEFAULT_OBJECTIVE)
     single = composer.job is None and job_dir is None
     typed_run_dir = single and any(re.match(r"[+]*hydra\.run\.dir=", word) for word in words)
     run_dir = job_dir or Path(asked.run_dir)
@@ -172,7 +188,8 @@ def _compose_training(composer: Composer, words: Sequence[str], job_dir: Path | 
     if not place.goes_on:
         if unfit is not None:
             raise unfit
-        return replace(_fresh(asked, Settings, words, job_dir), run_dir=run_dir, new_folder=new_folder)
+        fresh = _fresh(asked, Settings, words, job_dir, objective)
+        return replace(fresh, run_dir=run_dir, new_folder=new_folder, objective=objective)
 
     def check(mapping: Mapping[str, Any]) -> Settings:
         return _check(mapping, Settings, [])
@@ -196,6 +213,7 @@ def _compose_training(composer: Composer, words: Sequence[str], job_dir: Path | 
         resume=True,
         accept_schedule=place.accept_schedule,
         changes=goes_on.changes,
+        objective=check_objective(objective, goes_on.settings),
     )
 
 
@@ -213,27 +231,38 @@ def _asked(composer: Composer, words: Sequence[str]) -> tuple[Composition, Setti
             raise error from None
 
 
-def _fresh(asked: Composition, settings: type[S], words: Sequence[str], job_dir: Path | None) -> Composed[S]:
+def _fresh(
+    asked: Composition,
+    settings: type[S],
+    words: Sequence[str],
+    job_dir: Path | None,
+    objective: object = DEFAULT_OBJECTIVE,
+) -> Composed[S]:
     """What a command line asks for, checked."""
     mapping = asked.named if "profile" in settings.model_fields else asked.mapping
     faults = [*asked.faults, *_of_other_programs(mapping, settings)]
     return Composed(
-        settings=_check(mapping, settings, faults),
+        settings=_check(mapping, settings, faults, objective),
         mapping=mapping,
         choices=asked.choices,
         run_dir=job_dir or Path(asked.run_dir),
         overrides=tuple(as_stored(word) for word in _of_settings(words)),
-        given=asked.overrides.keys - set(RESUME_KEYS),
+        given=asked.overrides.keys - set(_COMMAND_KEYS),
     )
 
 
 def _of_settings(words: Sequence[str]) -> list[str]:
-    """The overrides without Hydra's own and those that say which run is to go on, and how."""
+    """The overrides without Hydra's own and those of `_COMMAND_KEYS`."""
     return [word for word in words if not _WHERE.match(word)]
 
 
-def _check(mapping: Mapping[str, Any], settings: type[S], faults: list[str]) -> S:
-    """The checked settings; schedules are read too, so that their faults are in the same report."""
+def _check(
+    mapping: Mapping[str, Any],
+    settings: type[S],
+    faults: list[str],
+    objective: object = DEFAULT_OBJECTIVE,
+) -> S:
+    """The checked settings; schedules and the objective are read too, so that their faults are in the same report."""
     checked: CheckedSettings | None
     try:
         checked = settings.from_config(mapping)
@@ -242,6 +271,10 @@ def _check(mapping: Mapping[str, Any], settings: type[S], faults: list[str]) -> 
         checked = error.repaired
     if isinstance(checked, Settings):
         faults = [*faults, *_schedule_faults(checked)]
+        try:
+            check_objective(objective, checked)
+        except SettingsError as error:
+            faults += error.faults
     if faults:
         raise SettingsError(faults, checked)
     return cast(S, checked)
@@ -256,16 +289,16 @@ def _schedule_faults(settings: Settings) -> Iterator[str]:
 
 
 def _of_other_programs(mapping: dict[str, Any], settings: type[CheckedSettings]) -> Iterator[str]:
-    """Settings that are another program's, and those of resumes; takes them out of `mapping`."""
+    """Settings that are another program's, and those of the command line; takes them out of `mapping`."""
     if settings is Settings:
         for key in sorted(
             mapping.keys() & (PreviewSettings.model_fields.keys() - Settings.model_fields.keys())
         ):
             yield fault(key, "is a setting of preview_lr_schedule.py; a training has none", mapping.pop(key))
     if issubclass(settings, Settings):
-        for key in RESUME_KEYS:
+        for key in _COMMAND_KEYS:
             value = mapping.pop(key, None)
-            if value is not None and settings is not Settings:
+            if value not in (None, DEFAULT_OBJECTIVE) and settings is not Settings:
                 yield fault(key, "is a setting of train_gimbal_curriculum.py; a preview has none", value)
 
 
@@ -287,7 +320,7 @@ class _Arguments:
     @property
     def plain(self) -> bool:
         """Whether one job is to be run, and nothing that Hydra does itself."""
-        others = ("help", "hydra_help", "cfg", "resolve", "shell_completion", "info")
+        others = ("hydra_help", "cfg", "resolve", "shell_completion", "info")
         return not self.multirun and not any(getattr(self.flags, name) for name in others)
 
     @property
@@ -302,9 +335,14 @@ class _Arguments:
         return _Arguments(argparse.Namespace(**flags), ())
 
 
-def _read_arguments(argv: Sequence[str]) -> _Arguments:
+def _read_arguments(argv: Sequence[str], config_name: str, settings: type[CheckedSettings]) -> _Arguments:
     parser = get_args_parser()
     parser.error = _refuse_flag  # type: ignore[method-assign]
+    everything = {"all"} if {"--help", "-h"} & set(argv) else set()
+    words = [word for word in argv if word not in everything]
+    faults = misspelt(words, _vocabulary(config_name, settings, parser))
+    if faults:
+        raise SettingsError(faults)
     flags = parser.parse_intermixed_args(list(argv))
     if flags.experimental_rerun is not None:
         raise UserError("--experimental-rerun is not supported: it runs what is in a file")
@@ -313,9 +351,46 @@ def _read_arguments(argv: Sequence[str]) -> _Arguments:
             raise UserError(f"{flag} {folder}: there is no such folder")
     if sum(map(bool, (flags.run, flags.multirun, flags.cfg, flags.info, flags.shell_completion))) > 1:
         raise UserError("--run, --multirun, --cfg, --info and --shell-completion exclude each other")
-    if flags.resolve and not (flags.cfg or flags.help):
-        raise UserError("--resolve goes with --cfg or --help")
+    if flags.resolve and not flags.cfg:
+        raise UserError("--resolve goes with --cfg")
+    if flags.package is not None and not flags.cfg:
+        raise UserError(f"--package {flags.package}: goes with --cfg")
+    completion = ("install=", "uninstall=", "query=")
+    if flags.shell_completion and not any(word.startswith(completion) for word in flags.overrides):
+        raise UserError("--shell-completion: goes with install=bash, install=zsh or install=fish")
+    require_plugins(flags.overrides)
     return _Arguments(flags, tuple(word for word in argv if word not in flags.overrides))
+
+
+def _vocabulary(
+    config_name: str, settings: type[CheckedSettings], parser: argparse.ArgumentParser
+) -> Vocabulary:
+    groups = groups_of(config_name)
+    options: dict[str, list[str]] = {}
+    for group in groups:
+        for option in options_of(group):
+            options.setdefault(option, []).append(group)
+    return Vocabulary(
+        keys={*settings.model_fields, *(_COMMAND_KEYS if settings is Settings else ()), *groups, "hydra"},
+        options=options,
+        path_keys={Settings: ["resume"], EvaluateSettings: ["run"]}.get(settings, []),
+        flag_length=lambda words: _flag_length(parser, words),
+    )
+
+
+def _flag_length(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+    """How many of one or two words Hydra's parser takes for a flag and its value; 0 where it knows no such flag."""
+    try:
+        if parser.parse_known_args(words[:1])[1]:
+            return 0
+        alone = True
+    except UserError:
+        alone = False  # its value is missing
+    try:
+        flags, others = parser.parse_known_args(list(words))
+    except UserError:
+        return 1 if alone else len(words)
+    return 1 if alone and (flags.overrides or others) else len(words)
 
 
 def _refuse_flag(message: str) -> NoReturn:
@@ -337,32 +412,37 @@ def _hydra_for(arguments: _Arguments) -> Iterator[ConfigLoader]:
         GlobalHydra.instance().hydra = outer
 
 
+def _help(arguments: _Arguments, config_name: str, settings: type[CheckedSettings]) -> str:
+    """What --help shows, with the values that the other overrides make the defaults."""
+    words = [word for word in arguments.flags.overrides if word != "all"]
+    name, search_path = arguments.flags.config_name or config_name, tuple(arguments.search_path)
+    with _hydra_for(arguments) as loader:
+        asked = Composer(loader, name, search_path).compose(words)
+    folder = CONFIG_DIR if arguments.flags.config_dir is None else Path(arguments.flags.config_dir)
+    everything = "all" in arguments.flags.overrides
+    return help_text(settings, asked.mapping, asked.choices, (folder, CONFIG_DIR), everything=everything)
+
+
 def _hand_over(
     main: Callable[[Composed[S]], int], arguments: _Arguments, config_name: str, settings: type[S]
 ) -> int:
-    """Lets Hydra act on the command line; returns the worst status of the jobs that it runs."""
+    """Let Hydra act on the command line; return the worst status of the jobs that it runs."""
     words = list(arguments.flags.overrides)
     if not arguments.flags.shell_completion:
         words = _check_jobs(arguments, config_name, settings)
-    statuses = [0]
 
-    def job(_: DictConfig) -> int:
-        own = HydraConfig.get()
-        place = Path(own.runtime.output_dir)
-        composed = _compose(arguments.for_job(own.overrides.task), config_name, settings, job_dir=place)
+    def run(overrides: Sequence[str], folder: Path) -> tuple[int, float | None]:
+        composed = _compose(arguments.for_job(overrides), config_name, settings, job_dir=folder)
         status = main(composed)
-        statuses.append(status)
-        if status > _BY_SIGNAL:
-            raise KeyboardInterrupt(status)  # whoever stops a job means the sweep
-        return status
+        if status or settings is not Settings:
+            return status, None
+        value = read_objective(folder, composed.objective)
+        if value is None and chooses_sweeper(words):
+            sys.stderr.write(f"{OBJECTIVE}={composed.objective}: this run has no such number: {folder}\n")
+        return status, value
 
-    start = hydra.main(config_path=str(CONFIG_DIR), config_name=config_name, version_base=_VERSION_BASE)(job)
-    try:
-        with _process(argv=[sys.argv[0], *arguments.words, *words]):
-            start()
-    except CONFIG_FAULTS as error:
-        raise SettingsError([explain(error)]) from error
-    return max(statuses)
+    jobs: list[Job] = run_jobs(run, [sys.argv[0], *arguments.words], words, CONFIG_DIR, config_name)
+    return finish_sweep(jobs)
 
 
 def _check_jobs(arguments: _Arguments, config_name: str, settings: type[S]) -> list[str]:
@@ -381,35 +461,26 @@ def _check_jobs(arguments: _Arguments, config_name: str, settings: type[S]) -> l
             texts = composer.flattened(overrides)
         sweep_dir = [] if folder is None else [f"hydra.sweep.dir='{first_free(folder)}'"]
         parsed = OverridesParser.create(loader).parse_overrides([*texts, *sweep_dir])
-    # Other sweepers choose the values as they go.
-    over_grid = not any(re.match(r"hydra/sweeper=(?!basic$)", text) for text in overrides.texts)
-    if arguments.multirun and over_grid:
+    jobs: list[list[str]] = []
+    if chooses_sweeper(overrides.texts):
+        if settings is not Settings:
+            faults.append(
+                "hydra/sweeper: goes with train_gimbal_curriculum.py; only a training has an objective"
+            )
+        # The values to be tried are found as it goes; the others are to be sound.
+        jobs = [[str(o.input_line) for o in parsed if not o.is_sweep_override()]]
+    elif arguments.multirun:
         try:
             jobs = BasicSweeper.split_arguments(parsed, None)[0]
         except HydraException as error:
             raise SettingsError([*faults, explain(error)]) from error
-        for number, job in enumerate(jobs):
-            try:
-                _compose(arguments.for_job(job), config_name, settings, job=number)
-            except SettingsError as error:
-                faults += error.faults
+    for number, job in enumerate(jobs):
+        try:
+            _compose(arguments.for_job(job), config_name, settings, job=number)
+        except SettingsError as error:
+            faults += error.faults
     if faults:
         raise SettingsError(list(dict.fromkeys(faults)))
     if folder is not None:
         texts.append(f"hydra.sweep.dir='{make_new(folder)}'")
     return texts
-
-
-@contextmanager
-def _process(argv: list[str]) -> Iterator[None]:
-    """A process that Hydra takes the command line from and raises its errors in, instead of printing them."""
-    own_argv, own_setting = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv, os.environ["HYDRA_FULL_ERROR"] = argv, "1"
-    try:
-        yield
-    finally:
-        sys.argv = own_argv
-        if own_setting is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = own_setting

@@ -18,8 +18,6 @@ from omegaconf import OmegaConf
 
 from glideslope.yaml_files import YamlError, decode_text, parse_yaml
 
-CONFIG_DIR = Path(__file__).resolve().parent.parent / "cfgs"
-
 # The key that a file of a group is there to set.
 _SUBJECTS = {
     "lr_schedule": "lr_schedule",

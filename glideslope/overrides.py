@@ -22,7 +22,8 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-from glideslope.config_files import CONFIG_DIR, file_of
+from glideslope.catalogue import CONFIG_DIR
+from glideslope.config_files import file_of
 from glideslope.settings import SettingsError
 from glideslope.validation import fault, listed, meant, typed
 from glideslope.yaml_files import YamlError

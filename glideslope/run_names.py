@@ -9,7 +9,7 @@ from hashlib import sha256
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from glideslope.config_files import CONFIG_DIR
+from glideslope.catalogue import CONFIG_DIR
 from glideslope.overrides import decoded
 from glideslope.run_folder import LONGEST_NAME
 

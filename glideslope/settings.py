@@ -53,6 +53,7 @@ __all__ = [
     "AttentionActorCriticSettings",
     "AttentionSettings",
     "AutoregressiveActorSettings",
+    "CommandSettings",
     "ConvEncoderSettings",
     "CrossAttentionEncoderSettings",
     "CurriculumSettings",
@@ -229,11 +230,11 @@ class CurriculumSettings(CheckedSettings):
     success_rate: PositiveShare = 0.85
     """Success rate over the window to be reached."""
     criterion: Literal["success_rate", "wilson_lower_bound"] = "success_rate"
-    """What must reach it: the window's own rate, or the lower bound of its 95% Wilson score interval."""
+    """What must reach it, the rate itself or the lower bound of its 95% Wilson score interval."""
     require_consecutive_windows: Count = 5
     """Episodes in a row at which all conditions hold."""
     min_stage_episodes: Whole = 0
-    """Episodes to be played in a stage."""
+    """Episodes to be played in a stage, those of the cooldown included."""
     cooldown_episodes: Whole = 0
     """Episodes after a change of stage that the window leaves out."""
     demotion_rate: Share | None = None
@@ -241,7 +242,7 @@ class CurriculumSettings(CheckedSettings):
     replay_earlier_stages: Annotated[NonNegative, Field(lt=1)] = 0.0
     """Share of the episodes that are of an earlier stage."""
     last_stage: Whole = 0
-    """Index of the last stage to be played, from 0."""
+    """Index of the last stage to be played."""
     stages: Annotated[tuple[StageSettings, ...], Field(min_length=1)]
     """The stages in order."""
 
@@ -505,12 +506,12 @@ class Settings(CheckedSettings):
     decay_rate: Positive | None = None
     """What the preset exponential_smooth multiplies a rate by at each decay."""
     lr_schedule: dict[str, Any] | None = None
-    """Learning rate over time by network; null for constant."""
+    """Learning rate over time by network, set by the preset chosen; null for constant."""
     schedule_frames: SomeFrames | None = None
     """Frames that shares in schedules refer to; null for num_train_frames."""
 
     num_train_frames: SomeFrames = 6_000_000
-    """Length of the training in frames."""
+    """Length of the training in frames; also written 6.0e6 or 6M."""
     num_seed_frames: Frames = 4_000
     """Frames of random actions before the first update."""
     action_repeat: Annotated[Count, Field(le=1000)] = 1
@@ -540,7 +541,7 @@ class Settings(CheckedSettings):
     stddev: NonNegative = 1.0
     """Base of the exploration noise, for multiples such as 0.5x."""
     stddev_schedule: Any = "linear(1.0,0.1,500000)"
-    """Standard deviation of the exploration noise over time."""
+    """Exploration noise over time: linear(from,to,steps), a number, or a schedule as of a learning rate."""
     stddev_clip: NonNegative = 0.3
     """Bound of the noise on actions inside an update."""
     gimbal_noise_scale: NonNegative = 0.5
@@ -665,6 +666,17 @@ class Settings(CheckedSettings):
             )
 
 
+class CommandSettings(CheckedSettings):
+    """What a training's command line says that is no setting of the run: how to start it, and what to hand back."""
+
+    resume: Text | None = None
+    """Run folder to resume; the rest of the command line is what changes in it."""
+    resume_lr_schedule: Literal["config"] | None = None
+    """What a resume does with changed learning rates or exploration noise; null refuses them, config takes them."""
+    objective: Text = "success_rate"
+    """Number that a sweep optimizes: a held-out figure of the last stage, or a column of train.csv or eval.csv."""
+
+
 # --- Preview --------------------------------------------------------------------------------------
 
 
@@ -672,13 +684,13 @@ class PreviewSettings(Settings):
     """A training run whose learning rates are to be shown, and how."""
 
     steps: Annotated[tuple[Any, ...], Field(min_length=1, max_length=100_000)] | None = None
-    """Steps to be tabled: numbers or shares of the training; null for the whole training."""
+    """Steps to be tabled, such as [0,1M,40%]; null for the whole training."""
     stage_steps: Annotated[tuple[Any, ...], Field(min_length=1, max_length=100_000)] | None = None
-    """Steps at which the curriculum's stages are entered, from stage 0 on; null for evenly spread."""
+    """Steps at which the stages are entered, such as [0,400000]; null for evenly spread."""
     scale: Literal["log", "linear"] = "log"
     """Axis of the learning rates."""
     out: Text = "."
-    """Folder for the picture and the table."""
+    """Folder for lr_schedule.png and lr_schedule.csv."""
 
     @property
     def asked_steps(self) -> list[int] | None:
@@ -740,9 +752,9 @@ class SweepSettings(CheckedSettings):
     """Conditions to be played one after the other in place of the stage's own; with both lists, their grid."""
 
     pad_speed: Annotated[tuple[NonNegative, ...], Field(min_length=1, max_length=MOST_POINTS)] | None = None
-    """Speeds of the pad in m/s, on moving paths only; on a sinusoidal one its largest. Null for the stage's."""
+    """Speeds of a moving pad in m/s, such as [0,0.5,1,2], the largest on a sinusoidal path; null for the stage's."""
     wind: Annotated[tuple[NonNegative, ...], Field(min_length=1, max_length=MOST_POINTS)] | None = None
-    """Largest wind speeds in m/s; null for the stage's."""
+    """Largest wind speeds in m/s, such as [0,1,2]; null for the stage's."""
 
     @property
     def points(self) -> tuple[Point, ...]:

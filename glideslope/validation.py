@@ -61,11 +61,46 @@ def unknown(name: object, kind: str, options: Sequence[str]) -> str:
 
 def meant(name: object, options: Sequence[str]) -> str:
     """`; did you mean X?` for the nearest of the options, or nothing where none is near."""
+    near = nearest(name, options)
+    return f"; did you mean {near}?" if near else ""
+
+
+# What other programs call a setting.
+_ELSEWHERE = {
+    "learning_rate": "lr",
+    "epochs": "num_train_frames",
+    "steps": "num_train_frames",
+    "frames": "num_train_frames",
+    "max_steps": "num_train_frames",
+    "num_steps": "num_train_frames",
+    "timesteps": "num_train_frames",
+    "total_timesteps": "num_train_frames",
+    "learning_starts": "num_seed_frames",
+    "n_envs": "num_envs",
+    "gamma": "discount",
+    "tau": "critic_target_tau",
+    "n_step": "nstep",
+    "n_steps": "nstep",
+    "buffer_size": "replay_buffer_size",
+    "checkpoint": "resume",
+    "load": "resume",
+    "threads": "num_threads",
+    "gpu": "device",
+    "scheduler": "lr_schedule",
+    "lr_scheduler": "lr_schedule",
+    "n_episodes": "episodes",
+}
+
+
+def nearest(name: object, options: Sequence[str]) -> str | None:
+    """Return the option that ``name`` was probably meant to be, or None where none is near."""
     text = str(name).lower()
     by_lower = {option.lower(): option for option in options}
+    if _ELSEWHERE.get(text.replace("-", "_")) in options:
+        return _ELSEWHERE[text.replace("-", "_")]
     near = get_close_matches(text, by_lower, n=1, cutoff=0.6)
     near = near or [option for option in by_lower if len(text) > 1 and option.startswith(text)]
-    return f"; did you mean {by_lower[near[0]]}?" if near else ""
+    return by_lower[near[0]] if near else None
 
 
 def listed(options: Sequence[str], word: str = "or") -> str:
