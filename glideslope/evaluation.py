@@ -21,6 +21,7 @@ from glideslope.envs.landing import ACTION_DIM
 from glideslope.evaluation_progress import EvaluationProgress
 from glideslope.evaluation_report import RESULTS, Condition, Report, conditions
 from glideslope.inspection import locate
+from glideslope.progress import screen
 from glideslope.scoring import TEST_SEED, Act, Episode, best_and_worst, play, record_episodes, record_grid
 from glideslope.settings import (
     NO_MOVING_PATHS,
@@ -84,7 +85,7 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
         UserError: the snapshot, the device, the stage, the sweep or the output folder can't be used: before any
             episode is played.
     """
-    console = console or Console()
+    console = console or screen()  # a table whose reader has gone is to be written to its file all the same
     device = resolve_device(settings.device)
     run = settings.run is not None
     plan = _of_run(settings, device, console) if run else _of_policy(settings, device)

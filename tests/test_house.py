@@ -20,7 +20,7 @@ PACKAGE = "glideslope"
 # From the ground up: a part may import from lower layers and from itself, not from its own layer.
 LAYERS = (
     ("files", "intervals", "retention", "validation", "lr_scheduler"),
-    ("settings", "append_file", "archive"),
+    ("settings", "append_file", "archive", "catalogue", "spelling"),
     (
         "agent",
         "envs",
@@ -33,18 +33,20 @@ LAYERS = (
         "run_folder",
         "schedules",
         "evaluation_progress",
+        "help_text",
     ),
-    ("logger", "plots", "replay_store", "scoring", "text_plot", "inspection"),
+    ("logger", "plots", "replay_store", "scoring", "text_plot", "inspection", "objective"),
     ("assembly", "preview", "resumption", "evaluation_report"),
     ("trainer",),
     ("launch", "evaluation"),
     ("overrides",),
     ("composition", "differences"),
-    ("resuming",),
+    ("resuming", "sweeps"),
     ("cli",),
+    ("program",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-READS_HYDRA = {"cli", "composition", "overrides"}
+READS_HYDRA = {"cli", "composition", "overrides", "sweeps"}
 ALONE = {"lr_scheduler"}  # usable in any program: imports nothing of ours
 # Its doors to other libraries' classes, which load those libraries; nothing else of it imports them.
 ADAPTS = {
