@@ -13,9 +13,11 @@ from rich.table import Table
 
 from glideslope.checkpoint import Entry, contents, load, newest_snapshot
 from glideslope.console import say
+from glideslope.run_folder import runs_below
 from glideslope.settings import Settings, UserError
 
 _LONGEST_VALUE = 30
+_RUNS_NAMED = 3
 # How deep the parts of a snapshot are listed; the settings are told in words.
 _DEPTH = 4
 _DEPTHS = {"settings.": 1, "agent.optimizers.": 3, "run.": 3}
@@ -37,10 +39,10 @@ def inspect(path: Path, console: Console | None = None) -> int:
 
 
 def locate(key: str, value: str) -> Path:
-    """The run folder or snapshot that the setting ``key`` names.
+    """Return the run folder or snapshot that the setting ``key`` names.
 
     Raises:
-        UserError: there is none, or it can't be looked at.
+        UserError: there is none, with what is there instead, or it can't be looked at.
     """
     path = Path(value).expanduser()
     try:
@@ -49,6 +51,10 @@ def locate(key: str, value: str) -> Path:
         raise UserError(f"{key}={value}: no such run folder or snapshot{_neighbours(path)}") from error
     except OSError as error:
         raise UserError(f"{key}={value}: can't be read: {error.strerror}") from error
+    if path.is_dir() and not any(path.glob("*.pt")) and (runs := runs_below(path)):
+        named = ", ".join(f"{key}={run}" for run in runs[:_RUNS_NAMED])
+        more = f" and {len(runs) - _RUNS_NAMED} more" if len(runs) > _RUNS_NAMED else ""
+        raise UserError(f"{key}={value}: is a folder of runs; give one of them, newest first: {named}{more}")
     return path
 
 

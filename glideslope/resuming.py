@@ -30,7 +30,7 @@ from glideslope.differences import (
     value_at,
 )
 from glideslope.overrides import as_stored, changes_length, has_index, key_of, normalised
-from glideslope.run_folder import CONFIG, read_config, typed_overrides
+from glideslope.run_folder import CONFIG, read_config, runs_below, typed_overrides
 from glideslope.settings import Settings, SettingsError
 from glideslope.validation import fault, meant
 
@@ -79,7 +79,7 @@ def run_folder_of(value: object) -> Path:
         near = f"; give the run folder, resume={path.parent}" if holds_run(path.parent) else ""
         raise SettingsError([fault(RESUME, f"is a file, not a run folder{near}", value)])
     if not holds_run(path):
-        runs = sorted(entry.parent.name for entry in path.glob(f"*/{CONFIG}"))
+        runs = [str(run.relative_to(path)) for run in runs_below(path)]
         near = f"; there are runs in it: {first_few(runs)}" if runs else ""
         raise SettingsError([fault(RESUME, f"is not a run folder: it has no {CONFIG}{near}", value)])
     return path

@@ -242,6 +242,12 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     return config
 
 
+def runs_below(folder: Path) -> list[Path]:
+    """Return the run folders in a folder and in the folders there, the newest first."""
+    configs = [*folder.glob(f"*/{CONFIG}"), *folder.glob(f"*/*/{CONFIG}")]
+    return [path.parent for path in sorted(configs, key=lambda path: (-path.stat().st_mtime, path))]
+
+
 def typed_overrides(run_dir: Path) -> tuple[str, ...]:
     """The overrides that a run's configuration was composed with, as typed; none where nothing says them.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -247,6 +248,24 @@ def test_malformed_evaluations(line: str, start: str, capsys: pytest.CaptureFixt
 def test_faults_of_the_composition_are_blamed_on_the_overrides(capsys: pytest.CaptureFixture[str]) -> None:
     found = refused(["lr=${nowhere}", "seed=3", "curriculum.stages.7.wind=1", "~nothing"], capsys)
     assert [re.split("[=:]", fault)[0] for fault in found] == ["lr", "curriculum.stages.7.wind", "nothing"]
+
+
+@pytest.mark.parametrize("key", ["run", "inspect"])
+def test_a_folder_of_runs_names_them_newest_first(key: str, tmp_path: Path) -> None:
+    from glideslope.inspection import locate
+
+    for age, name in enumerate(("d2/b", "d1/c", "a", "d1/d")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.yaml").touch()
+        os.utime(tmp_path / name / "config.yaml", (1000 - age, 1000 - age))
+    with pytest.raises(UserError) as error:
+        locate(key, str(tmp_path))
+    newest = ", ".join(f"{key}={tmp_path}/{name}" for name in ("d2/b", "d1/c", "a"))
+    assert str(error.value).endswith(
+        f"is a folder of runs; give one of them, newest first: {newest} and 1 more"
+    )
+    (tmp_path / "snapshot.pt").touch()  # a run folder, whatever else is in it
+    assert locate(key, str(tmp_path)) == tmp_path
 
 
 # --- Malformed files ------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ PACKAGE = "glideslope"
 # From the ground up: a part may import from lower layers and from itself, not from its own layer.
 LAYERS = (
     ("files", "intervals", "retention", "validation", "lr_scheduler", "console", "time_left"),
-    ("settings", "append_file", "archive", "caches", "yaml_files"),
+    ("settings", "append_file", "archive", "caches", "yaml_files", "spelling"),
     (
         "agent",
         "envs",
@@ -34,8 +34,12 @@ LAYERS = (
         "run_folder",
         "schedules",
         "workload",
+        "catalogue",
     ),
-    ("schedule_changes", "logger", "plots", "replay_store", "scoring", "text_plot", "inspection"),
+    (
+        *("schedule_changes", "logger", "plots", "replay_store", "scoring", "text_plot", "inspection"),
+        *("objective", "help_text"),
+    ),
     ("assembly", "preview", "resumption", "evaluation_report"),
     ("trainer", "estimate"),
     ("launch", "evaluation"),
@@ -43,11 +47,12 @@ LAYERS = (
     ("overrides",),
     ("edits", "differences", "run_names"),
     ("composition",),
-    ("resuming",),
+    ("resuming", "sweeps"),
     ("cli",),
+    ("program",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-READS_HYDRA = {"cli", "composition", "config_files", "edits", "overrides", "run_names"}
+READS_HYDRA = {"cli", "composition", "config_files", "edits", "overrides", "run_names", "sweeps"}
 ALONE = {"lr_scheduler"}  # usable in any program: imports nothing of ours
 # Its doors to other libraries' classes, which load those libraries; nothing else of it imports them.
 ADAPTS = {
