@@ -178,21 +178,24 @@ def record_episodes(
     """
     env.set_stage(stage, index)
     fps = env.metadata["render_fps"]
-    frames: list[Picture] = []
-    for seed in seeds:
-        observation, _ = env.reset(seed=0, options={"scenario_seeds": [seed]})
-        frames.append(_picture(env, observation, f"{stage.name}  scenario {seed}"))
-        done, step = False, 0
-        while not done:
-            action = act(env, observation)
-            _, terminated, truncated, infos = env.advance(action)
-            observation = env.observations()
-            done, step = bool(terminated[0] or truncated[0]), step + 1
-            word = _word(Outcome(int(infos["outcome"][0])))
-            frames.append(_picture(env, observation, f"{stage.name}  {step / fps:4.1f} s  {word}"))
-        # A still second at the end, so that the outcome can be read.
-        frames.extend([frames[-1]] * round(fps))
-    write_video(path, frames, fps)
+
+    def frames() -> Iterator[Picture]:
+        for seed in seeds:
+            observation, _ = env.reset(seed=0, options={"scenario_seeds": [seed]})
+            yield _picture(env, observation, f"{stage.name}  scenario {seed}")
+            done, step = False, 0
+            while not done:
+                action = act(env, observation)
+                _, terminated, truncated, infos = env.advance(action)
+                observation = env.observations()
+                done, step = bool(terminated[0] or truncated[0]), step + 1
+                word = _word(Outcome(int(infos["outcome"][0])))
+                picture = _picture(env, observation, f"{stage.name}  {step / fps:4.1f} s  {word}")
+                yield picture
+            # A still second at the end, so that the outcome can be read.
+            yield from [picture] * round(fps)
+
+    write_video(path, frames(), fps)
 
 
 def _picture(env: LandingVectorEnv, observation: Observation, caption: str) -> Picture:

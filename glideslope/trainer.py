@@ -48,7 +48,7 @@ from glideslope.workload import (
 )
 
 FILM = "landing.mp4"
-_RECENT_EPISODES = 32
+_RECENT_EPISODES = 8
 # An evaluation that is due: of the current stage, of every stage, or none.
 Evaluation: TypeAlias = Literal["stage", "all stages"] | None
 
@@ -347,15 +347,21 @@ class Trainer:
         curriculum = self._parts.curriculum
         return curriculum.success_rate_window if curriculum.window_episodes else None
 
-    def work_left(self) -> Work:
-        """Return the work from here to the end of the run."""
+    def work_left(self, due: int = 0, final: int | None = None) -> Work:
+        """Return the work from here to the end of the run.
+
+        Args:
+            due: how many stages are to be scored before the next frame.
+            final: how many stages the final evaluation still has to score; all of them by default.
+        """
         curriculum = self._parts.curriculum
         return work_left(
             self._settings,
             self.frame,
             stage=curriculum.stage,
             changes=len(curriculum.history) - 1,
-            due=self._due,
+            due=due,
+            final=final,
             episode_length=float(np.mean(self._lengths)) if self._lengths else None,
         )
 
@@ -365,7 +371,7 @@ class Trainer:
         self._parts.progress.update(
             self.frame,
             kind="collect" if self._step <= settings.num_seed_frames // settings.action_repeat else "learn",
-            work=self.work_left(),
+            work=self.work_left(due={"stage": 1, "all stages": len(curriculum.stages), None: 0}[self._due]),
             stage=curriculum.stage_settings.name,
             window_rate=self._window_rate(),
             rates=rates if self._logged >= 0 else {},
@@ -401,11 +407,12 @@ class Trainer:
         index = parts.curriculum.stage
         seeds = range(VALIDATION_SEED, VALIDATION_SEED + settings.num_eval_episodes)
         chosen = [index] if self._due == "stage" else range(len(parts.curriculum.stages))
-        results = {stage: self._score(stage, seeds, "evaluating") for stage in chosen}
+        results = {}
+        for due, stage in zip(reversed(range(len(chosen))), chosen, strict=True):
+            results[stage] = self._score(stage, seeds, "evaluating")
+            parts.progress.plan(self.work_left(due))
         self._due = None
         result = results[index]
-        self._lengths.clear()
-        self._lengths.append(result.episode_length)
         rates = {stage: scored.success_rate for stage, scored in results.items()}
         reached = max(stage for _, stage in parts.curriculum.history)
         row = eval_row(result) | self._retention.row(rates, reached, len(parts.curriculum.stages))
@@ -435,9 +442,12 @@ class Trainer:
         steps = scoring_steps(len(seeds), scoring_envs(settings), length, longest_episode(settings))
         name = f"{what} stage {index + 1} of {len(stages)}"
         with parts.progress.activity("evaluate", name, units=steps, total=len(seeds), unit="episodes"):
-            return score(
+            result = score(
                 parts.eval_env, self.act_greedily, stages[index], index, seeds, parts.progress.advance
             )
+        self._lengths.clear()
+        self._lengths.append(result.episode_length)
+        return result
 
     def finish(self) -> list[Score]:
         """Score the highest stage's best snapshot on test scenarios of every stage, which chose nothing; film it.
@@ -455,6 +465,7 @@ class Trainer:
         results = []
         for stage in range(len(parts.curriculum.stages)):
             results.append(self._score(stage, seeds, "final evaluation,"))
+            parts.progress.plan(self.work_left(final=len(parts.curriculum.stages) - len(results)))
             parts.progress.note(describe(results[-1]))
         row = held_out_row(results, index)
         self._write(lambda: parts.logger.log_held_out(self.frame, row), "the held-out result")

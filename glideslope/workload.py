@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from glideslope.settings import Settings, StateEncoderSettings
 from glideslope.time_left import Work
 
@@ -53,7 +51,8 @@ def work_left(
     *,
     stage: int = 0,
     changes: int = 0,
-    due: Literal["stage", "all stages"] | None = None,
+    due: int = 0,
+    final: int | None = None,
     episode_length: float | None = None,
 ) -> Work:
     """Return the work from ``frame`` on to the end of the run, the final evaluation and the film included.
@@ -63,25 +62,30 @@ def work_left(
         frame: frames done.
         stage: the curriculum's stage.
         changes: how often the stage has changed.
-        due: the evaluation to be made before the next frame.
+        due: how many stages are to be scored before the next frame.
+        final: how many stages the final evaluation still has to score; all of them by default.
         episode_length: mean steps of recent episodes.
     """
     total, seed = settings.num_train_frames, min(settings.num_seed_frames, settings.num_train_frames)
     every = settings.eval_every_frames
     stages = settings.curriculum.last_stage + 1
     # At the end of training every stage is scored in place of the current one alone.
-    periodic = max((total - 1) // every - frame // every, 0) + (due == "stage")
-    of_all = _changes_left(settings, frame, stage, changes) + (frame < total) + (due == "all stages")
+    periodic = max((total - 1) // every - frame // every, 0)
+    of_all = _changes_left(settings, frame, stage, changes) + (frame < total)
     envs, longest = scoring_envs(settings), longest_episode(settings)
     present, last = _lengths(settings, frame, episode_length)
     on_the_way = scoring_steps(settings.num_eval_episodes, envs, (present + last) / 2.0, longest)
     at_the_end = scoring_steps(settings.num_eval_episodes, envs, last, longest)
-    final = scoring_steps(settings.final_eval_episodes, envs, last, longest)
+    held_out = scoring_steps(settings.final_eval_episodes, envs, last, longest)
+    now = scoring_steps(settings.num_eval_episodes, envs, present, longest)
     snapshots = total // settings.snapshot_every_frames - frame // settings.snapshot_every_frames
     return {
         "collect": max(seed - frame, 0),
         "learn": max(total - max(frame, seed), 0),
-        "evaluate": periodic * on_the_way + stages * (of_all * at_the_end + final),
+        "evaluate": due * now
+        + periodic * on_the_way
+        + stages * of_all * at_the_end
+        + (stages if final is None else final) * held_out,
         "film": film_pictures(settings, last),
         "save": max(snapshots, 0) + (frame < total),
         "draw": 1.0,

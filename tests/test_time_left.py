@@ -30,7 +30,7 @@ class Play:
     def __init__(self, settings: Settings, truth: Costs, estimate: Costs = COSTS, frame: int = 0) -> None:
         self.settings, self.truth = settings, dict(truth)
         self.now = 0.0
-        self.frame, self.stage, self.changes = frame, 0, 0
+        self.frame, self.stage, self.changes, self.due = frame, 0, 0, 0
         self.time_left, self.steady = TimeLeft(estimate, 0.0), Steady()
         self.time_left.plan(work_left(settings, frame))
         self.looks: list[tuple[float, float]] = []  # time, seconds shown
@@ -72,16 +72,8 @@ class Play:
 
     def report(self, kind: Kind, frames: int, due: str) -> None:
         self.time_left.did(kind, frames, self.now)
-        planned = {"all": "all stages", "one": "stage", "": None}[due]
-        work = work_left(
-            self.settings,
-            self.frame,
-            stage=self.stage,
-            changes=self.changes,
-            due=planned,  # type: ignore[arg-type]
-            episode_length=self.length,
-        )
-        self.time_left.plan(work)
+        self.due = {"all": self.stages, "one": 1, "": 0}[due]
+        self.plan()
         if due:
             self.evaluate(1 if due == "one" else self.stages, self.settings.num_eval_episodes)
 
@@ -93,11 +85,26 @@ class Play:
         self.stage, self.changes = self.stage + 1, self.changes + 1
         self.report("learn", 0, "all")
 
-    def evaluate(self, stages: int, episodes: int) -> None:
+    def plan(self, final: int | None = None) -> None:
+        work = work_left(
+            self.settings,
+            self.frame,
+            stage=self.stage,
+            changes=self.changes,
+            due=self.due,
+            final=final,
+            episode_length=self.length,
+        )
+        self.time_left.plan(work)
+
+    def evaluate(self, stages: int, episodes: int, final: int | None = None) -> None:
         envs = min(self.settings.num_eval_episodes, 32)
         units = scoring_steps(episodes, envs, self.length, self.settings.task.episode_decisions)
         for _ in range(stages):
             self.do("evaluate", units, round(units))
+            self.due = max(self.due - 1, 0)
+            self.plan(final)
+            final = None if final is None else final - 1
 
     def do(self, kind: Kind, units: float, steps: int) -> None:
         self.time_left.begin(kind, units, self.now)
@@ -108,7 +115,7 @@ class Play:
 
     def finish(self) -> None:
         self.do("save", 1.0, 1)
-        self.evaluate(self.stages, self.settings.final_eval_episodes)
+        self.evaluate(self.stages, self.settings.final_eval_episodes, self.stages - 1)
         pictures = film_episodes(self.settings) * (1 + round(self.length))
         self.do("film", pictures, pictures)
         self.do("draw", 1.0, 1)
@@ -275,7 +282,7 @@ def test_work_of_a_short_run_by_hand(short: Settings) -> None:
     end = work_left(short, 4000, episode_length=24.0)
     one, final = 24 * (50 / 32 + 0.5), 24 * (100 / 32 + 0.5)
     assert (end["learn"], end["evaluate"], end["save"]) == (0, pytest.approx(5 * final), 0)
-    due = work_left(short, 4000, due="all stages", episode_length=24.0)
+    due = work_left(short, 4000, due=5, episode_length=24.0)
     assert due["evaluate"] == pytest.approx(5 * one + 5 * final)
 
 
