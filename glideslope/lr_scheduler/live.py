@@ -102,10 +102,13 @@ class LiveSchedules:
             if change <= _LEAST_JUMP * max(was, now):
                 continue
             end = schedule.formula_at(before, stages, self._reductions.get(name, ())).end
-            reach = around if step < end else step - before
-            earlier = self.rate(name, max(before - reach, 0), stages)
-            later = self.rate(name, step + reach, stages)
-            if change > 1.001 * (abs(was - earlier) + abs(later - now)):
+            reaches = (step - before, around) if step < end else (step - before,)
+            for reach in reaches:
+                later = abs(self.rate(name, step + reach, stages) - now)
+                earlier = abs(was - self.rate(name, before - reach, stages)) if before >= reach else later
+                if change <= 1.001 * (earlier + later):
+                    break
+            else:
                 found.append(name)
         return found
 
