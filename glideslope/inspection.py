@@ -13,6 +13,7 @@ from rich.table import Table
 
 from glideslope.checkpoint import Entry, contents, load, newest_snapshot
 from glideslope.settings import Settings, UserError
+from glideslope.wording import data_size, reason
 
 _LONGEST_VALUE = 30
 # How deep the parts of a snapshot are listed; the settings are told in words.
@@ -47,7 +48,7 @@ def locate(key: str, value: str) -> Path:
     except FileNotFoundError as error:
         raise UserError(f"{key}={value}: no such run folder or snapshot{_neighbours(path)}") from error
     except OSError as error:
-        raise UserError(f"{key}={value}: can't be read: {error.strerror}") from error
+        raise UserError(f"{key}={value}: can't be read: {reason(error)}") from error
     return path
 
 
@@ -65,7 +66,7 @@ def _neighbours(path: Path) -> str:
 
 def _list_snapshot(path: Path, console: Console) -> None:
     content = load(path)
-    lines = [f"{path}: snapshot of format {content['format']}, {_size(path.stat().st_size)}"]
+    lines = [f"{path}: snapshot of format {content['format']}, {data_size(path.stat().st_size)}"]
     lines.append(", ".join(_state(content)))
     whole = "all that a run needs to go on" if "run" in content else "a policy: no run can go on from it"
     lines.append(f"holds {whole}")
@@ -77,7 +78,7 @@ def _list_snapshot(path: Path, console: Console) -> None:
     table.add_column("what", overflow="fold")
     table.add_column("size", justify="right", no_wrap=True)
     for name, entry in _outline(contents(content)):
-        table.add_row(name, _what(entry), _size(entry.bytes) if entry.bytes else "")
+        table.add_row(name, _what(entry), data_size(entry.bytes) if entry.bytes else "")
     console.print(table, markup=False)
 
 
@@ -160,7 +161,7 @@ def _list_folder(folder: Path, console: Console) -> None:
             str(content.get("stage", "–")),
             f"{content['frame']:,}" if "frame" in content else "–",
             _success_rate(content) or "–",
-            _size(path.stat().st_size),
+            data_size(path.stat().st_size),
             "good" if content else "faulty",
         )
     _tell(console, f"{folder}: {len(paths)} {'snapshot' if len(paths) == 1 else 'snapshots'}")
@@ -178,15 +179,3 @@ def _tell(console: Console, line: str) -> None:
 def _success_rate(content: Mapping[str, Any]) -> str:
     rate = content.get("success_rate")
     return f"{rate:.0%}" if isinstance(rate, int | float) else ""
-
-
-def _size(count: int) -> str:
-    """Bytes for people.
-
-    >>> [_size(count) for count in (17, 12_345, 5_101_492)]
-    ['17 B', '12.3 kB', '5.1 MB']
-    """
-    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} B"

@@ -40,6 +40,7 @@ from glideslope.schedules import exploration_noise, learning_rates
 from glideslope.scoring import Score
 from glideslope.settings import Settings, UserError
 from glideslope.trainer import Parts, StoppedError, Trainer, TrainingError, describe
+from glideslope.wording import data_size, duration, failure
 
 REPLAY = "replay"  # the replay buffer's files in a run folder
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
@@ -147,7 +148,7 @@ def _open(
         due = resumption is not None and resumption.evaluation_due
         return Logger(folder.path, resume_frame=first, evaluation_due=due)
     except OSError as error:
-        raise UserError(f"{folder.path}: can't be written to: {_reason(error)}") from error
+        raise UserError(f"can't write to the run folder: {failure(error)}") from error
 
 
 def _prepare_process(settings: Settings) -> None:
@@ -237,7 +238,7 @@ def _run(
             progress.note(f"stopped at frame {trainer.frame:,}; to go on: resume={folder.path}")
             return 128 + next(iter(caught), signal.SIGINT)
     if unwritten:
-        _say(console, f"Trained, but the logs can't be written: {_reason(unwritten[0])}: {folder.path}")
+        _say(console, f"Trained, but the logs can't be written: {failure(unwritten[0])}: {folder.path}")
         return 1
     return _conclude(planned, folder, results, parts.curriculum.stage, trainer, console)
 
@@ -316,7 +317,7 @@ def _introduce(
     )
     say(
         f"Replay buffer: {settings.replay_buffer_size:,} frames, "
-        f"{replay_bytes(settings) / 1e9:.2f} GB on {planned.replay_device}"
+        f"{data_size(replay_bytes(settings))} on {planned.replay_device}"
     )
     sizes = [sum(p.numel() for p in network.parameters()) for network in agent.networks.values()]
     say(
@@ -333,7 +334,7 @@ def _introduce(
         say("Preparing the renderer (its first use on a machine compiles for up to a minute) ...")
     if planned.device == "cpu":
         seconds = estimate_seconds(planned, done)
-        say(f"At the speed measured now this takes about {_span(seconds)}.")
+        say(f"At the speed measured now this takes about {duration(seconds)}.")
         if seconds > LONG_RUN_SECONDS:
             here = "A GPU is here, but not used" if torch.cuda.is_available() else "There is no GPU here"
             say(f"{here}. For a run sized for a processor, use profile=cpu (from pixels)")
@@ -382,14 +383,6 @@ def _seconds(action: Any) -> float:
     return min(times)
 
 
-def _span(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
-
-
 def _conclude(
     planned: Plan, folder: RunFolder, results: Sequence[Score], stage: int, trainer: Trainer, console: Console
 ) -> int:
@@ -411,19 +404,15 @@ def _conclude(
         if not settings.keep_replay:
             shutil.rmtree(path / REPLAY, ignore_errors=True)
     except OSError as error:
-        say(f"Trained, but the results can't be written: {_reason(error)}: {path}")
+        say(f"Trained, but the results can't be written: {failure(error)}: {path}")
         return 1
-    say(f"Finished in {minutes:.1f} minutes. On held-out scenarios, {describe(results[stage])}.")
+    say(f"Finished in {duration(trainer.seconds)}. On held-out scenarios, {describe(results[stage])}.")
     say(f"Landing video, pictures, logs and snapshots: {path}")
     say(f"See the curves: tensorboard --logdir {path.parent}")
     if not trainer.saved:
         say("The last snapshot could not be written; the ones there are good.")
         return 1
     return 0
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
 
 
 def _say(console: Console, text: str) -> None:

@@ -10,6 +10,7 @@ from it is, on the same processor, bit for bit the run that never stopped.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +38,9 @@ from glideslope.replay_store import ReplayStore
 from glideslope.retention import Retention
 from glideslope.scoring import TEST_SEED, VALIDATION_SEED, Score, record_episodes, score
 from glideslope.settings import Settings, UserError
+from glideslope.wording import failure
 
+FILM = "landing.mp4"
 FILM_EPISODES = 3
 # An evaluation that is due: of the current stage, of every stage, or none.
 Evaluation: TypeAlias = Literal["stage", "all stages"] | None
@@ -381,12 +384,12 @@ class Trainer:
         """
         parts, settings = self._parts, self._settings
         index = parts.curriculum.stage
+        (self._run_dir / FILM).unlink(missing_ok=True)  # of a shorter training that ended here before
         self._load_best(index)
         seeds = range(TEST_SEED, TEST_SEED + settings.final_eval_episodes)
         results = []
         for stage in range(len(parts.curriculum.stages)):
             results.append(self._score(stage, seeds))
-            parts.progress.note(describe(results[-1]))
         if settings.save_video:
             # A short evaluation gets a short film.
             episodes = min(FILM_EPISODES, max(1, settings.final_eval_episodes // 4))
@@ -395,10 +398,11 @@ class Trainer:
 
     def _film(self, index: int, seeds: Sequence[int]) -> None:
         env, stage = self._parts.make_film_env(), self._parts.curriculum.stages[index]
+        film = self._run_dir / FILM
         try:
-            record_episodes(env, self.act_greedily, stage, index, seeds, self._run_dir / "landing.mp4")
+            record_episodes(env, self.act_greedily, stage, index, seeds, film)
         except (RuntimeError, ValueError) as error:  # of the encoder: no film, but the run is done
-            raise OSError(str(error)) from error
+            raise OSError(errno.EIO, str(error), str(film)) from error
         finally:
             env.close()
 
@@ -434,7 +438,7 @@ class Trainer:
         try:
             action()
         except OSError as error:
-            text = f"{what} can't be written: {error.strerror or error}"
+            text = f"{what} can't be written: {failure(error)}"
             if self._settings.on_write_error == "stop":
                 raise TrainingError(f"{text}, at frame {self.frame:,}") from error
             self._parts.progress.note(f"frame {self.frame:,}: {text}; training goes on (on_write_error)")

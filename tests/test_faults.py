@@ -286,7 +286,9 @@ def test_training_goes_on_while_the_disk_is_full(
         assert train(run, *RUN) == 0
     output = capsys.readouterr().out
     for frame in (400, 600):
-        assert f"frame {frame}: the snapshot can't be written: " in output
+        assert (
+            f"frame {frame}: the snapshot can't be written: {run / 'snapshot.pt'}: File too large" in output
+        )
     assert kept == [(200, 0)]  # the good one was still there, and no part of another
     assert differences(state_of(straight), state_of(run)) == []
 
@@ -303,7 +305,10 @@ def test_training_stops_at_a_full_disk_where_that_is_asked_for(
     run = tmp_path / "run"
     with full_disk(400, 600):
         assert train(run, *RUN, "on_write_error=stop") == 1
-    assert "stopped: the snapshot can't be written: " in capsys.readouterr().out
+    assert (
+        f"stopped: the snapshot can't be written: {run / 'snapshot.pt'}: File too large"
+        in capsys.readouterr().out
+    )
     assert state_frames(run) == (200, 0)
     assert train(run, *RUN, "on_write_error=continue") == 0
     assert differences(state_of(straight), state_of(run)) == []
@@ -327,7 +332,7 @@ def test_too_little_disk_is_said_before_anything_is_written(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100_000))
     assert train(tmp_path / "run", *RUN) == 2
-    assert "of disk space, but only 0.0 GiB are free" in capsys.readouterr().err
+    assert "of disk space, but only 100.0 kB are free" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

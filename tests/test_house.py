@@ -19,7 +19,7 @@ PACKAGE = "glideslope"
 
 # From the ground up: a part may import from lower layers and from itself, not from its own layer.
 LAYERS = (
-    ("files", "intervals", "retention", "validation", "lr_scheduler"),
+    ("files", "intervals", "retention", "validation", "wording", "lr_scheduler"),
     ("settings", "append_file", "archive"),
     (
         "agent",
