@@ -34,7 +34,7 @@ def replacing(path: Path, former: Path | None = None) -> Iterator[Path]:
     except OSError as error:
         # A write or a flush doesn't say of which file; nobody knows the temporary one.
         if error.filename is None or error.filename == str(temporary):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""``evaluate.py inspect=...``: what a snapshot holds, or which snapshots a run folder has. Simulates nothing."""
+"""``evaluate.py inspect=...``: what a snapshot holds, or which snapshots and evaluations a run folder has."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from glideslope.checkpoint import Entry, contents, load, newest_snapshot
+from glideslope.evaluation_folder import EVALUATIONS, Evaluation, evaluations
+from glideslope.results import results_table
 from glideslope.settings import Settings, UserError
 from glideslope.wording import data_size, reason
 
@@ -23,10 +25,10 @@ _RATE = ".param_groups.0.lr"
 
 
 def inspect(path: Path, console: Console | None = None) -> int:
-    """List a snapshot's contents, or a run folder's snapshots; returns the exit status.
+    """List a snapshot's contents, or a run folder's snapshots and evaluations; returns the exit status.
 
     Raises:
-        UserError: it can't be read, or is no snapshot; a folder without any.
+        UserError: it can't be read, or is no snapshot; a folder without any, and without evaluations.
     """
     console = console or Console()
     if path.is_dir():
@@ -142,8 +144,18 @@ def _what(entry: Entry) -> str:
 
 def _list_folder(folder: Path, console: Console) -> None:
     paths = sorted(folder.glob("*.pt"))
-    if not paths:
+    scored, unreadable = evaluations(folder)
+    if not paths and not scored and not unreadable:
         raise UserError(f"{folder}: holds no snapshot")
+    if paths:
+        _list_snapshots(folder, paths, console)
+    if scored:
+        _list_evaluations(folder, scored, console)
+    for fault in unreadable:
+        _tell(console, fault)
+
+
+def _list_snapshots(folder: Path, paths: Sequence[Path], console: Console) -> None:
     read, faults = [], []
     for path in paths:
         try:
@@ -170,6 +182,31 @@ def _list_folder(folder: Path, console: Console) -> None:
         _tell(console, fault)
     if len(faults) < len(paths):
         _tell(console, f"run={folder} plays {newest_snapshot(folder).name}")
+
+
+def _list_evaluations(folder: Path, scored: Sequence[Evaluation], console: Console) -> None:
+    """List a folder's evaluations, the newest last, and show the results of that one."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("evaluation", overflow="fold")
+    for heading in ("stage", "landed", "state"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for evaluation in scored:
+        last = evaluation.rows[-1] if evaluation.rows else None
+        table.add_row(
+            evaluation.folder.name,
+            "–" if last is None else str(last["stage"]),
+            "–" if last is None else f"{last['success_rate']:.1%}",
+            "complete" if evaluation.complete else "unfinished",
+        )
+    count = f"{len(scored)} {'evaluation' if len(scored) == 1 else 'evaluations'}"
+    _tell(console, f"\n{folder / EVALUATIONS}: {count}, the newest last")
+    console.print(table, markup=False)
+    newest = scored[-1]
+    _tell(console, f"The newest: {newest.info.get('title')}")
+    for note in newest.info.get("notes", ()):
+        _tell(console, f"Note: {note}")
+    if newest.rows:
+        console.print(results_table([*newest.rows, *newest.compared]), markup=False)
 
 
 def _tell(console: Console, line: str) -> None:

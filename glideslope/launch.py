@@ -27,22 +27,26 @@ from glideslope.assembly import (
     uses_pixels,
     zero_batch,
 )
-from glideslope.checkpoint import Snapshots
+from glideslope.checkpoint import ROLLING, Snapshots, resume_candidates
+from glideslope.commands import evaluate_command, resume_command, tensorboard_command
 from glideslope.curriculum import Curriculum
 from glideslope.logger import Logger
 from glideslope.lr_scheduler import LiveSchedules, Schedule, Schedules
 from glideslope.plots import plot_run
 from glideslope.progress import Progress, screen
 from glideslope.replay_store import ReplayStore
+from glideslope.results import results_table, unfinished_curriculum
 from glideslope.resumption import Learner, Resumption, find_resumption
-from glideslope.run_folder import RunFolder, claim, require_free_space, version_changes
+from glideslope.run_folder import FINISHED, RunFolder, claim, require_free_space, version_changes
 from glideslope.schedules import exploration_noise, learning_rates
 from glideslope.scoring import Score
 from glideslope.settings import Settings, UserError
-from glideslope.trainer import Parts, StoppedError, Trainer, TrainingError, describe
+from glideslope.trainer import FILM, Parts, StoppedError, Trainer, TrainingError
 from glideslope.wording import data_size, duration, failure
 
 REPLAY = "replay"  # the replay buffer's files in a run folder
+# What a finished training leaves to look at, where it could be written.
+RESULT_FILES = (FILM, "training.png", "learning_rates.png", "train.csv", "eval.csv", FINISHED, ROLLING)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 # A run longer than this on a processor gets advice before it starts.
 LONG_RUN_SECONDS = 12 * 3600
@@ -214,6 +218,8 @@ def _run(
     _introduce(planned, folder.path, learner.agent, resumption, console)
     first = 0 if resumption is None else resumption.frame
     unwritten: list[OSError] = []
+    failed: TrainingError | None = None
+    results = None
     with (
         ExitStack() as stack,
         Progress(settings.num_train_frames, first_frame=first, console=console) as progress,
@@ -229,18 +235,29 @@ def _run(
             try:
                 results = trainer.finish() if trainer.train() else None
             except StoppedError:
-                results = None
+                pass
             except TrainingError as error:
-                kept = "; its snapshots are good" if any(folder.path.glob("*.pt")) else ""
-                progress.note(f"stopped: {error}{kept}: {folder.path}")
-                return 1
-        if results is None:
-            progress.note(f"stopped at frame {trainer.frame:,}; to go on: resume={folder.path}")
-            return 128 + next(iter(caught), signal.SIGINT)
+                failed = error
     if unwritten:
-        _say(console, f"Trained, but the logs can't be written: {failure(unwritten[0])}: {folder.path}")
+        _say(console, f"The logs can't be written: {failure(unwritten[0])}")
+    if failed is not None:
+        _say_stopped(f"Stopped: {failed}", folder.path, console)
+        return 1
+    if results is None:
+        _say_stopped(f"Stopped at frame {trainer.frame:,}.", folder.path, console)
+        return 128 + next(iter(caught), signal.SIGINT)
+    if unwritten:
+        _say_stopped("Trained, but not finished: its logs are incomplete.", folder.path, console)
         return 1
     return _conclude(planned, folder, results, parts.curriculum.stage, trainer, console)
+
+
+def _say_stopped(reason: str, path: Path, console: Console) -> None:
+    """Say why a run has stopped, and how it is resumed."""
+    _say(console, reason)
+    snapshots = any(path.glob("*.pt"))
+    _say(console, "Resume it:" if snapshots else "There is no snapshot yet. Start it anew:")
+    _say(console, f"  {resume_command(path)}")
 
 
 def _close(logger: Logger, failures: list[OSError]) -> None:
@@ -391,28 +408,59 @@ def _conclude(
     def say(text: str) -> None:
         _say(console, text)
 
-    settings, path, minutes = planned.settings, folder.path, trainer.seconds / 60
+    settings, path = planned.settings, folder.path
+    rows = [result.to_plain() for result in results]
     summary = {
         "frames": settings.num_train_frames,
-        "minutes": round(minutes, 2),
-        "evaluation": results[stage].to_plain(),
-        "stages": [result.to_plain() for result in results],
+        "minutes": round(trainer.seconds / 60, 2),
+        "evaluation": rows[stage],
+        "stages": rows,
     }
+    fault = None
     try:
         plot_run(path, stage_names=settings.curriculum.stage_names)
         folder.mark_finished(summary)
         if not settings.keep_replay:
             shutil.rmtree(path / REPLAY, ignore_errors=True)
     except OSError as error:
-        say(f"Trained, but the results can't be written: {failure(error)}: {path}")
-        return 1
-    say(f"Finished in {duration(trainer.seconds)}. On held-out scenarios, {describe(results[stage])}.")
-    say(f"Landing video, pictures, logs and snapshots: {path}")
-    say(f"See the curves: tensorboard --logdir {path.parent}")
+        fault = failure(error)
+    except ValueError as error:  # somebody has changed a table
+        fault = str(error)
+    done = "Finished" if fault is None else "Trained"
+    say(f"{done} in {duration(trainer.seconds)}. The policy on held-out scenarios:")
+    console.print(results_table(rows), markup=False)
+    unfinished = unfinished_curriculum(trainer.reached, settings.curriculum.stage_names, "the run")
+    if unfinished is not None:
+        say(f"Note: {unfinished}")
+    say(f"Run folder: {path}")
+    say(f"In it: {', '.join(name for name in RESULT_FILES if (path / name).exists())}")
+    for purpose, command in _next_commands(planned, path):
+        say(f"{purpose}:")
+        say(f"  {command}")
+    if fault is not None:
+        say(f"Trained, but the results can't be written: {fault}")
     if not trainer.saved:
         say("The last snapshot could not be written; the ones there are good.")
-        return 1
-    return 0
+    return 0 if fault is None and trainer.saved else 1
+
+
+def _next_commands(planned: Plan, path: Path) -> Iterator[tuple[str, str]]:
+    """What one would type after a training, each with its purpose."""
+    settings = planned.settings
+    yield "Evaluate this run", evaluate_command(path, "stage=all")
+    longer = 2 * settings.num_train_frames
+    if (path / REPLAY).exists() and any(resume_candidates(path)):
+        held = ["resume_lr_schedule=hold"] if _depends_on_length(planned, longer) else []
+        yield "Resume it with more frames", resume_command(path, f"num_train_frames={longer}", *held)
+    yield "See its curves", tensorboard_command(path)
+
+
+def _depends_on_length(planned: Plan, frames: int) -> bool:
+    """Whether a schedule is another one in a training of ``frames`` frames."""
+    longer = planned.settings.model_copy(update={"num_train_frames": frames})
+    now = {**planned.schedules, "stddev": planned.stddev}
+    then = {**learning_rates(longer), "stddev": exploration_noise(longer)}
+    return any(schedule.describe() != then[name].describe() for name, schedule in now.items())
 
 
 def _say(console: Console, text: str) -> None:

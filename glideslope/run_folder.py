@@ -160,8 +160,10 @@ def claim(run_dir: Path, *, resume: bool = False) -> RunFolder:
         remove_temporaries(path)
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
-    except BaseException:
+    except BaseException as error:
         os.close(lock)
+        if isinstance(error, OSError):
+            raise UserError(f"can't write to the run folder {path}: {reason(error)}") from error
         raise
     return RunFolder(path, contents, lock, made=made)
 

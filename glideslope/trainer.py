@@ -102,6 +102,11 @@ class Trainer:
         return min(self._step * settings.action_repeat, settings.num_train_frames)
 
     @property
+    def reached(self) -> int:
+        """The highest stage that the curriculum has come to."""
+        return max(stage for _, stage in self._parts.curriculum.history)
+
+    @property
     def seconds(self) -> float:
         """Time spent training, that before a resume included."""
         return self._seconds_before + time.monotonic() - self._began
@@ -350,8 +355,7 @@ class Trainer:
         self._due = None
         result = results[index]
         rates = {stage: scored.success_rate for stage, scored in results.items()}
-        reached = max(stage for _, stage in parts.curriculum.history)
-        row = eval_row(result) | self._retention.row(rates, reached, len(parts.curriculum.stages))
+        row = eval_row(result) | self._retention.row(rates, self.reached, len(parts.curriculum.stages))
         self._write(lambda: parts.logger.log_eval(self.frame, row), "the evaluation log")
         parts.progress.note(f"frame {self.frame:,}: {describe(result)}")
         if len(results) > 1:
@@ -384,7 +388,8 @@ class Trainer:
         """
         parts, settings = self._parts, self._settings
         index = parts.curriculum.stage
-        (self._run_dir / FILM).unlink(missing_ok=True)  # of a shorter training that ended here before
+        # An earlier end of this run has left a film of another policy.
+        self._write(lambda: (self._run_dir / FILM).unlink(missing_ok=True), "the film")
         self._load_best(index)
         seeds = range(TEST_SEED, TEST_SEED + settings.final_eval_episodes)
         results = []

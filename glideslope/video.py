@@ -9,7 +9,7 @@ from contextlib import closing
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import imageio.v2 as imageio
 import numpy as np
@@ -63,10 +63,15 @@ def write_video(path: Path, frames: Iterable[Picture], fps: float, quality: floa
         writer: Any = imageio.get_writer(temporary, **options)
         count = 0
         # Its own context manager doesn't close it after an error, and the encoder would write on.
-        with closing(writer):
-            for picture in chain([first], pictures):
-                writer.append_data(_even(picture))
-                count += 1
+        try:
+            with closing(writer):
+                for picture in chain([first], pictures):
+                    writer.append_data(_even(picture))
+                    count += 1
+        except OSError as error:
+            if error.errno is None:  # pages of the encoder's text
+                _fail(temporary)
+            raise
         if path.suffix == ".mp4":
             _require_whole(temporary, count)
 
@@ -75,7 +80,7 @@ def _require_whole(path: Path, count: int) -> None:
     """Check that a film has `count` frames: the encoder is a process of its own, whose failure imageio passes over.
 
     Raises:
-        OSError: the film is not whole; with the system's reason where a write fails now.
+        OSError: the film is not whole.
     """
     try:
         reader: Any = imageio.get_reader(path)
@@ -84,6 +89,11 @@ def _require_whole(path: Path, count: int) -> None:
                 return
     except (OSError, RuntimeError, ValueError):  # no film at all
         pass
+    _fail(path)
+
+
+def _fail(path: Path) -> NoReturn:
+    """Raise the OSError of a write to a film now, as the encoder had one; or one that tells of the encoder."""
     with path.open("ab") as file:
         file.write(bytes(_PROBE_BYTES))
         file.flush()

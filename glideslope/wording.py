@@ -33,7 +33,7 @@ def duration(seconds: float) -> str:
 
 def reason(error: OSError) -> str:
     """Return why the system refused, without the file's name."""
-    return error.strerror or str(error)
+    return error.strerror or " ".join(map(str, error.args)) or type(error).__name__
 
 
 def failure(error: OSError) -> str:

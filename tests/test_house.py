@@ -19,7 +19,7 @@ PACKAGE = "glideslope"
 
 # From the ground up: a part may import from lower layers and from itself, not from its own layer.
 LAYERS = (
-    ("files", "intervals", "retention", "validation", "wording", "lr_scheduler"),
+    ("files", "intervals", "retention", "commands", "validation", "wording", "results", "lr_scheduler"),
     ("settings", "append_file", "archive"),
     (
         "agent",
@@ -33,6 +33,7 @@ LAYERS = (
         "run_folder",
         "schedules",
         "evaluation_progress",
+        "evaluation_folder",
     ),
     ("logger", "plots", "replay_store", "scoring", "text_plot", "inspection"),
     ("assembly", "preview", "resumption", "evaluation_report"),
