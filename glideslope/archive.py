@@ -14,6 +14,7 @@ import torch
 
 from glideslope.files import replacing
 from glideslope.validation import UserError
+from glideslope.wording import reason
 
 
 def write(path: Path, content: Mapping[str, Any], former: Path | None = None) -> None:
@@ -59,7 +60,7 @@ def read(path: Path, device: str = "cpu") -> Any:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise UserError(f"{path}: can't be read: {error.strerror}") from error
+        raise UserError(f"{path}: can't be read: {reason(error)}") from error
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path}: is damaged, or holds more than tensors and plain data: not loaded"

@@ -15,6 +15,7 @@ from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, STATE_DIM, privileg
 from glideslope.envs.physics import usable_processors
 from glideslope.replay import Batch, ReplayBuffer
 from glideslope.settings import Settings, StageSettings, StateEncoderSettings, UserError
+from glideslope.wording import data_size
 
 
 def resolve_device(name: str, key: str = "device") -> str:
@@ -122,7 +123,7 @@ def require_memory(needed: int, device: str) -> None:
     free = torch.cuda.mem_get_info(device)[0] if device != "cpu" else psutil.virtual_memory().available
     if needed > free:
         raise UserError(
-            f"replay_buffer_size: the replay buffer needs {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB"
+            f"replay_buffer_size: the replay buffer needs {data_size(needed)}, but only {data_size(free)}"
             f" are free on {device}; lower replay_buffer_size, task.image_size or set replay_device"
         )
 

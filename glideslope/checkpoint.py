@@ -23,6 +23,7 @@ import torch
 from glideslope import archive
 from glideslope.files import write_text
 from glideslope.settings import UserError
+from glideslope.wording import reason
 
 FORMAT = 2
 ROLLING = "snapshot.pt"
@@ -118,7 +119,7 @@ class Snapshots:
             if self._best:
                 self._set_best(self._kept(self._best))
         except OSError as error:
-            note(f"{self._dir / INDEX}: can't be written: {error.strerror or error}")
+            note(f"{self._dir / INDEX}: can't be written: {reason(error)}")
 
     def _with(self, entry: Best) -> list[Best] | None:
         """The list once this entry is on it, or None where it isn't good enough."""
@@ -333,7 +334,7 @@ def _listed_best(run_dir: Path, note: Note) -> list[Best]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        note(f"{index}: can't be read: {error.strerror}")
+        note(f"{index}: can't be read: {reason(error)}")
         return []
     except (ValueError, TypeError, RecursionError) as error:
         note(f"{index}: is damaged: {error}")

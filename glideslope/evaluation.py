@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,12 @@ from glideslope.console import say, screen
 from glideslope.envs.baselines import make_policy
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import ACTION_DIM
-from glideslope.evaluation_report import RESULTS, Condition, Report, conditions
+from glideslope.evaluation_folder import film_name, make_folder, take_folder
+from glideslope.evaluation_report import Condition, Report, conditions
 from glideslope.inspection import locate
 from glideslope.progress import Progress
+from glideslope.results import unfinished_curriculum
+from glideslope.run_folder import FINISHED
 from glideslope.scoring import TEST_SEED, Act, Episode, best_and_worst, play, record_episodes, record_grid
 from glideslope.settings import (
     NO_MOVING_PATHS,
@@ -36,6 +39,7 @@ from glideslope.settings import (
     select_stages,
 )
 from glideslope.time_left import Kind, Work
+from glideslope.wording import failure
 from glideslope.workload import scoring_steps
 
 TRAINED = "trained"
@@ -72,10 +76,13 @@ class Plan:
     players: tuple[Player, ...]  # the evaluated one, then those that it is compared with
     conditions: tuple[Condition, ...]
     seeds: Sequence[int]
-    out: Path
+    home: Path  # where the evaluation's folder goes, unless there is out=
+    what: str  # the snapshot or the policy, in the folder's name
     longest: float  # environment steps of an episode that times out
     num_envs: int
     film: bool
+    notes: tuple[str, ...] = ()
+    info: Mapping[str, Any] = field(default_factory=dict)  # plain data, of the snapshot
 
     @property
     def episodes(self) -> int:
@@ -101,7 +108,7 @@ class Plan:
 def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
     """Score the policy, and those it is compared with, under each condition; returns the exit status.
 
-    Prints a table and leaves the files of :mod:`glideslope.evaluation_report` and, if asked for, videos.
+    Prints a table and leaves the files of :mod:`glideslope.evaluation_folder`.
 
     Raises:
         UserError: the snapshot, the device, the stage, the sweep or the output folder can't be used: before any
@@ -111,12 +118,30 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
     device = resolve_device(settings.device)
     run = settings.run is not None
     plan = _of_run(settings, device, console) if run else _of_policy(settings, device)
-    _require_folder(plan.out)
+    if settings.out is not None:
+        out = take_folder(Path(settings.out).expanduser())
+    else:
+        out = make_folder(plan.home, _name(settings, plan))
+    try:
+        _evaluate(settings, plan, out, device, console)
+    finally:
+        if settings.out is None:
+            with suppress(OSError):  # it holds something, as it should
+                out.rmdir()
+                out.parent.rmdir()
+    return 0
+
+
+def _evaluate(settings: EvaluateSettings, plan: Plan, out: Path, device: str, console: Console) -> None:
     use_threads(settings.num_threads)
     use_writable_caches(lambda note: _tell(console, f"Note: {note}"))
     _tell(console, f"Evaluating {plan.title}")
     _tell(console, f"{plan.episodes:,} episodes: {_product(plan)}")
-    report = Report(plan.out, plan.players[0].name, plan.title)
+    for note in plan.notes:
+        _tell(console, f"Note: {note}")
+    asked = settings.to_plain()
+    info = {key: asked[key] for key in ("stage", "episodes", "seed", "sweep")}
+    report = Report(out, plan.players[0].name, plan.title, info={**plan.info, **info}, notes=plan.notes)
     progress = Progress(
         plan.episodes,
         unit="episodes",
@@ -130,9 +155,8 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
         console.print(report.table())
         for path in report.finish():
             _tell(console, "Written: ", str(path))
-        for path in _film(plan, own, device, progress):
+        for path in _film(plan, own, out, device, progress):
             _tell(console, "Written: ", str(path))
-    return 0
 
 
 def _ticking(act: Act, progress: Progress) -> Act:
@@ -162,8 +186,14 @@ def _play(plan: Plan, report: Report, progress: Progress) -> dict[Condition, lis
     return kept
 
 
-def _film(plan: Plan, own: dict[Condition, list[Episode]], device: str, progress: Progress) -> Iterator[Path]:
-    """Film the evaluated policy under each condition: some episodes, then the best and the worst at once."""
+def _film(
+    plan: Plan, own: dict[Condition, list[Episode]], out: Path, device: str, progress: Progress
+) -> Iterator[Path]:
+    """Film the evaluated policy under each condition: some episodes, then the best and the worst at once.
+
+    Raises:
+        UserError: a film can't be written.
+    """
     player = plan.players[0]
     act = _ticking(player.act, progress)
 
@@ -171,9 +201,13 @@ def _film(plan: Plan, own: dict[Condition, list[Episode]], device: str, progress
         return progress.activity(kind, f"filming {condition.label}", units=pictures)
 
     for condition, episodes in own.items() if plan.film else ():
-        path = plan.out / f"evaluation_{condition.file_name}.mp4"
+        path = out / film_name(condition.file_name)
         stage, index = condition.stage, condition.index
-        with filming("film", VIDEO_EPISODES * plan.longest), player.environment(1, film=True) as env:
+        with (
+            _naming_failures(path),
+            filming("film", VIDEO_EPISODES * plan.longest),
+            player.environment(1, film=True) as env,
+        ):
             record_episodes(env, act, stage, index, plan.seeds[:VIDEO_EPISODES], path)
         yield path
         best, worst = best_and_worst(episodes)
@@ -184,9 +218,23 @@ def _film(plan: Plan, own: dict[Condition, list[Episode]], device: str, progress
         ]
         path = path.with_stem(f"{path.stem}_grid")
         count = len(best) + len(worst)
-        with filming("grid", plan.longest), player.environment(count, film=True) as env:
+        with (
+            _naming_failures(path),
+            filming("grid", plan.longest),
+            player.environment(count, film=True) as env,
+        ):
             record_grid(env, act, stage, index, rows, path, device)
         yield path
+
+
+@contextmanager
+def _naming_failures(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"can't write {failure(error)}") from error
+    except RuntimeError as error:  # of the encoder
+        raise UserError(f"can't write {path}: {error}") from error
 
 
 # --- what is to be played ---
@@ -206,6 +254,8 @@ def _of_run(settings: EvaluateSettings, device: str, console: Console) -> Plan:
         agent = make_agent(trained, device)
         agent.load_state_dict(content["agent"])
         frame, stage = int(content["frame"]), int(content["stage"])
+        history = content.get("curriculum", {}).get("history", ())
+        reached = max([stage, *(int(entered) for _, entered in history)])
     except SettingsError as error:
         raise UserError(f"{snapshot}: its settings don't fit this version: {error}") from error
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
@@ -223,16 +273,36 @@ def _of_run(settings: EvaluateSettings, device: str, console: Console) -> Plan:
         for name in compared
     )
     eyes = "pixels" if uses_pixels(trained) else "state"
+    names = trained.curriculum.stage_names
+    notes = _notes(settings, path, reached, names, frame, trained.num_train_frames)
+    info = {"snapshot": snapshot.name, "frame": frame, "snapshot_stage": stage, "last_stage": len(names) - 1}
     return Plan(
-        title=f"{snapshot.resolve().parent.name}/{snapshot.name} ({eyes}, frame {frame:,})",
+        title=(
+            f"{snapshot.resolve().parent.name}/{snapshot.name}"
+            f" ({eyes}, frame {frame:,}, stage {stage} of 0-{len(names) - 1})"
+        ),
         players=(Player(TRAINED, _act_greedily(agent), environment), *others),
         conditions=_conditions(settings, trained.curriculum, stage),
         seeds=_seeds(settings),
-        out=Path(settings.out) if settings.out is not None else path if path.is_dir() else path.parent,
+        home=path if path.is_dir() else path.parent,
+        what=snapshot.stem,
         longest=trained.task.episode_decisions / trained.action_repeat,
         num_envs=min(settings.num_envs, settings.episodes),
         film=settings.video,
+        notes=tuple(notes),
+        info=info,
     )
+
+
+def _notes(
+    settings: EvaluateSettings, path: Path, reached: int, names: Sequence[str], frame: int, frames: int
+) -> Iterator[str]:
+    """What is to be known about a run's results: whether its curriculum, and the run itself, came to an end."""
+    unfinished = unfinished_curriculum(reached, names, "this snapshot")
+    if unfinished is not None:
+        yield unfinished + (" stage=all plays all of them." if settings.stage is None else "")
+    if path.is_dir() and not (path / FINISHED).exists():
+        yield f"The run is not finished: this snapshot is of frame {frame:,} of {frames:,}."
 
 
 def _of_policy(settings: EvaluateSettings, device: str) -> Plan:
@@ -244,7 +314,8 @@ def _of_policy(settings: EvaluateSettings, device: str) -> Plan:
         players=(_scripted(name, settings, task, settings.curriculum, device, action_repeat=1),),
         conditions=_conditions(settings, settings.curriculum, None),
         seeds=_seeds(settings),
-        out=Path.cwd() if settings.out is None else Path(settings.out),
+        home=Path.cwd(),
+        what=name,
         longest=task.episode_decisions,
         num_envs=min(settings.num_envs, settings.episodes),
         film=settings.video,
@@ -346,15 +417,11 @@ def _product(plan: Plan) -> str:
     )
 
 
-def _require_folder(out: Path) -> None:
-    """Find out before the work whether its results can be kept."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".{RESULTS}.probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"out={out}: can't write there: {error.strerror}") from error
+def _name(settings: EvaluateSettings, plan: Plan) -> list[str]:
+    """What tells an evaluation from others of the run, as words of its folder's name."""
+    stages = dict.fromkeys(condition.stage.name for condition in plan.conditions)
+    swept = [key for key, values in settings.sweep.to_plain().items() if values is not None]
+    return ["all" if settings.stage == "all" else "_".join(stages), *swept, str(settings.episodes), plan.what]
 
 
 def _tell(console: Console, line: str, verbatim: str = "") -> None:

@@ -1,38 +1,26 @@
-"""What an evaluation leaves: a table for the terminal, tables for programs and documents, a picture.
-
-evaluation.json            the evaluated policy's results, one for each stage, or point of a sweep in it, in order
-evaluation_compared.json   those of the policies that it is compared with
-evaluation_episodes.csv    every episode of all of them
-evaluation.md              the terminal's table as Markdown
-evaluation.png             success rates with their intervals
-"""
+"""Keeps an evaluation's files, in the folder of :mod:`glideslope.evaluation_folder`, up to date with its results."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.table import Table
 
+from glideslope.evaluation_folder import COMPARED, EPISODES, INFO, MARKDOWN, PICTURE, RESULTS
 from glideslope.files import write_text
 from glideslope.plots import plot_evaluation
+from glideslope.results import condition_label, results_markdown, results_table
 from glideslope.scoring import Episode, Score, summarise
 from glideslope.settings import Point, StageSettings, SweepSettings, UserError
-
-RESULTS = "evaluation.json"
-COMPARED = "evaluation_compared.json"
-EPISODES = "evaluation_episodes.csv"
-MARKDOWN = "evaluation.md"
-PICTURE = "evaluation.png"
-
-_FIGURES = ("landed", "interval", "crashed", "timed out", "off centre", "sink rate")
+from glideslope.wording import failure
 
 
 @dataclass(frozen=True)
@@ -56,9 +44,8 @@ class Condition:
     @property
     def label(self) -> str:
         """For people, such as `4 S4_full, pad 0.5 m/s, wind 1 m/s`."""
-        values = (("pad", self.pad_speed), ("wind", self.wind))
-        swept = [f"{name} {value:g} m/s" for name, value in values if value is not None]
-        return ", ".join([f"{self.index} {self.stage.name}", *swept])
+        place = {"stage": self.index, "name": self.stage.name}
+        return condition_label(place | {"pad_speed": self.pad_speed, "wind": self.wind})
 
     @property
     def file_name(self) -> str:
@@ -96,18 +83,29 @@ class Result:
 class Report:
     """Takes results as they come and keeps the files up to date with them; an interrupt loses no condition.
 
-    The first result replaces what an earlier evaluation left in the folder.
-
     Args:
-        out: the folder, which exists.
+        out: the folder, which exists and holds no other evaluation.
         policy: the name of the policy that is evaluated; others are compared with it.
         title: says what is evaluated.
+        info: plain data on what is evaluated and how, kept in the folder.
+        notes: sentences that go with the results.
     """
 
-    def __init__(self, out: Path, policy: str, title: str) -> None:
+    def __init__(
+        self,
+        out: Path,
+        policy: str,
+        title: str,
+        *,
+        info: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
         self._out = out
         self._policy = policy
         self._title = title
+        self._notes = notes
+        began = datetime.now(UTC).isoformat()
+        self._info = {"title": title, "policy": policy, "began": began, **(info or {}), "notes": list(notes)}
         self._results: list[Result] = []
 
     def add(self, policy: str, condition: Condition, episodes: Sequence[Episode]) -> Score:
@@ -119,8 +117,7 @@ class Report:
         score = summarise(episodes, condition.stage, condition.index)
         with self._telling():
             if not self._results:
-                for name in (RESULTS, COMPARED, EPISODES, MARKDOWN, PICTURE):
-                    (self._out / name).unlink(missing_ok=True)
+                self._write_info(complete=False)
                 self._append([*_PLACE, *(field.name for field in fields(Episode))])
             self._results.append(Result(policy, condition, score))
             place = (policy, condition.index, condition.stage.name, condition.pad_speed, condition.wind)
@@ -137,66 +134,39 @@ class Report:
             UserError: they can't be written.
         """
         with self._telling():
-            write_text(self._out / MARKDOWN, self._markdown())
-            rows = [row.to_plain() for row in self._results]
-            plot_evaluation(self._out / PICTURE, rows, title=self._title)
-        paths = [self._out / name for name in (RESULTS, COMPARED, EPISODES, MARKDOWN, PICTURE)]
+            write_text(self._out / MARKDOWN, results_markdown(self._rows(), self._title, self._notes))
+            plot_evaluation(self._out / PICTURE, self._rows(), title=self._title)
+            self._write_info(complete=True)
+        paths = [self._out / name for name in (INFO, RESULTS, COMPARED, EPISODES, MARKDOWN, PICTURE)]
         return [path for path in paths if path.exists()]
 
     def table(self) -> Table:
-        """The results for a terminal of 80 columns: by condition, the policies below each other."""
-        alone = len({row.policy for row in self._results}) == 1
-        table = Table(title=self._caption(), box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        table.add_column("stage" if alone else "policy", overflow="fold")
-        for heading in _FIGURES:
-            # In two lines where it has two words: 80 columns are few.
-            table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
-        for condition, rows in self._by_condition():
-            if not alone:
-                table.add_section()
-                table.add_row(condition.label, style="bold")
-            for row in rows:
-                table.add_row(condition.label if alone else f"  {row.policy}", *_cells(row.score))
-        return table
+        """Return the results for a terminal of 80 columns."""
+        return results_table(self._rows())
 
-    def _markdown(self) -> str:
-        headings = ("stage", "policy", *_FIGURES)
-        lines = [f"| {' | '.join(headings)} |", "|---|---|" + "--:|" * len(_FIGURES)]
-        for condition, rows in self._by_condition():
-            lines += [f"| {' | '.join((condition.label, row.policy, *_cells(row.score)))} |" for row in rows]
-        return "\n".join([f"{self._title}. {self._caption()}.", "", *lines]) + "\n"
+    def _rows(self) -> list[dict[str, Any]]:
+        return [row.to_plain() for row in self._results]
 
-    def _caption(self) -> str:
-        return f"{self._results[0].score.episodes} held-out episodes each; 95% Wilson intervals"
-
-    def _by_condition(self) -> Iterator[tuple[Condition, list[Result]]]:
-        for condition in dict.fromkeys(row.condition for row in self._results):
-            yield condition, [row for row in self._results if row.condition == condition]
+    def _write_info(self, *, complete: bool) -> None:
+        write_text(self._out / INFO, json.dumps({**self._info, "complete": complete}, indent=2) + "\n")
 
     def _append(self, *rows: Sequence[object]) -> None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        with (self._out / EPISODES).open("a", encoding="utf-8") as file:
-            file.write(text.getvalue())
+        path = self._out / EPISODES
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(text.getvalue())
+        except OSError as error:
+            error.filename = str(path)  # a write doesn't say of which file
+            raise
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise UserError(f"out={self._out}: can't write there: {error.strerror}") from error
+            raise UserError(f"can't write {failure(error)}") from error
 
 
 _PLACE = ("policy", "stage", "name", "pad_speed", "wind")
-
-
-def _cells(score: Score) -> tuple[str, ...]:
-    error, speed = score.touchdown_error_m, score.touchdown_speed
-    return (
-        f"{score.success_rate:.1%}",
-        f"{score.low:.0%}–{score.high:.0%}",
-        f"{score.crash_rate:.1%}",
-        f"{score.timeout_rate:.1%}",
-        "–" if error is None else f"{error:.2f} m",
-        "–" if speed is None else f"{speed:.2f} m/s",
-    )

@@ -17,8 +17,9 @@ def replacing(path: Path, former: Path | None = None) -> Iterator[Path]:
     """Yields a temporary path in the same folder, with the same suffix, that becomes `path` on a clean exit.
 
     Readers see the old file or the new one, never a part. If the body raises, the temporary is removed
-    and `path` is as it was. The file is on disk (fsync) before it takes the name. The file that `path`
-    was takes the name `former` in the same folder afterwards: at no moment are there fewer than before.
+    and `path` is as it was; an OSError about the temporary, or about no file, names `path`. The file is on
+    disk (fsync) before it takes the name. The file that `path` was takes the name `former` in the same folder
+    afterwards: at no moment are there fewer than before.
     """
     temporary = _beside(path)
     old = _beside(former) if former is not None and path.exists() else None
@@ -30,6 +31,11 @@ def replacing(path: Path, former: Path | None = None) -> Iterator[Path]:
         os.replace(temporary, path)
         if old is not None and former is not None:
             os.replace(old, former)
+    except OSError as error:
+        # A write or a flush doesn't say of which file; nobody knows the temporary one.
+        if error.filename is None or error.filename == str(temporary):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
         if old is not None:

@@ -1,4 +1,4 @@
-"""``evaluate.py inspect=...``: what a snapshot holds, or which snapshots a run folder has. Simulates nothing."""
+"""``evaluate.py inspect=...``: what a snapshot holds, or which snapshots and evaluations a run folder has."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from rich.table import Table
 
 from glideslope.checkpoint import Entry, contents, load, newest_snapshot
 from glideslope.console import say
+from glideslope.evaluation_folder import EVALUATIONS, Evaluation, evaluations
+from glideslope.results import results_table
 from glideslope.run_folder import runs_below
 from glideslope.settings import Settings, UserError
+from glideslope.wording import data_size, reason
 
 _LONGEST_VALUE = 30
 _RUNS_NAMED = 3
@@ -25,10 +28,10 @@ _RATE = ".param_groups.0.lr"
 
 
 def inspect(path: Path, console: Console | None = None) -> int:
-    """List a snapshot's contents, or a run folder's snapshots; returns the exit status.
+    """List a snapshot's contents, or a run folder's snapshots and evaluations; returns the exit status.
 
     Raises:
-        UserError: it can't be read, or is no snapshot; a folder without any.
+        UserError: it can't be read, or is no snapshot; a folder without any, and without evaluations.
     """
     console = console or Console()
     if path.is_dir():
@@ -50,7 +53,7 @@ def locate(key: str, value: str) -> Path:
     except FileNotFoundError as error:
         raise UserError(f"{key}={value}: no such run folder or snapshot{_neighbours(path)}") from error
     except OSError as error:
-        raise UserError(f"{key}={value}: can't be read: {error.strerror}") from error
+        raise UserError(f"{key}={value}: can't be read: {reason(error)}") from error
     if path.is_dir() and not any(path.glob("*.pt")) and (runs := runs_below(path)):
         named = ", ".join(f"{key}={run}" for run in runs[:_RUNS_NAMED])
         more = f" and {len(runs) - _RUNS_NAMED} more" if len(runs) > _RUNS_NAMED else ""
@@ -72,7 +75,7 @@ def _neighbours(path: Path) -> str:
 
 def _list_snapshot(path: Path, console: Console) -> None:
     content = load(path)
-    lines = [f"{path}: snapshot of format {content['format']}, {_size(path.stat().st_size)}"]
+    lines = [f"{path}: snapshot of format {content['format']}, {data_size(path.stat().st_size)}"]
     lines.append(", ".join(_state(content)))
     whole = "all that a run needs to go on" if "run" in content else "a policy: no run can go on from it"
     lines.append(f"holds {whole}")
@@ -84,7 +87,7 @@ def _list_snapshot(path: Path, console: Console) -> None:
     table.add_column("what", overflow="fold")
     table.add_column("size", justify="right", no_wrap=True)
     for name, entry in _outline(contents(content)):
-        table.add_row(name, _what(entry), _size(entry.bytes) if entry.bytes else "")
+        table.add_row(name, _what(entry), data_size(entry.bytes) if entry.bytes else "")
     console.print(table, markup=False)
 
 
@@ -148,8 +151,18 @@ def _what(entry: Entry) -> str:
 
 def _list_folder(folder: Path, console: Console) -> None:
     paths = sorted(folder.glob("*.pt"))
-    if not paths:
+    scored, unreadable = evaluations(folder)
+    if not paths and not scored and not unreadable:
         raise UserError(f"{folder}: holds no snapshot")
+    if paths:
+        _list_snapshots(folder, paths, console)
+    if scored:
+        _list_evaluations(folder, scored, console)
+    for fault in unreadable:
+        _tell(console, fault)
+
+
+def _list_snapshots(folder: Path, paths: Sequence[Path], console: Console) -> None:
     read, faults = [], []
     for path in paths:
         try:
@@ -167,7 +180,7 @@ def _list_folder(folder: Path, console: Console) -> None:
             str(content.get("stage", "–")),
             f"{content['frame']:,}" if "frame" in content else "–",
             _success_rate(content) or "–",
-            _size(path.stat().st_size),
+            data_size(path.stat().st_size),
             "good" if content else "faulty",
         )
     _tell(console, f"{folder}: {len(paths)} {'snapshot' if len(paths) == 1 else 'snapshots'}")
@@ -178,6 +191,31 @@ def _list_folder(folder: Path, console: Console) -> None:
         _tell(console, f"run={folder} plays {newest_snapshot(folder).name}")
 
 
+def _list_evaluations(folder: Path, scored: Sequence[Evaluation], console: Console) -> None:
+    """List a folder's evaluations, the newest last, and show the results of that one."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("evaluation", overflow="fold")
+    for heading in ("stage", "landed", "state"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for evaluation in scored:
+        last = evaluation.rows[-1] if evaluation.rows else None
+        table.add_row(
+            evaluation.folder.name,
+            "–" if last is None else str(last["stage"]),
+            "–" if last is None else f"{last['success_rate']:.1%}",
+            "complete" if evaluation.complete else "unfinished",
+        )
+    count = f"{len(scored)} {'evaluation' if len(scored) == 1 else 'evaluations'}"
+    _tell(console, f"\n{folder / EVALUATIONS}: {count}, the newest last")
+    console.print(table, markup=False)
+    newest = scored[-1]
+    _tell(console, f"The newest: {newest.info.get('title')}")
+    for note in newest.info.get("notes", ()):
+        _tell(console, f"Note: {note}")
+    if newest.rows:
+        console.print(results_table([*newest.rows, *newest.compared]), markup=False)
+
+
 def _tell(console: Console, line: str) -> None:
     say(console, line)
 
@@ -185,15 +223,3 @@ def _tell(console: Console, line: str) -> None:
 def _success_rate(content: Mapping[str, Any]) -> str:
     rate = content.get("success_rate")
     return f"{rate:.0%}" if isinstance(rate, int | float) else ""
-
-
-def _size(count: int) -> str:
-    """Bytes for people.
-
-    >>> [_size(count) for count in (17, 12_345, 5_101_492)]
-    ['17 B', '12.3 kB', '5.1 MB']
-    """
-    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} B"

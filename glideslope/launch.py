@@ -26,26 +26,31 @@ from glideslope.assembly import (
     uses_pixels,
 )
 from glideslope.caches import use_writable_caches
-from glideslope.checkpoint import Snapshots
+from glideslope.checkpoint import ROLLING, Snapshots, resume_candidates
+from glideslope.commands import evaluate_command, resume_command, tensorboard_command
 from glideslope.console import say, screen
 from glideslope.curriculum import Curriculum
 from glideslope.estimate import measure_costs
 from glideslope.logger import Logger
 from glideslope.lr_scheduler import LiveSchedules, Schedule, Schedules
 from glideslope.plots import plot_run
-from glideslope.progress import Progress, span
+from glideslope.progress import Progress
 from glideslope.replay_store import ReplayStore
+from glideslope.results import results_table, unfinished_curriculum
 from glideslope.resumption import Learner, Resumption, find_resumption
-from glideslope.run_folder import RunFolder, claim, claim_new, require_free_space, version_changes
+from glideslope.run_folder import FINISHED, RunFolder, claim, claim_new, require_free_space, version_changes
 from glideslope.schedules import exploration_noise, learning_rates
 from glideslope.scoring import Score
 from glideslope.settings import Settings, UserError
 from glideslope.time_left import Costs
 from glideslope.tracking import End, open_tracker, require_service
-from glideslope.trainer import FILM, Parts, StoppedError, Trainer, TrainingError, describe
+from glideslope.trainer import FILM, Parts, StoppedError, Trainer, TrainingError
+from glideslope.wording import data_size, duration, failure
 from glideslope.workload import scoring_envs, work_left
 
 REPLAY = "replay"  # the replay buffer's files in a run folder
+# What a finished training leaves to look at, where it could be written.
+RESULT_FILES = (FILM, "training.png", "learning_rates.png", "train.csv", "eval.csv", FINISHED, ROLLING)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 # A run longer than this on a processor gets advice before it starts.
 LONG_RUN_SECONDS = 12 * 3600
@@ -165,7 +170,7 @@ def _open(
         logger.log_settings(plain, command)
         return logger
     except OSError as error:
-        raise UserError(f"{folder.path}: can't be written to: {_reason(error)}") from error
+        raise UserError(f"can't write to the run folder: {failure(error)}") from error
 
 
 def _prepare_process(settings: Settings) -> None:
@@ -232,6 +237,9 @@ def _run(
     first = 0 if resumption is None else resumption.frame
     unwritten: list[OSError] = []
     end: End = "failed"
+    failed: TrainingError | None = None
+    results = None
+    undrawn = None
     progress = Progress(
         settings.num_train_frames,
         done=first,
@@ -257,32 +265,42 @@ def _run(
             try:
                 results = trainer.finish() if trainer.train() else None
             except StoppedError:
-                results = None
+                pass
             except TrainingError as error:
-                kept = "; its snapshots are good" if any(folder.path.glob("*.pt")) else ""
-                progress.note(f"stopped: {error}{kept}: ", str(folder.path))
-                return 1
-        end = "stopped" if results is None else "finished"
-        if results is None:
-            progress.note(f"stopped at frame {trainer.frame:,}; to go on: ", f"resume={folder.path}")
-            return 128 + next(iter(caught), signal.SIGINT)
+                failed = error
+        if failed is None:
+            end = "stopped" if results is None else "finished"
         stack.close()  # the logs are whole now
-        with progress.activity("draw", "drawing the pictures"):
-            undrawn = _draw(folder.path, settings)
-        progress.finish()
-    if undrawn is not None:
-        _say(console, f"Trained, but the results can't be written: {_reason(undrawn)}: {folder.path}")
-        return 1
+        if results is not None:
+            with progress.activity("draw", "drawing the pictures"):
+                undrawn = _draw(folder.path, settings)
+            progress.finish()
     if unwritten:
-        _say(console, f"Trained, but the logs can't be written: {_reason(unwritten[0])}: {folder.path}")
+        _say(console, f"The logs can't be written: {failure(unwritten[0])}")
+    if failed is not None:
+        _say_stopped(f"Stopped: {failed}", folder.path, console)
         return 1
-    return _conclude(planned, folder, results, parts.curriculum.stage, trainer, console)
+    if results is None:
+        _say_stopped(f"Stopped at frame {trainer.frame:,}.", folder.path, console)
+        return 128 + next(iter(caught), signal.SIGINT)
+    if unwritten:
+        _say_stopped("Trained, but not finished: its logs are incomplete.", folder.path, console)
+        return 1
+    return _conclude(planned, folder, results, parts.curriculum.stage, trainer, undrawn, console)
 
 
 def _film(path: Path, end: End) -> Path | None:
-    """The film that this training has left."""
+    """Return the film that this training has left."""
     film = path / FILM
     return film if end == "finished" and film.exists() else None
+
+
+def _say_stopped(reason: str, path: Path, console: Console) -> None:
+    """Say why a run has stopped, and how it is resumed."""
+    _say(console, reason)
+    snapshots = any(path.glob("*.pt"))
+    _say(console, "Resume it:" if snapshots else "There is no snapshot yet. Start it anew:")
+    _say(console, "  ", resume_command(path))
 
 
 def _close(logger: Logger, failures: list[OSError]) -> None:
@@ -358,7 +376,7 @@ def _introduce(
     )
     say(
         f"Replay buffer: {settings.replay_buffer_size:,} frames, "
-        f"{replay_bytes(settings) / 1e9:.2f} GB on {planned.replay_device}"
+        f"{data_size(replay_bytes(settings))} on {planned.replay_device}"
     )
     sizes = [sum(p.numel() for p in network.parameters()) for network in agent.networks.values()]
     say(
@@ -391,7 +409,7 @@ def _measure(planned: Plan, console: Console) -> Costs:
 def _tell_duration(progress: Progress, device: str) -> None:
     """Say how long the run will take, and what to do where that is long."""
     seconds = progress.seconds_left()
-    progress.note(f"At the speed measured now this takes about {span(seconds)}.")
+    progress.note(f"At the speed measured now this takes about {duration(seconds)}.")
     if device == "cpu" and seconds > LONG_RUN_SECONDS:
         here = "A GPU is here, but not used" if torch.cuda.is_available() else "There is no GPU here"
         progress.note(
@@ -401,46 +419,80 @@ def _tell_duration(progress: Progress, device: str) -> None:
 
 
 def _conclude(
-    planned: Plan, folder: RunFolder, results: Sequence[Score], stage: int, trainer: Trainer, console: Console
+    planned: Plan,
+    folder: RunFolder,
+    results: Sequence[Score],
+    stage: int,
+    trainer: Trainer,
+    fault: str | None,
+    console: Console,
 ) -> int:
-    """Draw the pictures, mark the run finished and say how it went; returns the exit status."""
+    """Mark the run finished, unless there is a fault, and say how it went; return the exit status."""
 
     def say(text: str) -> None:
         _say(console, text)
 
-    settings, path, minutes = planned.settings, folder.path, trainer.seconds / 60
+    settings, path = planned.settings, folder.path
+    rows = [result.to_plain() for result in results]
     summary = {
         "frames": settings.num_train_frames,
-        "minutes": round(minutes, 2),
-        "evaluation": results[stage].to_plain(),
-        "stages": [result.to_plain() for result in results],
+        "minutes": round(trainer.seconds / 60, 2),
+        "evaluation": rows[stage],
+        "stages": rows,
     }
-    try:
-        folder.mark_finished(summary)
-        if not settings.keep_replay:
-            shutil.rmtree(path / REPLAY, ignore_errors=True)
-    except OSError as error:
-        say(f"Trained, but the results can't be written: {_reason(error)}: {path}")
-        return 1
-    say(f"Finished in {minutes:.1f} minutes. On held-out scenarios, {describe(results[stage])}.")
-    _say(console, "Landing video, pictures, logs and snapshots: ", str(path))
-    _say(console, "See the curves: ", f"tensorboard --logdir {path.parent}")
+    if fault is None:
+        try:
+            folder.mark_finished(summary)
+            if not settings.keep_replay:
+                shutil.rmtree(path / REPLAY, ignore_errors=True)
+        except OSError as error:
+            fault = failure(error)
+    done = "Finished" if fault is None else "Trained"
+    say(f"{done} in {duration(trainer.seconds)}. The policy on held-out scenarios:")
+    console.print(results_table(rows), markup=False)
+    unfinished = unfinished_curriculum(trainer.reached, settings.curriculum.stage_names, "the run")
+    if unfinished is not None:
+        say(f"Note: {unfinished}")
+    _say(console, "Run folder: ", str(path))
+    say(f"In it: {', '.join(name for name in RESULT_FILES if (path / name).exists())}")
+    for purpose, command in _next_commands(planned, path):
+        say(f"{purpose}:")
+        _say(console, "  ", command)
+    if fault is not None:
+        say(f"Trained, but the results can't be written: {fault}")
     if not trainer.saved:
         say("The last snapshot could not be written; the ones there are good.")
-        return 1
-    return 0
+    return 0 if fault is None and trainer.saved else 1
 
 
-def _draw(path: Path, settings: Settings) -> OSError | None:
+def _draw(path: Path, settings: Settings) -> str | None:
+    """Draw the run's pictures; return why they can't be."""
     try:
         plot_run(path, stage_names=settings.curriculum.stage_names)
     except OSError as error:
-        return error
+        return failure(error)
+    except ValueError as error:  # somebody has changed a table
+        return str(error)
     return None
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+def _next_commands(planned: Plan, path: Path) -> Iterator[tuple[str, str]]:
+    """What one would type after a training, each with its purpose."""
+    settings = planned.settings
+    yield "Evaluate this run", evaluate_command(path, "stage=all")
+    longer = 2 * settings.num_train_frames
+    if (path / REPLAY).exists() and any(resume_candidates(path)):
+        held = ["resume_lr_schedule=hold"] if _depends_on_length(planned, longer) else []
+        yield "Resume it with more frames", resume_command(path, f"num_train_frames={longer}", *held)
+    yield "See its curves", tensorboard_command(path)
+
+
+def _depends_on_length(planned: Plan, frames: int) -> bool:
+    """Whether a schedule is another one in a training of ``frames`` frames."""
+    longer = planned.settings.model_copy(update={"num_train_frames": frames})
+    now = {**planned.schedules, "stddev": planned.stddev}
+    then = {**learning_rates(longer), "stddev": exploration_noise(longer)}
+    return any(schedule.describe() != then[name].describe() for name, schedule in now.items())
 
 
 def _say(console: Console, text: str, verbatim: str = "") -> None:

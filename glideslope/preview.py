@@ -20,6 +20,7 @@ from glideslope.plots import plot_learning_rates, rate_limits
 from glideslope.schedules import learning_rates
 from glideslope.settings import PreviewSettings, UserError
 from glideslope.text_plot import short_count, text_plot
+from glideslope.wording import failure
 
 PICTURE = "lr_schedule.png"
 TABLE = "lr_schedule.csv"
@@ -135,7 +136,7 @@ def _write(
         folder.mkdir(parents=True, exist_ok=True)
         for file in files:
             if file.is_dir():
-                raise UserError(f"out={settings.out}: can't write there: {file.name} is a folder")
+                raise UserError(f"out={settings.out}: can't write {file}: is a folder")
         with replacing(files[1]) as table:  # the picture inside: both are new, or neither
             table.write_text("".join(lines), encoding="utf-8")
             plot_learning_rates(
@@ -150,7 +151,7 @@ def _write(
                 held=True,
             )
     except OSError as error:
-        raise UserError(f"out={settings.out}: can't write there: {error.strerror}") from error
+        raise UserError(f"out={settings.out}: can't write {failure(error)}") from error
     return files
 
 

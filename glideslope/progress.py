@@ -287,15 +287,6 @@ class _Bar(rich_progress.Progress):
         return self._render_lines()
 
 
-def span(seconds: float) -> str:
-    """Return a duration in words, such as `12 minutes`."""
-    for limit, unit, name in ((90, 1, "second"), (5400, 60, "minute"), (48 * 3600, 3600, "hour")):
-        if seconds < limit:
-            count = f"{seconds / unit:.1f}" if name == "hour" else f"{max(seconds / unit, 1.0):.0f}"
-            return f"{count} {name}{'' if count == '1' else 's'}"
-    return f"{seconds / 86400:.0f} days"
-
-
 def _named(activity: _Activity) -> str:
     if activity.total is None:
         return activity.name

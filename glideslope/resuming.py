@@ -33,6 +33,7 @@ from glideslope.overrides import as_stored, changes_length, has_index, key_of, n
 from glideslope.run_folder import CONFIG, read_config, runs_below, typed_overrides
 from glideslope.settings import Settings, SettingsError
 from glideslope.validation import fault, meant
+from glideslope.wording import reason
 
 RESUME = "resume"
 KEYS = (RESUME, ACCEPT)
@@ -74,7 +75,7 @@ def run_folder_of(value: object) -> Path:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SettingsError([fault(RESUME, f"no such run folder{_nearest(path)}", value)]) from error
     except OSError as error:
-        raise SettingsError([fault(RESUME, f"can't be read: {error.strerror}", value)]) from error
+        raise SettingsError([fault(RESUME, f"can't be read: {reason(error)}", value)]) from error
     if not path.is_dir():
         near = f"; give the run folder, resume={path.parent}" if holds_run(path.parent) else ""
         raise SettingsError([fault(RESUME, f"is a file, not a run folder{near}", value)])

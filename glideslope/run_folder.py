@@ -28,6 +28,7 @@ from typing import Any, Literal, Self
 from glideslope import __version__
 from glideslope.files import remove_temporaries, write_text
 from glideslope.settings import UserError
+from glideslope.wording import data_size, reason
 from glideslope.yaml_files import YamlError, dump_yaml, read_yaml
 
 LOCK = ".lock"
@@ -144,7 +145,7 @@ def claim(run_dir: Path, *, resume: bool = False) -> RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise UserError(f"can't write to the run folder {path}: {error.strerror}") from error
+        raise UserError(f"can't write to the run folder {path}: {reason(error)}") from error
     try:
         if not os.access(path, os.W_OK | os.X_OK):
             raise UserError(f"can't write to the run folder {path}: no permission")
@@ -159,8 +160,10 @@ def claim(run_dir: Path, *, resume: bool = False) -> RunFolder:
         remove_temporaries(path)
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
-    except BaseException:
+    except BaseException as error:
         os.close(lock)
+        if isinstance(error, OSError):
+            raise UserError(f"can't write to the run folder {path}: {reason(error)}") from error
         raise
     return RunFolder(path, contents, lock, made=made)
 
@@ -215,7 +218,7 @@ def _take(lock: int, path: Path) -> None:
         holder = f"process {pid} on {host}" if pid and host else "another process"
         raise UserError(f"the run folder {path} is in use by {holder}") from error
     except OSError as error:
-        raise UserError(f"can't lock the run folder {path}: {error.strerror}") from error
+        raise UserError(f"can't lock the run folder {path}: {reason(error)}") from error
 
 
 def _contents(path: Path) -> Literal["empty", "unfinished", "finished"]:
@@ -234,7 +237,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     try:
         config = read_yaml(path)
     except OSError as error:
-        raise UserError(f"{run_dir} is not a run folder: can't read {path}: {error.strerror}") from error
+        raise UserError(f"{run_dir} is not a run folder: can't read {path}: {reason(error)}") from error
     except YamlError as error:
         raise UserError(f"{path} is damaged: {error}") from error
     if not isinstance(config, dict):
@@ -260,7 +263,7 @@ def typed_overrides(run_dir: Path) -> tuple[str, ...]:
     except FileNotFoundError:
         return ()
     except OSError as error:
-        raise UserError(f"can't read {path}: {error.strerror}") from error
+        raise UserError(f"can't read {path}: {reason(error)}") from error
     except YamlError as error:
         raise UserError(f"{path} is damaged: {error}") from error
     if not isinstance(overrides, list) or not all(isinstance(text, str) for text in overrides):
@@ -312,8 +315,8 @@ def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise UserError(
-            f"{purpose} needs {needed_bytes / 2**30:.1f} GiB of disk space,"
-            f" but only {free / 2**30:.1f} GiB are free in {folder}"
+            f"{purpose} needs {data_size(needed_bytes)} of disk space,"
+            f" but only {data_size(free)} are free in {folder}"
         )
 
 

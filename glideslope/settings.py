@@ -781,9 +781,11 @@ class EvaluateSettings(CheckedSettings):
     policy: Literal["expert", "random", "fixed_camera"] | None = None
     """Scripted policy to be evaluated."""
     inspect: Text | None = None
-    """Snapshot whose contents are to be listed, or run folder whose snapshots are; nothing is played."""
+    """Snapshot whose contents are to be listed, or run folder whose snapshots and evaluations are; nothing is
+    played."""
     stage: StageChoice | None = None
-    """Stage to be played, by index or name, or all; null for the last one."""
+    """Stage to be played, by index or name, or all; null for the stage of the evaluated snapshot, or for the last
+    one of a scripted policy."""
     episodes: Annotated[Count, Field(le=100_000)] = 100
     """Episodes of each stage, or of each point of a sweep in each stage."""
     sweep: SweepSettings = SweepSettings()
@@ -801,7 +803,8 @@ class EvaluateSettings(CheckedSettings):
     device: Device = "auto"
     """Where networks run and images are rendered: auto, cpu, cuda or cuda:N."""
     out: Text | None = None
-    """Folder for the results; null for the run's own folder, or the current one."""
+    """Folder for the results, without those of another evaluation; null for a new one in evaluations/, in the run's
+    folder or, for a scripted policy, in the current one."""
     task: TaskSettings = TaskSettings()
     """The task that a scripted policy plays; a run plays the one it was trained on."""
     curriculum: CurriculumSettings

@@ -10,6 +10,7 @@ from it is, on the same processor, bit for bit the run that never stopped.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,7 @@ from glideslope.retention import Retention
 from glideslope.scoring import TEST_SEED, VALIDATION_SEED, Score, record_episodes, score
 from glideslope.settings import Settings, UserError
 from glideslope.time_left import Work
+from glideslope.wording import failure
 from glideslope.workload import (
     film_episodes,
     film_pictures,
@@ -109,6 +111,11 @@ class Trainer:
         """Frames done: global steps times ``action_repeat``, at most ``num_train_frames``."""
         settings = self._settings
         return min(self._step * settings.action_repeat, settings.num_train_frames)
+
+    @property
+    def reached(self) -> int:
+        """The highest stage that the curriculum has come to."""
+        return max(stage for _, stage in self._parts.curriculum.history)
 
     @property
     def seconds(self) -> float:
@@ -414,8 +421,7 @@ class Trainer:
         self._due = None
         result = results[index]
         rates = {stage: scored.success_rate for stage, scored in results.items()}
-        reached = max(stage for _, stage in parts.curriculum.history)
-        row = eval_row(result) | self._retention.row(rates, reached, len(parts.curriculum.stages))
+        row = eval_row(result) | self._retention.row(rates, self.reached, len(parts.curriculum.stages))
         self._write(lambda: parts.logger.log_eval(self.frame, row), "the evaluation log")
         parts.progress.note(f"frame {self.frame:,}: {describe(result)}")
         if len(results) > 1:
@@ -460,13 +466,14 @@ class Trainer:
         parts, settings = self._parts, self._settings
         index = parts.curriculum.stage
         parts.progress.plan(self.work_left())
+        # An earlier end of this run has left a film of another policy.
+        self._write(lambda: (self._run_dir / FILM).unlink(missing_ok=True), "the film")
         self._load_best(index)
         seeds = range(TEST_SEED, TEST_SEED + settings.final_eval_episodes)
         results = []
         for stage in range(len(parts.curriculum.stages)):
             results.append(self._score(stage, seeds, "final evaluation,"))
             parts.progress.plan(self.work_left(final=len(parts.curriculum.stages) - len(results)))
-            parts.progress.note(describe(results[-1]))
         row = held_out_row(results, index)
         self._write(lambda: parts.logger.log_held_out(self.frame, row), "the held-out result")
         if settings.save_video:
@@ -478,10 +485,11 @@ class Trainer:
 
     def _film(self, index: int, seeds: Sequence[int]) -> None:
         env, stage = self._parts.make_film_env(), self._parts.curriculum.stages[index]
+        film = self._run_dir / FILM
         try:
-            record_episodes(env, self.act_greedily, stage, index, seeds, self._run_dir / FILM)
+            record_episodes(env, self.act_greedily, stage, index, seeds, film)
         except (RuntimeError, ValueError) as error:  # of the encoder: no film, but the run is done
-            raise OSError(str(error)) from error
+            raise OSError(errno.EIO, str(error), str(film)) from error
         finally:
             env.close()
 
@@ -518,7 +526,7 @@ class Trainer:
         try:
             action()
         except OSError as error:
-            text = f"{what} can't be written: {error.strerror or error}"
+            text = f"{what} can't be written: {failure(error)}"
             if self._settings.on_write_error == "stop":
                 raise TrainingError(f"{text}, at frame {self.frame:,}") from error
             self._parts.progress.note(f"frame {self.frame:,}: {text}; training goes on (on_write_error)")

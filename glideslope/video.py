@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import imageio.v2 as imageio
 import numpy as np
@@ -20,6 +22,7 @@ Picture = NDArray[np.uint8]
 Colour: TypeAlias = tuple[int, int, int]
 
 _GAP_PIXELS = 4
+_PROBE_BYTES = 1 << 20  # more than a full disk can have left
 _BLACK = (0, 0, 0)
 
 
@@ -46,6 +49,7 @@ def write_video(path: Path, frames: Iterable[Picture], fps: float, quality: floa
             "quality": quality,
             "macro_block_size": 1,
             "pixelformat": "yuv420p",
+            "ffmpeg_log_level": "quiet",  # its complaints would go to the screen; see _require_whole
         }
     elif path.suffix == ".gif":
         options = {"duration": 1000.0 / fps, "loop": 0}
@@ -57,10 +61,44 @@ def write_video(path: Path, frames: Iterable[Picture], fps: float, quality: floa
         raise ValueError(f"{path.name}: no frames to write")
     with replacing(path) as temporary:
         writer: Any = imageio.get_writer(temporary, **options)
+        count = 0
         # Its own context manager doesn't close it after an error, and the encoder would write on.
-        with closing(writer):
-            for picture in chain([first], pictures):
-                writer.append_data(_even(picture))
+        try:
+            with closing(writer):
+                for picture in chain([first], pictures):
+                    writer.append_data(_even(picture))
+                    count += 1
+        except OSError as error:
+            if error.errno is None:  # pages of the encoder's text
+                _fail(temporary)
+            raise
+        if path.suffix == ".mp4":
+            _require_whole(temporary, count)
+
+
+def _require_whole(path: Path, count: int) -> None:
+    """Check that a film has `count` frames: the encoder is a process of its own, whose failure imageio passes over.
+
+    Raises:
+        OSError: the film is not whole.
+    """
+    try:
+        reader: Any = imageio.get_reader(path)
+        with closing(reader):
+            if reader.count_frames() == count:
+                return
+    except (OSError, RuntimeError, ValueError):  # no film at all
+        pass
+    _fail(path)
+
+
+def _fail(path: Path) -> NoReturn:
+    """Raise the OSError of a write to a film now, as the encoder had one; or one that tells of the encoder."""
+    with path.open("ab") as file:
+        file.write(bytes(_PROBE_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    raise OSError(errno.EIO, "the encoder failed", str(path))
 
 
 def side_by_side(onboard: Picture, chase: Picture, caption: str = "") -> Picture:

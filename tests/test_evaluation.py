@@ -6,11 +6,13 @@ import csv
 import io
 import json
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import imageio.v2 as imageio
@@ -22,7 +24,7 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from evaluate import main
-from glideslope import checkpoint, evaluation, plots
+from glideslope import checkpoint, evaluation, evaluation_folder, files, plots
 from glideslope.assembly import make_agent
 from glideslope.cli import EVALUATE_CONFIG, compose, run_cli
 from glideslope.envs.gym import LandingVectorEnv
@@ -94,6 +96,11 @@ def played(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def newest(folder: Path) -> Path:
+    """The folder of the evaluation that was made last."""
+    return max((folder / "evaluations").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
@@ -103,7 +110,8 @@ def names(folder: Path) -> set[str]:
 
 def test_a_run_is_scored_beside_scripted_policies(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(f"run={run}", "stage=all", "episodes=4") == 0
-    own, compared = rows(run / "evaluation.json"), rows(run / "evaluation_compared.json")
+    out = newest(run)
+    own, compared = rows(out / "evaluation.json"), rows(out / "evaluation_compared.json")
     assert [row["name"] for row in own] == STAGES
     assert [row["stage"] for row in own] == [0, 1, 2, 3, 4]
     assert {row["policy"] for row in own} == {"trained"}
@@ -118,7 +126,7 @@ def test_a_run_is_scored_beside_scripted_policies(run: Path, capsys: pytest.Capt
     assert all(row["success_rate"] >= 0.75 for row in compared if row["policy"] == "expert")
     assert all(row["success_rate"] <= 0.5 for row in compared if row["policy"] == "random")
 
-    episodes = played(run)
+    episodes = played(out)
     assert len(episodes) == 4 * 5 * 4
     for row in own + compared:
         here = [e for e in episodes if (e["policy"], e["name"]) == (row["policy"], row["name"])]
@@ -127,13 +135,14 @@ def test_a_run_is_scored_beside_scripted_policies(run: Path, capsys: pytest.Capt
         assert np.mean([float(e["episode_reward"]) for e in here]) == pytest.approx(row["episode_reward"])
         assert all((e["outcome"] == "landed") == bool(e["touchdown_error_m"]) for e in here)
 
-    table = (run / "evaluation.md").read_text(encoding="utf-8").splitlines()
+    table = (out / "evaluation.md").read_text(encoding="utf-8").splitlines()
     assert len([line for line in table if line.startswith("| 3 S3_mid | ")]) == 4
-    assert float(imread(run / "evaluation.png")[..., :3].std()) > 0.01
+    assert float(imread(out / "evaluation.png")[..., :3].std()) > 0.01
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == "Evaluating run/snapshot.pt (state, frame 1,200)"
+    assert told[0] == "Evaluating run/snapshot.pt (state, frame 1,200, stage 4 of 0-4)"
     assert told[1] == "80 episodes: 4 policies, 5 stages, 4 scenarios each"
-    assert max(map(len, told[2:-6])) <= 80
+    assert told[2] == "Note: The run is not finished: this snapshot is of frame 1,200 of 600."
+    assert max(map(len, (line for line in told[3:] if not re.search("^Written: | elapsed ", line)))) <= 80
 
 
 def test_a_sweep_gives_a_row_for_each_point_in_each_stage(tmp_path: Path) -> None:
@@ -143,7 +152,8 @@ def test_a_sweep_gives_a_row_for_each_point_in_each_stage(tmp_path: Path) -> Non
     assert found == [(name, speed, wind) for name in STAGES for speed in (0, 1.5) for wind in (0, 2, 1)]
     assert len(played(tmp_path)) == 2 * 30
     assert names(tmp_path) == {
-        *("evaluation.json", "evaluation_episodes.csv", "evaluation.md", "evaluation.png")
+        *("evaluation_info.json", "evaluation.json", "evaluation_episodes.csv"),
+        *("evaluation.md", "evaluation.png"),
     }
 
 
@@ -192,18 +202,183 @@ def test_the_number_of_environments_changes_nothing(tmp_path: Path, encoder: dic
 def test_other_scenarios_for_another_seed(run: Path) -> None:
     def scenarios(seed: int) -> set[str]:
         assert evaluate(f"run={run}", "episodes=3", f"seed={seed}", "compare=[]") == 0
-        return {row["scenario"] for row in played(run)}
+        return {row["scenario"] for row in played(newest(run))}
 
     assert not scenarios(0) & scenarios(1)
 
 
-def test_nothing_of_an_earlier_evaluation_stays(run: Path) -> None:
+def test_each_evaluation_has_a_folder_of_its_own(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also those of one second that differ in nothing; what an earlier one left stays as it is."""
+    clock = SimpleNamespace(strftime=lambda form: "20300102-030405")
+    monkeypatch.setattr(evaluation_folder, "time", clock)
+    first = run / "evaluations" / "20300102-030405_S4_full_2_snapshot"
     assert evaluate(f"run={run}", "episodes=2", "compare=[random]") == 0
-    assert {row["policy"] for row in rows(run / "evaluation_compared.json")} == {"random"}
-    assert evaluate(f"run={run}", "episodes=3", "compare=[]", "stage=1") == 0
-    assert "evaluation_compared.json" not in names(run)
-    assert [(row["name"], row["episodes"]) for row in rows(run / "evaluation.json")] == [("S1_yaw_small", 3)]
-    assert len(played(run)) == 3
+    before = {path: path.read_bytes() for path in first.iterdir()}
+    assert {row["policy"] for row in rows(first / "evaluation_compared.json")} == {"random"}
+    assert evaluate(f"run={run}", "episodes=3", "compare=[]", "stage=1", "sweep.wind=[1]") == 0
+    assert evaluate(f"run={run}", "episodes=2", "compare=[]") == 0
+    assert evaluate(f"run={run}", "episodes=2", "compare=[]", "stage=all") == 0
+    assert names(run / "evaluations") == {
+        first.name,
+        "20300102-030405_S1_yaw_small_wind_3_snapshot",
+        "20300102-030405_S4_full_2_snapshot_2",
+        "20300102-030405_all_2_snapshot",
+    }
+    assert {path: path.read_bytes() for path in first.iterdir()} == before
+    assert "evaluation_compared.json" not in names(run / "evaluations" / f"{first.name}_2")
+    assert names(run) == {"snapshot.pt", "evaluations"}
+
+    capsys.readouterr()
+    assert evaluate(f"inspect={run}") == 0
+    told = capsys.readouterr().out
+    assert f"{run / 'evaluations'}: 4 evaluations, the newest last" in told
+    listed = [line.split() for line in told.splitlines() if " 20300102-" in line[:12]]
+    assert [(words[1], words[3]) for words in listed] == [
+        *(("4", "complete"), ("1", "complete"), ("4", "complete"), ("4", "complete"))
+    ]
+    # Then the figures of the newest: five stages, which is only one of the four.
+    figures = told[told.index("The newest: run/snapshot.pt") :]
+    assert all(f"{index} {name}" in figures for index, name in enumerate(STAGES))
+
+
+def test_a_scripted_policy_leaves_its_evaluations_in_the_current_folder(workplace: Path) -> None:
+    for _ in range(2):
+        assert evaluate("policy=expert", "episodes=1", *NEAR) == 0
+    assert names(workplace) == {"evaluations"}
+    assert len(names(workplace / "evaluations")) == 2
+    assert all(
+        name.endswith(("_S4_full_1_expert", "_S4_full_1_expert_2"))
+        for name in names(newest(workplace).parent)
+    )
+
+
+@pytest.mark.parametrize("left", ["evaluation.json", "evaluation_S3_mid_wind_1_grid.mp4"])
+def test_a_folder_with_an_evaluation_is_not_written_to(
+    left: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not with a film of one alone either: it would stand beside the tables of another policy."""
+    out = tmp_path / "mine"
+    out.mkdir()
+    (tmp_path / "mine_2").touch()
+    (out / "notes.txt").touch()
+    assert evaluate("policy=expert", "episodes=1", f"out={out}", *NEAR) == 0
+    for path in [path for path in out.iterdir() if path.name.startswith("evaluation")]:
+        path.unlink()
+    (out / left).write_bytes(b"of another")
+    assert evaluate("policy=random", "episodes=1", f"out={out}") == 2
+    rule = f"holds an evaluation; choose another folder, such as out={tmp_path / 'mine_3'}"
+    assert capsys.readouterr().err == f"Error: out={out}: {rule}\n"
+    assert names(out) == {"notes.txt", left}
+
+
+def test_an_interrupt_before_the_first_result_leaves_no_folder(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> list[Episode]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "play", interrupted)
+    assert evaluate(f"run={run}", "episodes=2") == 130
+    assert names(run) == {"snapshot.pt"}
+
+
+def test_evaluations_that_cannot_be_read_are_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run / "evaluations"
+    for name, info, results in (
+        ("a", "{", "[]"),
+        ("b", '{"complete": false, "title": "a run"}', '[{"stage": 1}]'),
+        ("c", '{"complete": false, "title": "a run"}', None),
+    ):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "evaluation_info.json").write_text(info)
+        if results is not None:
+            (folder / name / "evaluation.json").write_text(results)
+    (folder / "empty").mkdir()
+    assert evaluate(f"inspect={run}") == 0
+    told = capsys.readouterr().out
+    assert f"{folder}: 1 evaluation, the newest last" in told
+    assert f"{folder / 'a' / 'evaluation_info.json'}: is damaged: " in told
+    assert f"{folder / 'b' / 'evaluation.json'}: is damaged: a result lacks " in told
+    assert "unfinished" in told
+
+
+# --- how far the curriculum came ---
+
+
+@pytest.mark.parametrize("stage", [None, "all", "3"])
+def test_an_unfinished_curriculum_is_told_on_the_screen_and_in_the_files(
+    stage: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a run stopped in stage 1: without a stage it is that one which is played."""
+    checkpoint.save(tmp_path / "snapshot.pt", content_of(untrained(), frame=300, stage=1))
+    chosen = [] if stage is None else [f"stage={stage}"]
+    assert evaluate(f"run={tmp_path}", "episodes=1", "compare=[]", *chosen) == 0
+    out = newest(tmp_path)
+    played_stages = [row["stage"] for row in rows(out / "evaluation.json")]
+    assert played_stages == {None: [1], "all": [0, 1, 2, 3, 4], "3": [3]}[stage]
+    note = "The curriculum is not finished: this snapshot has reached stage 1 S1_yaw_small of 0-4."
+    running = "The run is not finished: this snapshot is of frame 300 of 600."
+    told = capsys.readouterr().out
+    assert f"Note: {note}" in told
+    assert f"Note: {running}" in told
+    assert ("stage=all plays all of them" in told) == (stage is None)
+    assert "frame 300, stage 1 of 0-4)" in told
+    text = (out / "evaluation.md").read_text(encoding="utf-8")
+    assert note in text
+    assert running in text
+    info = json.loads((out / "evaluation_info.json").read_text())
+    assert (info["snapshot_stage"], info["last_stage"], info["complete"]) == (1, 4, True)
+    assert note in info["notes"][0]
+    assert evaluate(f"inspect={tmp_path}") == 0
+    assert f"Note: {note}" in capsys.readouterr().out
+
+
+def test_a_finished_curriculum_needs_no_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor does a policy that came to the last stage and fell back from it."""
+    content = content_of(untrained(), stage=3) | {"curriculum": {"history": [(0, 0), (200, 4), (300, 3)]}}
+    snapshot = checkpoint.save(tmp_path / "snapshot.pt", content)
+    assert evaluate(f"run={snapshot}", "episodes=1", "compare=[]") == 0
+    assert "Note: " not in capsys.readouterr().out
+    assert [row["stage"] for row in rows(newest(tmp_path) / "evaluation.json")] == [3]
+
+
+def test_help_says_which_stage_is_played_without_one() -> None:
+    """In the file of the settings and in the settings themselves."""
+    text = (ROOT / "cfgs" / "config_evaluate.yaml").read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if line.startswith("stage: null"))
+    assert "null for the snapshot's own (scripted policy: the last one)" in line
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "evaluation.json",
+        "evaluation_episodes.csv",
+        "evaluation.md",
+        "evaluation.png",
+        "evaluation_S4_full.mp4",
+    ],
+)
+def test_a_full_disk_is_named_with_the_file(
+    name: str, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A device without space stands in the place that the file, or the one that becomes it, takes."""
+    out = run / "out"
+    out.mkdir()
+    monkeypatch.setattr(files, "_beside", lambda path: path.with_name(f".tmp-{path.name}"))
+    place = name if name.endswith(".csv") else f".tmp-{name}"
+    original = evaluation.play
+
+    def play(*arguments: Any) -> list[Episode]:
+        (out / place).symlink_to("/dev/full")
+        return original(*arguments)
+
+    monkeypatch.setattr(evaluation, "play", play)
+    video = f"video={name.endswith('.mp4')}"
+    assert evaluate(f"run={run}", "episodes=1", "compare=[]", f"out={out}", video) == 2
+    assert capsys.readouterr().err == f"Error: can't write {out / name}: No space left on device\n"
 
 
 def test_an_interrupt_leaves_what_was_played(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,8 +393,10 @@ def test_an_interrupt_leaves_what_was_played(run: Path, monkeypatch: pytest.Monk
     original = evaluation.play
     monkeypatch.setattr(evaluation, "play", interrupted)
     assert evaluate(f"run={run}", "stage=all", "episodes=2") == 130
-    assert [row["name"] for row in rows(run / "evaluation.json")] == STAGES[:2]
-    assert len(played(run)) == 4
+    out = newest(run)
+    assert [row["name"] for row in rows(out / "evaluation.json")] == STAGES[:2]
+    assert len(played(out)) == 4
+    assert json.loads((out / "evaluation_info.json").read_text())["complete"] is False
 
 
 def test_a_damaged_snapshot_is_named_and_an_older_one_played(
@@ -235,7 +412,10 @@ def test_a_damaged_snapshot_is_named_and_an_older_one_played(
     assert evaluate(f"run={tmp_path}", "episodes=2", "compare=[]") == 0
     told = capsys.readouterr().out
     assert f"Passed over: {damaged}: is damaged" in told
-    assert f"Evaluating {tmp_path.name}/snapshot_best_sr90_stage4_100.pt (state, frame 100)" in told
+    assert (
+        f"Evaluating {tmp_path.name}/snapshot_best_sr90_stage4_100.pt (state, frame 100, stage 4 of 0-4)"
+        in told
+    )
 
 
 @pytest.mark.parametrize("encoder", [STATE, PIXELS], ids=["state", "pixels"])
@@ -245,10 +425,11 @@ def test_films_of_some_episodes_and_of_the_best_and_the_worst(
     settings = untrained(encoder, episode_seconds=1.0)
     snapshot = checkpoint.save(tmp_path / "snapshot.pt", content_of(settings, stage=3))
     assert evaluate(f"run={snapshot}", "episodes=3", "compare=[]", "video=true", "sweep.wind=[1]") == 0
-    assert {name for name in names(tmp_path) if name.endswith(".mp4")} == {
+    out = newest(tmp_path)
+    assert {name for name in names(out) if name.endswith(".mp4")} == {
         *("evaluation_S3_mid_wind_1.mp4", "evaluation_S3_mid_wind_1_grid.mp4")
     }
-    with imageio.get_reader(tmp_path / "evaluation_S3_mid_wind_1_grid.mp4") as reader:
+    with imageio.get_reader(out / "evaluation_S3_mid_wind_1_grid.mp4") as reader:
         frames = [frame for frame in reader]  # noqa: C416, RUF100 (its length is not known in advance)
     # None of an untrained policy's short episodes lands: one row of two, for three seconds and more.
     assert frames[0].shape == (240 + 23 + 25, 2 * 320 + 4, 3)
@@ -320,7 +501,7 @@ def test_a_place_that_cannot_be_written_to_is_told_first(
 ) -> None:
     assert evaluate(f"run={run}", f"out={run / 'snapshot.pt'}") == 2
     captured = capsys.readouterr()
-    assert "snapshot.pt: can't write there: " in captured.err
+    assert f"out={run / 'snapshot.pt'}: can't write {run / 'snapshot.pt'}: File exists" in captured.err
     assert captured.out == ""
 
 

@@ -22,6 +22,7 @@ from glideslope import checkpoint, launch
 from glideslope.agent import DrQV2Agent
 from glideslope.checkpoint import Snapshots, load
 from glideslope.cli import TRAIN_CONFIG, Composed, run_cli
+from glideslope.commands import resume_command
 from glideslope.settings import Settings
 from glideslope.trainer import Trainer
 from tests.training import train
@@ -99,7 +100,8 @@ def test_a_signal_ends_the_run_within_a_vector_step(
         assert train(run, *RUN) == 128 + number
     assert signal.getsignal(number) is before
     assert load(run / "snapshot.pt")["frame"] == 352  # four environments: the first multiple of 4 from 350 on
-    assert f"stopped at frame 352; to go on: resume={run}" in capsys.readouterr().out
+    told = capsys.readouterr().out.splitlines()
+    assert told[-3:] == ["Stopped at frame 352.", "Resume it:", f"  {resume_command(run)}"]
     finish(run, straight)
 
 
@@ -286,7 +288,9 @@ def test_training_goes_on_while_the_disk_is_full(
         assert train(run, *RUN) == 0
     output = capsys.readouterr().out
     for frame in (400, 600):
-        assert f"frame {frame}: the snapshot can't be written: " in output
+        assert (
+            f"frame {frame}: the snapshot can't be written: {run / 'snapshot.pt'}: File too large" in output
+        )
     assert kept == [(200, 0)]  # the good one was still there, and no part of another
     assert differences(state_of(straight), state_of(run)) == []
 
@@ -303,7 +307,9 @@ def test_training_stops_at_a_full_disk_where_that_is_asked_for(
     run = tmp_path / "run"
     with full_disk(400, 600):
         assert train(run, *RUN, "on_write_error=stop") == 1
-    assert "stopped: the snapshot can't be written: " in capsys.readouterr().out
+    *_, reason, how, command = capsys.readouterr().out.splitlines()
+    assert reason.startswith(f"Stopped: the snapshot can't be written: {run / 'snapshot.pt'}: File too large")
+    assert (how, command) == ("Resume it:", f"  {resume_command(run)}")
     assert state_frames(run) == (200, 0)
     assert train(run, *RUN, "on_write_error=continue") == 0
     assert differences(state_of(straight), state_of(run)) == []
@@ -327,7 +333,7 @@ def test_too_little_disk_is_said_before_anything_is_written(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100_000))
     assert train(tmp_path / "run", *RUN) == 2
-    assert "of disk space, but only 0.0 GiB are free" in capsys.readouterr().err
+    assert "of disk space, but only 100.0 kB are free" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

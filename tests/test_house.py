@@ -19,7 +19,10 @@ PACKAGE = "glideslope"
 
 # From the ground up: a part may import from lower layers and from itself, not from its own layer.
 LAYERS = (
-    ("files", "intervals", "retention", "validation", "lr_scheduler", "console", "time_left"),
+    (
+        *("files", "intervals", "retention", "commands", "validation", "wording", "results", "lr_scheduler"),
+        *("console", "time_left"),
+    ),
     ("settings", "append_file", "archive", "caches", "yaml_files", "spelling"),
     (
         "agent",
@@ -35,6 +38,7 @@ LAYERS = (
         "schedules",
         "workload",
         "catalogue",
+        "evaluation_folder",
     ),
     (
         *("schedule_changes", "logger", "plots", "replay_store", "scoring", "text_plot", "inspection"),

@@ -537,10 +537,10 @@ def test_fewer_stages_are_reached_by_a_shorter_curriculum(capsys: pytest.Capture
 def test_folders_that_cannot_be_written_to(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workplace / "file").write_text("mine")
     (workplace / "taken" / "lr_schedule.csv").mkdir(parents=True)
-    assert refused(capsys, "out=file") == "out=file: can't write there: File exists"
-    assert refused(capsys, "out=file/below") == "out=file/below: can't write there: Not a directory"
-    assert refused(capsys, "out=taken") == "out=taken: can't write there: lr_schedule.csv is a folder"
-    assert refused(capsys, "out=/proc/no").startswith("out=/proc/no: can't write there: ")
+    assert refused(capsys, "out=file") == "out=file: can't write file: File exists"
+    assert refused(capsys, "out=file/below") == "out=file/below: can't write file/below: Not a directory"
+    assert refused(capsys, "out=taken") == "out=taken: can't write taken/lr_schedule.csv: is a folder"
+    assert refused(capsys, "out=/proc/no").startswith("out=/proc/no: can't write /proc/no: ")
     assert (workplace / "file").read_text() == "mine"
 
 
@@ -555,7 +555,7 @@ def test_a_failed_write_leaves_the_old_files(
 
     monkeypatch.setattr("os.fsync", full)
     assert preview("lr=3e-4") == 2
-    assert capsys.readouterr().err == "Error: out=.: can't write there: No space left on device\n"
+    assert capsys.readouterr().err == "Error: out=.: can't write lr_schedule.png: No space left on device\n"
     assert {path.name: path.read_bytes() for path in workplace.iterdir()} == before
 
 

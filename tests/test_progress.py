@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from glideslope.console import say
-from glideslope.progress import Progress, span
+from glideslope.progress import Progress
 
 
 class Clock:
@@ -263,10 +263,3 @@ def test_a_file_gets_one_line() -> None:
     out = io.StringIO()
     say(Console(file=out, width=20), "prose that is longer than a line ", "and [a] command")
     assert out.getvalue() == "prose that is longer than a line and [a] command\n"
-
-
-def test_durations_in_words() -> None:
-    words = [span(seconds) for seconds in (0.2, 27, 100, 5399, 5400, 86400, 100 * 86400)]
-    assert words == [
-        "1 second", "27 seconds", "2 minutes", "90 minutes", "1.5 hours", "24.0 hours", "100 days",
-    ]  # fmt: skip

@@ -115,7 +115,7 @@ def test_logs_that_cannot_be_written_to_the_end(tmp_path: Path, capsys: pytest.C
     with at_frame(700, fill):
         assert train(run, *RUN) == 1
     output = capsys.readouterr().out
-    assert "the logs can't be written: No space left on device" in output
+    assert f"The logs can't be written: {run / 'train.csv'}: No space left on device" in output
     assert load(run / "snapshot.pt")["frame"] == 800
     assert not (run / "finished.json").exists()
 

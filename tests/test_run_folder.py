@@ -254,7 +254,7 @@ def test_reading_the_config_of_what_is_no_run(tmp_path: Path) -> None:
 
 def test_free_space(tmp_path: Path) -> None:
     require_free_space(tmp_path, 1, "the replay buffer")
-    with pytest.raises(UserError, match=r"the replay buffer needs 1048576\.0 GiB of disk space, but only"):
+    with pytest.raises(UserError, match=r"the replay buffer needs 1\.1 PB of disk space, but only"):
         require_free_space(tmp_path, 2**50, "the replay buffer")
 
 

@@ -74,7 +74,8 @@ def test_smoke_profile_leaves_a_whole_run_that_evaluate_can_score(tmp_path: Path
     command = [sys.executable, "evaluate.py", f"run={run}", "stage=all", "episodes=3", "num_threads=1"]
     scored = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert scored.returncode == 0, scored.stderr
-    results = json.loads((run / "evaluation.json").read_text())
+    (out,) = (run / "evaluations").iterdir()
+    results = json.loads((out / "evaluation.json").read_text())
     assert [result["name"] for result in results] == [
         *("S0_lock", "S1_yaw_small", "S2_yaw_pitch_small", "S3_mid", "S4_full")
     ]
@@ -218,7 +219,8 @@ def test_a_signal_ends_a_training_with_a_snapshot_and_the_folder_is_safe(tmp_pat
     assert second.returncode == 2
     assert f"in use by process {process.pid}" in second.stderr
     assert process.returncode == 128 + signal.SIGTERM
-    assert "stopped at frame" in rest
+    assert "Stopped at frame" in rest
+    assert f" train_gimbal_curriculum.py resume={run}\n" in rest
     assert load(run / "snapshot.pt")["frame"] > 0
 
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}

@@ -1,0 +1,68 @@
+"""Commands to paste into a shell: what one would type next about a run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+TRAIN = "train_gimbal_curriculum.py"
+EVALUATE = "evaluate.py"
+
+
+def resume_command(run_dir: Path, *words: str) -> str:
+    """Return the command that resumes a run, with more overrides."""
+    return shlex.join([*_program(TRAIN), f"resume={_value(run_dir)}", *words])
+
+
+def evaluate_command(run_dir: Path, *words: str) -> str:
+    """Return the command that evaluates a run, with more overrides."""
+    return shlex.join([*_program(EVALUATE), f"run={_value(run_dir)}", *words])
+
+
+def tensorboard_command(folder: Path) -> str:
+    """Return the command that shows a folder's logs."""
+    beside = _beside_python("tensorboard")
+    start = ["tensorboard"] if beside else [_python(), "-m", "tensorboard.main"]
+    return shlex.join([*start, "--logdir", str(_near(folder))])
+
+
+def _program(script: str) -> list[str]:
+    """A script of the project, where the one that runs is; started as this process was."""
+    running = Path(sys.argv[0])
+    return [_python(), str(running.with_name(script)) if running.name in (TRAIN, EVALUATE) else script]
+
+
+def _python() -> str:
+    """The name `python` where a shell would start this very interpreter by it, else its path."""
+    return "python" if _beside_python("python") else str(_near(Path(sys.executable)))
+
+
+def _beside_python(program: str) -> bool:
+    """Whether a shell would find `program` in the folder of this interpreter: a link may lead to another's."""
+    found = shutil.which(program)
+    return found is not None and os.path.abspath(os.path.dirname(found)) == os.path.dirname(sys.executable)
+
+
+def _near(path: Path) -> Path:
+    """A path as seen from the current folder, where it is below that."""
+    path = Path(os.path.abspath(path))
+    near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return path if str(near).startswith("~") else near  # that would be somebody's home
+
+
+def _value(path: Path) -> str:
+    """A path as the value of an override."""
+    text = str(_near(path))
+    if "/" not in text:
+        text = f"./{text}"  # a number or `null` otherwise
+    if re.fullmatch(r"[A-Za-z0-9_./@%+-]+", text):
+        return text
+    # In quotes a backslash is one, unless a quote follows; ${ would begin an interpolation.
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', text).replace("${", r"\${")
+    if escaped.endswith("\\"):
+        escaped += "\\" * (len(escaped) - len(escaped.rstrip("\\")))
+    return f'"{escaped}"'
