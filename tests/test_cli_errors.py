@@ -137,7 +137,7 @@ MALFORMED: list[tuple[str, str, str]] = [
     # Keys, values, rules
     ("num_train_frame=5", "num_train_frame=5: unknown key", "did you mean num_train_frames?"),
     ("epochs=5", "epochs=5: unknown key", "did you mean num_train_frames?"),
-    ("learning_rate=1e-3", "learning_rate=1e-3: unknown key", "did you mean lr?"),
+    ("learning_rate=1e-3", "learning_rate=0.001: unknown key", "did you mean lr?"),
     ("gamma=0.9", "gamma=0.9: unknown key", "did you mean discount?"),
     (
         "objective=succes_rate",
