@@ -40,6 +40,7 @@ CONFIG_DIR = Path(__file__).resolve().parent.parent / "cfgs"
 TRAIN_CONFIG = "config_gimbal_curriculum"
 EVALUATE_CONFIG = "config_evaluate"
 PREVIEW_CONFIG = "config_preview"
+COMPARE_CONFIG = "config_compare"
 USER_FAULT = 2
 _BY_SIGNAL = 128  # the status of a program that a signal has ended is this and the signal's number
 INTERRUPTED = _BY_SIGNAL + 2

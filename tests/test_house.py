@@ -35,7 +35,7 @@ LAYERS = (
         "evaluation_progress",
     ),
     ("logger", "plots", "replay_store", "scoring", "text_plot", "inspection"),
-    ("assembly", "preview", "resumption", "evaluation_report"),
+    ("assembly", "preview", "resumption", "evaluation_report", "comparison"),
     ("trainer",),
     ("launch", "evaluation"),
     ("overrides",),
