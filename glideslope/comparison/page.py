@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bokeh.embed import components
 from bokeh.models import (
@@ -66,7 +66,7 @@ _RATE = "return tick.toExponential(0)"
 _FRAMES = "return value.toLocaleString('en')"
 _ROW_HEIGHT = 30
 
-Drawn = dict[int, list[GlyphRenderer[Any]]]
+Drawn: TypeAlias = "dict[int, list[GlyphRenderer[Any]]]"
 
 
 def write_page(path: Path, comparison: Comparison) -> None:
