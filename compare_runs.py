@@ -4,10 +4,12 @@ import sys
 
 from glideslope.cli import COMPARE_CONFIG, Composed, run_cli
 from glideslope.comparison.arguments import with_runs
-from glideslope.settings import CompareSettings
+from glideslope.settings import CompareSettings, UserError
 
 
 def main(composed: Composed[CompareSettings]) -> int:
+    if sum(word.startswith("runs=") for word in composed.overrides) > 1:
+        raise UserError("runs: name the runs as bare paths or as runs=[...], not both")
     # Imported here, so that a mistyped command line is answered without waiting for the drawing.
     from glideslope.comparison.command import compare
 

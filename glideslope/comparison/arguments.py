@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 
 
@@ -23,4 +24,6 @@ def with_runs(argv: Sequence[str]) -> list[str]:
 
 
 def _quoted(path: str) -> str:
-    return '"' + path.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${") + '"'
+    # Backslashes are escaped only before a quote.
+    text = re.sub(r'(\\+)(?="|$)', r"\1\1", path)
+    return '"' + text.replace('"', '\\"').replace("${", "\\${") + '"'

@@ -64,8 +64,9 @@ def _folder(settings: CompareSettings, asked: dict[str, Any]) -> Path:
     """
     if settings.out is not None:
         folder = Path(settings.out).expanduser()
-        if has_run(folder):
-            raise UserError(fault("out", "is a run folder; choose another one", settings.out))
+        if has_run(folder) or folder.is_file():
+            kind = "file" if folder.is_file() else "run folder"
+            raise UserError(fault("out", f"is a {kind}; choose another folder", settings.out))
         if not _free_for(folder, asked):
             rule = "holds a comparison of other runs, or by other settings; choose another folder"
             raise UserError(fault("out", rule, settings.out))

@@ -17,11 +17,12 @@ from glideslope.validation import fault, typed, unknown
 _PRESETS = Path(__file__).resolve().parents[2] / "cfgs" / "lr_schedule"
 _LONGEST_LABEL = 40
 
-# Settings that never count as a difference: the seed, and where and how the run is watched and stored.
+# Settings that never count as a difference: the seed, and where and how the run is watched and stored. What
+# decay_rate does is in lr_schedule.
 UNCOUNTED = frozenset(
     (
         *("seed", "device", "replay_device", "num_threads", "log_every_frames", "snapshot_every_frames"),
-        *("save_video", "on_write_error", "keep_replay", "final_eval_episodes"),
+        *("save_video", "on_write_error", "keep_replay", "final_eval_episodes", "decay_rate"),
     )
 )
 # These count only where evaluations decide on rates.

@@ -99,6 +99,7 @@ def _plot(height: int, **options: Any) -> figure:
         height=height,
         sizing_mode="stretch_width",
         tools="pan,box_zoom,reset",
+        active_drag=None,  # a finger scrolls the page
         toolbar_location="below",
         **options,
     )
@@ -152,7 +153,7 @@ def _curves(groups: Sequence[Summary], frames: Range1d) -> tuple[figure, Drawn]:
 
 
 def _legend(items: Sequence[LegendItem]) -> Legend:
-    return Legend(items=list(items), click_policy="hide", border_line_color=None, margin=2)
+    return Legend(items=list(items), click_policy="hide", location="left", border_line_color=None, margin=2)
 
 
 def _line(index: int) -> dict[str, Any]:
@@ -249,6 +250,7 @@ def _table(comparison: Comparison) -> DataTable:
         height=_ROW_HEIGHT * (len(groups) + 1) + 20,
         row_height=_ROW_HEIGHT,
         index_position=None,
+        reorderable=False,
         # Wider than a phone, it is scrolled inside its own frame.
         autosize_mode="none",
     )

@@ -99,12 +99,12 @@ class Run:
 
     @property
     def entries(self) -> dict[int, float]:
-        """The frame at which each stage was first entered, by index."""
+        """The frame at which each stage was first entered, by index; training begins in its first one."""
         frame, stage = _columns(self.train, "frame", "curriculum/stage")
         names = tuple(str(index) for index in range(self.last_stage + 1))
         entered: dict[int, float] = {}
         for at, name in stage_entries(frame, stage, names):
-            entered.setdefault(int(name.removeprefix("stage ")), at)
+            entered.setdefault(int(name.removeprefix("stage ")), at if entered else 0.0)
         return entered
 
     def rates(self, network: str) -> tuple[Array, Array]:

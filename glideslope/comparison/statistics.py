@@ -55,7 +55,7 @@ def estimate(samples: ArrayLike, strata: Sequence[object] | None = None) -> Esti
     """
     values = np.asarray(samples, dtype=np.float64)
     labels = np.unique([str(label) for label in strata], return_inverse=True)[1] if strata else None
-    known = ~np.isnan(values.reshape(len(values), -1)).any(axis=1)
+    known = ~np.isnan(values).any(axis=tuple(range(1, values.ndim)))
     values = values[known]
     count = len(values)
     if count == 0:
