@@ -11,10 +11,12 @@ from html import escape
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 from bokeh.embed import components
 from bokeh.models import (
     ColumnDataSource,
     CustomJSTickFormatter,
+    FixedTicker,
     HoverTool,
     Model,
     NumeralTickFormatter,
@@ -26,7 +28,7 @@ from bokeh.models.widgets.tables import DataTable, HTMLTemplateFormatter, Number
 from bokeh.plotting import figure
 from bokeh.resources import INLINE
 
-from glideslope.comparison.picture import length, rate_panels
+from glideslope.comparison.picture import length, rate_bounds, rate_panels
 from glideslope.comparison.style import (
     colour,
     dashes,
@@ -63,10 +65,9 @@ ul {{ padding-left: 1.2rem; margin: .2rem 0; }}
 """
 _SHORT_COUNT = "return tick >= 1e6 ? tick / 1e6 + 'M' : tick >= 1e3 ? tick / 1e3 + 'k' : String(tick)"
 _RATE = "return tick.toExponential(0)"
-_FRAMES = "return value.toLocaleString('en')"
 _ROW_HEIGHT = 30
 
-Drawn: TypeAlias = "dict[int, list[GlyphRenderer[Any]]]"
+Drawn: TypeAlias = "list[list[GlyphRenderer[Any]]]"
 
 
 def write_page(path: Path, comparison: Comparison) -> None:
@@ -79,7 +80,10 @@ def write_page(path: Path, comparison: Comparison) -> None:
         parts[title.capitalize()] = _rates(network, groups, frames, drawn)
     if any(summary.profile is not None for summary in groups):
         parts["Performance profile: share of runs above a held-out success rate"] = _profiles(groups, drawn)
-    _toggle_together(drawn)
+    # The legend hides a group's line, and this what else is drawn of the group.
+    for line, *others in drawn:
+        for other in others:
+            line.js_link("visible", other, "visible")
     parts["Held-out results"] = _table(comparison)
     script, divisions = components(parts)
     body = [f"<h2>{escape(title)}</h2>\n{division}" for title, division in divisions.items()]
@@ -109,81 +113,71 @@ def _plot(height: int, **options: Any) -> figure:
     plot.outline_line_color = None
     plot.min_border_left = 58  # so that the axes of all plots begin at one place
     plot.min_border_right = 12
+    plot.xaxis.formatter = CustomJSTickFormatter(code=_SHORT_COUNT)
     return plot
 
 
 def _curves(groups: Sequence[Summary], frames: Range1d) -> tuple[figure, Drawn]:
     plot = _plot(340, x_range=frames, y_range=Range1d(start=-0.03, end=1.03))
-    drawn: Drawn = {}
-    items = []
+    drawn: Drawn = []
     for index, summary in enumerate(groups):
-        curve, label = summary.curve, summary.group.label
-        renderers: list[GlyphRenderer[Any]] = []
-        if curve.runs > 1:
-            renderers.append(
-                plot.varea(summary.frames, curve.low, curve.high, color=colour(index), alpha=0.16)
-            )
+        curve = summary.curve
+        style: dict[str, Any] = {"color": colour(index), "name": summary.group.label}
         runs = [run.curve for run in summary.group.runs]
-        thin = plot.multi_line(
-            [frame.tolist() for frame, _ in runs],
-            [rate.tolist() for _, rate in runs],
-            color=colour(index),
-            alpha=0.4,
-        )
+        frame, rate = ([column.tolist() for column in columns] for columns in zip(*runs, strict=True))
         source = ColumnDataSource(
             {
                 "frame": summary.frames,
                 "value": curve.value,
-                "label": [label] * len(summary.frames),
-                "interval": [_points(low, high) for low, high in zip(curve.low, curve.high, strict=True)],
+                "label": [summary.group.label] * len(summary.frames),
+                "interval": [_interval(low, high) for low, high in zip(curve.low, curve.high, strict=True)],
             }
         )
-        line = plot.line("frame", "value", source=source, line_width=2.5, name=label, **_line(index))
-        # Wide and invisible marks: a finger hits them.
-        marks = plot.scatter("frame", "value", source=source, size=7, color=colour(index))
-        drawn[index] = [*renderers, thin, line, marks]
-        items.append(
-            LegendItem(label=f"{label} ({len(summary.group.runs)})", renderers=drawn[index], name=label)
-        )
-        plot.add_tools(_hover(marks, ("landed", "@value{0.0%} @interval"), curve.method))
-    plot.add_layout(_legend(items), "above")
-    plot.xaxis.formatter = CustomJSTickFormatter(code=_SHORT_COUNT)
+        line = plot.line("frame", "value", source=source, line_width=2.5, line_dash=_dashes(index), **style)
+        marks = plot.scatter("frame", "value", source=source, size=7, **style)  # large enough for a finger
+        drawn.append([line, marks, plot.multi_line(frame, rate, alpha=0.4, **style)])
+        if curve.runs > 1:
+            drawn[index].append(plot.varea(summary.frames, curve.low, curve.high, alpha=0.16, **style))
+        plot.add_tools(_hover(marks, ("landed", "@value{0.0%} @interval")))
+    items = [
+        LegendItem(label=f"{summary.group.label} ({len(summary.group.runs)})", renderers=[line])
+        for summary, (line, *_) in zip(groups, drawn, strict=True)
+    ]
+    legend = Legend(items=items, click_policy="hide", location="left", border_line_color=None, margin=2)
+    plot.add_layout(legend, "above")
     plot.yaxis.formatter = NumeralTickFormatter(format="0%")
     return plot, drawn
 
 
-def _legend(items: Sequence[LegendItem]) -> Legend:
-    return Legend(items=list(items), click_policy="hide", location="left", border_line_color=None, margin=2)
+def _dashes(index: int) -> list[int]:
+    return [round(4 * part) for part in dashes(index)]
 
 
-def _line(index: int) -> dict[str, Any]:
-    return {"color": colour(index), "line_dash": [round(4 * part) for part in dashes(index)]}
-
-
-def _points(low: float, high: float) -> str:
+def _interval(low: float, high: float) -> str:
     return "" if math.isnan(low) else f"({100 * low:.0f}–{high:.0%})"
 
 
-def _hover(renderer: GlyphRenderer[Any], value: tuple[str, str], method: str) -> HoverTool:
-    return HoverTool(
-        renderers=[renderer],
-        tooltips=[("group", "@label"), ("frame", "@frame{0,0}"), value, ("is", method)],
-        visible=False,
-    )
+def _hover(renderer: GlyphRenderer[Any], value: tuple[str, str]) -> HoverTool:
+    tooltips = [("group", "@label"), ("frame", "@frame{0,0}"), value]
+    return HoverTool(renderers=[renderer], tooltips=tooltips, visible=False)
 
 
 def _rates(network: str, groups: Sequence[Summary], frames: Range1d, drawn: Drawn) -> figure:
-    plot = _plot(210, x_range=frames, y_axis_type="log")
+    low, high = rate_bounds(network, groups)
+    plot = _plot(210, x_range=frames, y_axis_type="log", y_range=Range1d(start=low, end=high))
     for index, summary in enumerate(groups):
         for frame, rate in summary.rates[network]:
-            label = [summary.group.label] * len(frame)
             # A logarithmic axis has no zero.
-            shown = [value if value > 0 else math.nan for value in rate.tolist()]
-            source = ColumnDataSource({"frame": frame, "rate": shown, "label": label})
-            step = plot.step("frame", "rate", source=source, mode="after", line_width=2, **_line(index))
+            values = {"frame": frame, "rate": np.where(rate > 0, rate, np.nan)}
+            source = ColumnDataSource(values | {"label": [summary.group.label] * len(frame)})
+            style: dict[str, Any] = {"color": colour(index), "line_dash": _dashes(index)}
+            step = plot.step(
+                "frame", "rate", source=source, mode="after", line_width=2, name=summary.group.label, **style
+            )
             drawn[index].append(step)
-            plot.add_tools(_hover(step, ("rate", "@rate{0.00e+0}"), "learning rate"))
-    plot.xaxis.formatter = CustomJSTickFormatter(code=_SHORT_COUNT)
+            plot.add_tools(_hover(step, ("rate", "@rate{0.00e+0}")))
+    tens = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    plot.yaxis.ticker = FixedTicker(ticks=[float(f"{digit}e{ten}") for ten in tens for digit in (1, 2, 5)])
     plot.yaxis.formatter = CustomJSTickFormatter(code=_RATE)
     plot.xaxis.axis_label = "frames"
     return plot
@@ -193,21 +187,15 @@ def _profiles(groups: Sequence[Summary], drawn: Drawn) -> figure:
     plot = _plot(240, x_range=Range1d(start=0.0, end=1.0), y_range=Range1d(start=-0.03, end=1.03))
     for index, summary in enumerate(groups):
         profile = summary.profile
+        style: dict[str, Any] = {"color": colour(index), "name": summary.group.label}
         if profile is not None:
             drawn[index] += [
-                plot.varea(THRESHOLDS, profile.low, profile.high, color=colour(index), alpha=0.16),
-                plot.line(THRESHOLDS, profile.value, line_width=2.5, **_line(index)),
+                plot.varea(THRESHOLDS, profile.low, profile.high, alpha=0.16, **style),
+                plot.line(THRESHOLDS, profile.value, line_width=2.5, line_dash=_dashes(index), **style),
             ]
     plot.xaxis.formatter = plot.yaxis.formatter = NumeralTickFormatter(format="0%")
     plot.xaxis.axis_label = "held-out success rate on the last stage"
     return plot
-
-
-def _toggle_together(drawn: Drawn) -> None:
-    """What the legend hides in the first plot is hidden in the others."""
-    for first, *rest in drawn.values():
-        for renderer in rest:
-            first.js_link("visible", renderer, "visible")
 
 
 def _table(comparison: Comparison) -> DataTable:

@@ -54,7 +54,6 @@ def rate_panels(groups: Sequence[Summary]) -> dict[str, str]:
 
 def _draw_curves(axes: Axes, groups: Sequence[Summary]) -> None:
     for index, summary in enumerate(groups):
-        style: dict[str, Any] = {"color": colour(index), "dashes": dashes(index) or (None, None)}
         for run in summary.group.runs:
             axes.plot(*run.curve, color=colour(index), linewidth=0.5, alpha=0.45)
         curve = summary.curve
@@ -65,7 +64,7 @@ def _draw_curves(axes: Axes, groups: Sequence[Summary]) -> None:
         label = f"{summary.group.label} ({len(summary.finished)} of {len(summary.group.runs)} runs finished)"
         if len(summary.finished) == len(summary.group.runs):
             label = f"{summary.group.label} ({_count(len(summary.group.runs))})"
-        axes.plot(summary.frames, curve.value, linewidth=1.8, label=label, **style)
+        axes.plot(summary.frames, curve.value, linewidth=1.8, label=label, **_line(index))
     axes.set(ylabel="landed in evaluations", ylim=(-0.03, 1.03), yticks=np.linspace(0, 1, 6))
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.grid(axis="y", color="0.88", linewidth=0.6)
@@ -96,17 +95,24 @@ def _draw_entries(figure: Figure, axes: Axes, groups: Sequence[Summary]) -> None
 
 
 def _draw_rates(axes: Axes, title: str, network: str, groups: Sequence[Summary]) -> None:
-    curves = {}
     for index, summary in enumerate(groups):
-        for number, (frame, rate) in enumerate(summary.rates[network]):
-            style: dict[str, Any] = {"dashes": dashes(index) or (None, None)}
-            axes.plot(frame, rate, color=colour(index), linewidth=1.4, drawstyle="steps-post", **style)
-            curves[f"{index} {number}"] = (frame, rate)
-    limits = [rate_limits(frame, {name: rate}) for name, (frame, rate) in curves.items()]
-    if limits:
-        _rate_axis(axes, (min(low for low, _ in limits), max(high for _, high in limits)), "log")
+        for frame, rate in summary.rates[network]:
+            axes.plot(frame, rate, linewidth=1.4, drawstyle="steps-post", **_line(index))
+    _rate_axis(axes, rate_bounds(network, groups), "log")
     axes.grid(axis="y", which="major", color="0.88", linewidth=0.6)
     axes.set_ylabel(title.replace(", ", "\n"))
+
+
+def rate_bounds(network: str, groups: Sequence[Summary]) -> tuple[float, float]:
+    """Return the lowest and the highest rate of the axis."""
+    limits = [
+        rate_limits(frame, {network: rate}) for summary in groups for frame, rate in summary.rates[network]
+    ]
+    return min(low for low, _ in limits), max(high for _, high in limits)
+
+
+def _line(index: int) -> dict[str, Any]:
+    return {"color": colour(index), "dashes": dashes(index) or (None, None)}
 
 
 def length(groups: Sequence[Summary]) -> float:
