@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,16 @@ BASE = ("profile=state", "num_train_frames=12000", "curriculum.last_stage=1")
 
 @cache
 def _settings(overrides: tuple[str, ...]) -> str:
-    return json.dumps(compose(TRAIN_CONFIG, [*BASE, *overrides], Settings).settings.to_plain())
+    plain = [
+        word.partition("=")
+        for word in overrides
+        if re.match(r"(lr|device|\w+_frames|\w+_threads|save_video)=", word)
+    ]
+    words = [word for word in overrides if word.partition("=") not in plain]
+    if plain:  # composing takes a while
+        values = {key: yaml.safe_load(value) for key, _, value in plain}
+        return json.dumps(Settings.from_config(json.loads(_settings(tuple(words))) | values).to_plain())
+    return json.dumps(compose(TRAIN_CONFIG, [*BASE, *words], Settings).settings.to_plain())
 
 
 def write_run(

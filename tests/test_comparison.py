@@ -18,14 +18,15 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from compare_runs import main
-from glideslope.cli import COMPARE_CONFIG, run_cli
-from glideslope.comparison import show
+from glideslope.cli import COMPARE_CONFIG, compose, run_cli
+from glideslope.comparison import command, show
 from glideslope.comparison.arguments import with_runs
 from glideslope.comparison.grouping import Grouping, group_runs
 from glideslope.comparison.runs import find_runs, read_runs
 from glideslope.comparison.summary import compare_runs
 from glideslope.settings import CompareSettings, SettingsError
 from tests.synthetic_runs import write_run
+from tests.training import ROOT
 
 SLOW = ((4000, 0, 0.5), (8000, 1, 0.7), (12000, 1, 0.85))
 
@@ -45,6 +46,13 @@ def two_by_three(tmp_path: Path) -> Path:
         }
         write_run(folder / f"{seed + 2}_b", "lr_schedule=gentle_decay", seed=seed, **options)
     return folder
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that look at no picture."""
+    for name in ("draw", "write_page"):
+        monkeypatch.setattr(command, name, lambda *_: None)
 
 
 def compare(*words: str) -> tuple[int, str, str]:
@@ -361,6 +369,7 @@ def test_the_command_prints_a_table_and_writes_every_file(two_by_three: Path) ->
     assert min(imread(folder / "comparison.png").shape[:2]) > 500
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_numbers_behind_it(two_by_three: Path) -> None:
     compare(str(two_by_three))
     with (two_by_three / "comparison" / "comparison.csv").open(encoding="utf-8", newline="") as file:
@@ -378,6 +387,7 @@ def test_the_numbers_behind_it(two_by_three: Path) -> None:
     assert [run["curve"]["value"] for run in one["runs"]] == [[0.5, 0.85, 0.95]] * 3
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_no_comparison_is_written_over_another(two_by_three: Path, workplace: Path) -> None:
     runs = [str(path) for path in find_runs([two_by_three])]
     for words, folder in (
@@ -427,6 +437,7 @@ def test_mistakes_are_told(workplace: Path, words: str, message: str) -> None:
     assert sorted(workplace.rglob("*")) == before
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "name", ["a b", "lr=1,2", 'it\'s "so"', "[x]", "${oc.env:HOME}", "back\\slash", "ünï"]
 )
@@ -458,3 +469,18 @@ def test_a_sweep_s_table_names_what_it_can_not_read(two_by_three: Path, workplac
     assert not list(workplace.iterdir())
     for nothing in ([], runs[:2]):
         show(nothing, Console(file=io.StringIO(), width=80))
+
+
+def test_the_commands_of_the_manual_are_understood() -> None:
+    text = "".join(
+        (ROOT / name).read_text(encoding="utf-8") for name in ("docs/comparing_runs.md", "README.md")
+    )
+    commands = [
+        shlex.split(line, comments=True)
+        for line in text.splitlines()
+        if line.startswith("python compare_runs")
+    ]
+    assert len(commands) == 5
+    for words in commands:
+        settings = compose(COMPARE_CONFIG, with_runs(words[2:]), CompareSettings).settings
+        assert all("exp_local" in run for run in settings.runs)
