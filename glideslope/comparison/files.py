@@ -15,7 +15,7 @@ import numpy as np
 
 from glideslope.comparison.grouping import label_of
 from glideslope.comparison.runs import NETWORKS, Run
-from glideslope.comparison.statistics import CONFIDENCE, Estimate
+from glideslope.comparison.statistics import CONFIDENCE
 from glideslope.comparison.summary import MILESTONES, THRESHOLDS, Comparison, Milestone, Summary
 from glideslope.files import write_text
 
@@ -126,12 +126,8 @@ def _group(summary: Summary) -> dict[str, Any]:
             network: [{"frame": frame, "rate": rate} for frame, rate in summary.rates[network]]
             for network in NETWORKS
         },
-        "profile": None if summary.profile is None else _profile(summary.profile),
+        "profile": summary.profile and {"threshold": THRESHOLDS, **asdict(summary.profile)},
     }
-
-
-def _profile(profile: Estimate) -> dict[str, Any]:
-    return {"threshold": THRESHOLDS, **asdict(profile)}
 
 
 def _run(run: Run) -> dict[str, Any]:

@@ -236,10 +236,11 @@ def _read_run(path: Path) -> Run:
     train, evaluation = (_read_table(path / name) for name in ("train.csv", "eval.csv"))
     logged = [table["frame"][-1] for table in (train, evaluation) if len(table.get("frame", ()))]
     frames = int(max(logged, default=0))
-    total = config.get("num_train_frames", 0)
     minutes = math.nan
     scores: dict[int, Mapping[str, Any]] = {}
-    unfinished = f"unfinished: at frame {frames:,} of {total:,}"
+    unfinished = f"unfinished: at frame {frames:,}"
+    if isinstance(config.get("num_train_frames"), int):  # in a run of another version it may be anything
+        unfinished += f" of {config['num_train_frames']:,}"
     if (path / FINISHED).exists():
         frames, minutes, scores = _read_finished(path / FINISHED)
         last = int(config["curriculum"]["last_stage"])

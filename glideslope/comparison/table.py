@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich import box
@@ -70,7 +70,7 @@ def notes(comparison: Comparison) -> Iterator[str]:
     stages, groups = comparison.last_stages, comparison.summaries
     if stages:
         where = f"the last stage ({listed(stages, 'or')})"
-        yield f"Landed: held-out success rate on {where}, {_methods(groups)}."
+        yield f"Landed: held-out success rate on {where}{_methods(groups)}."
     if len(stages) > 1:
         yield "The runs end with different stages: these are scores of different tasks."
     for summary in groups:
@@ -89,15 +89,13 @@ def notes(comparison: Comparison) -> Iterator[str]:
         )
 
 
-def _methods(groups: tuple[Summary, ...]) -> str:
-    """What the figures are; by group size where the groups differ."""
+def _methods(groups: Sequence[Summary]) -> str:
+    """What the figures are, by the groups' sizes."""
     sizes = [len(summary.finished) for summary in groups]
-    few, many = "mean over runs and t interval", "interquartile mean over runs and bootstrap interval"
-    if all(size >= MANY for size in sizes):
-        return many
-    if all(size < MANY for size in sizes):
-        return few
-    return f"{few}; from {MANY} runs on, {many}"
+    few = "mean over runs and 95% t interval" if any(1 < size < MANY for size in sizes) else ""
+    many = "interquartile mean over runs and 95% bootstrap interval" if max(sizes) >= MANY else ""
+    both = f"{few}; from {MANY} runs on {many}" if few and many else few or many
+    return f", {both}" if both else ""
 
 
 def _first(names: tuple[str, ...]) -> str:
