@@ -49,6 +49,7 @@ _TEMPLATE = """<!DOCTYPE html>
 <link rel="icon" href="data:,">
 {resources}
 <style>
+html, body {{ overflow-x: clip; }}
 body {{ font: 15px/1.45 system-ui, sans-serif; color: #222; margin: 0 auto; padding: 12px; max-width: 1000px; }}
 h1 {{ font-size: 1.25rem; margin: 0 0 .4rem; }}
 h2 {{ font-size: 1rem; margin: 1.2rem 0 .3rem; }}
@@ -140,13 +141,18 @@ def _curves(groups: Sequence[Summary], frames: Range1d) -> tuple[figure, Drawn]:
             drawn[index].append(plot.varea(summary.frames, curve.low, curve.high, alpha=0.16, **style))
         plot.add_tools(_hover(marks, ("landed", "@value{0.0%} @interval")))
     items = [
-        LegendItem(label=f"{summary.group.label} ({len(summary.group.runs)})", renderers=[line])
+        LegendItem(label=_legend_text(summary), renderers=[line])
         for summary, (line, *_) in zip(groups, drawn, strict=True)
     ]
-    legend = Legend(items=items, click_policy="hide", location="left", border_line_color=None, margin=2)
+    legend = Legend(items=items, click_policy="hide", location="left", border_line_color=None, glyph_width=36)
     plot.add_layout(legend, "above")
     plot.yaxis.formatter = NumeralTickFormatter(format="0%")
     return plot, drawn
+
+
+def _legend_text(summary: Summary) -> str:
+    """A group's name and number of runs, a line for each key: a phone is narrow."""
+    return f"{summary.group.label} ({len(summary.group.runs)})".replace(", ", ",\n")
 
 
 def _dashes(index: int) -> list[int]:
