@@ -480,7 +480,7 @@ def test_the_commands_of_the_manual_are_understood() -> None:
         for line in text.splitlines()
         if line.startswith("python compare_runs")
     ]
-    assert len(commands) == 5
+    assert len(commands) == 6
     for words in commands:
         settings = compose(COMPARE_CONFIG, with_runs(words[2:]), CompareSettings).settings
         assert all("exp_local" in run for run in settings.runs)
