@@ -39,7 +39,14 @@ from glideslope.resuming import continued, place_of, read_run
 from glideslope.run_folder import first_free, make_new
 from glideslope.run_names import of_sweep
 from glideslope.schedules import exploration_noise, learning_rates
-from glideslope.settings import EvaluateSettings, PreviewSettings, Settings, SettingsError, UserError
+from glideslope.settings import (
+    CompareSettings,
+    EvaluateSettings,
+    PreviewSettings,
+    Settings,
+    SettingsError,
+    UserError,
+)
 from glideslope.spelling import Vocabulary, misspelt
 from glideslope.sweeps import (
     BY_SIGNAL,
@@ -56,10 +63,12 @@ from glideslope.validation import CheckedSettings, fault
 TRAIN_CONFIG = "config_gimbal_curriculum"
 EVALUATE_CONFIG = "config_evaluate"
 PREVIEW_CONFIG = "config_preview"
+COMPARE_CONFIG = "config_compare"
 PROGRAMS: Mapping[str, tuple[str, type[Any]]] = {
     "train": (TRAIN_CONFIG, Settings),
     "evaluate": (EVALUATE_CONFIG, EvaluateSettings),
     "preview": (PREVIEW_CONFIG, PreviewSettings),
+    "compare": (COMPARE_CONFIG, CompareSettings),
 }
 """The configuration and the settings of each program."""
 INTERRUPTED = BY_SIGNAL + 2

@@ -224,7 +224,12 @@ def _take(lock: int, path: Path) -> None:
 def _contents(path: Path) -> Literal["empty", "unfinished", "finished"]:
     if (path / FINISHED).exists():
         return "finished"
-    return "unfinished" if any((path / name).exists() for name in _TRACES) else "empty"
+    return "unfinished" if has_run(path) else "empty"
+
+
+def has_run(path: Path) -> bool:
+    """Return whether a run began in this folder."""
+    return any((path / name).exists() for name in _TRACES)
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:

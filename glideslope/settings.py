@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise, product
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from glideslope.intervals import Z_95, wilson_interval
 from glideslope.validation import (
@@ -54,6 +54,7 @@ __all__ = [
     "AttentionSettings",
     "AutoregressiveActorSettings",
     "CommandSettings",
+    "CompareSettings",
     "ConvEncoderSettings",
     "CrossAttentionEncoderSettings",
     "CurriculumSettings",
@@ -855,3 +856,36 @@ def select_stages(stage: int | str | None, curriculum: CurriculumSettings) -> tu
     numbered = listed([f"{i} {name}" for i, name in enumerate(names)], "and")
     rule = f"unknown stage; there are {numbered}, or all{meant(stage, [*names, 'all'])}"
     raise SettingsError([fault("stage", rule, stage)])
+
+
+# --- Comparison -----------------------------------------------------------------------------------
+
+
+def _one_or_several(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Keys: TypeAlias = Annotated[tuple[Text, ...], BeforeValidator(_one_or_several), Field(min_length=1)]
+
+
+class CompareSettings(CheckedSettings):
+    """A comparison of runs."""
+
+    runs: Annotated[tuple[Text, ...], BeforeValidator(_one_or_several)] = ()
+    """Run folders, or folders with runs below them."""
+    by: Keys | None = None
+    """Keys whose values make the groups; null for all settings that differ, seeds aside."""
+    out: Text | None = None
+    """Folder for the files; null for a folder `comparison` beside the runs."""
+
+    def broken_rules(self) -> Iterator[Broken]:
+        if not self.runs:
+            rule = (
+                "name run folders, or folders with runs below them: compare_runs.py exp_local/a exp_local/b"
+            )
+            yield Broken("runs", rule, self.runs)
+        if len(set(self.by or ())) < len(self.by or ()):
+            yield Broken("by", "must name each key once", self.by)
+        for key, text in (("out", self.out), *(("runs", run) for run in self.runs)):
+            if text == "":
+                yield Broken(key, "must not be empty", text)

@@ -44,7 +44,7 @@ LAYERS = (
         *("schedule_changes", "logger", "plots", "replay_store", "scoring", "text_plot", "inspection"),
         *("objective", "help_text"),
     ),
-    ("assembly", "preview", "resumption", "evaluation_report"),
+    ("assembly", "preview", "resumption", "evaluation_report", "comparison"),
     ("trainer", "estimate"),
     ("launch", "evaluation"),
     ("config_files",),
