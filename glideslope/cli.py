@@ -28,6 +28,7 @@ from hydra.errors import HydraException
 
 from glideslope.catalogue import CONFIG_DIR, groups_of, options_of
 from glideslope.composition import Composer, Composition
+from glideslope.console import screen
 from glideslope.help_text import help_text
 from glideslope.lr_scheduler import ScheduleError
 from glideslope.objective import DEFAULT as DEFAULT_OBJECTIVE
@@ -451,6 +452,10 @@ def _hand_over(
         return status, value
 
     jobs: list[Job] = run_jobs(run, [sys.argv[0], *arguments.words], words, CONFIG_DIR, config_name)
+    if settings is Settings and len(jobs) > 1:
+        from glideslope.comparison import show
+
+        show([job.folder for job in jobs], screen())
     return finish_sweep(jobs)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from glideslope.catalogue import groups_of, headings_of, options_of
-from glideslope.settings import CommandSettings, EvaluateSettings, PreviewSettings, Settings
+from glideslope.settings import CommandSettings, CompareSettings, EvaluateSettings, PreviewSettings, Settings
 from glideslope.validation import CheckedSettings, typed
 
 WIDTH = 80
@@ -99,6 +99,18 @@ _PAGES: Mapping[type[CheckedSettings], _Page] = {
             *("lr", "lr_encoder", "lr_actor", "lr_critic", "num_train_frames"),
         ),
     ),
+    CompareSettings: _Page(
+        script="compare_runs.py",
+        purpose="Compare runs, grouped by the settings that differ: a table, a picture, a page and the numbers.",
+        config="config_compare",
+        examples=(
+            "exp_local/2026.01.31/101500_sweep",
+            "exp_local/2026.01.31 by=lr_schedule",
+            "exp_local/2026.01.31/101500_lr-1e-4 exp_local/2026.01.31/101700_lr-2e-4",
+        ),
+        groups=(),
+        keys=("runs", "by", "out"),
+    ),
 }
 _FLAGS = (
     ("--help all", "Show every key"),
@@ -133,8 +145,9 @@ def help_text(
         f"Usage: python {page.script} [group=option] [key=value]",
     ]
     lines += ["", "Examples:", *(_example(page.script, example) for example in page.examples)]
-    lines += ["", f"Groups, group=option (* is the default){page.groups_go_with}:"]
     known = groups_of(page.config)
+    if known:
+        lines += ["", f"Groups, group=option (* is the default){page.groups_go_with}:"]
     for group in (*page.groups, *(group for group in known if group not in page.groups)):
         lines.append(f" {group}=")
         for option, purpose in options_of(group, folders).items():

@@ -13,6 +13,7 @@ import yaml
 
 from glideslope.catalogue import CONFIG_DIR, groups_of, options_of
 from glideslope.cli import PROGRAMS, compose, run_cli
+from glideslope.comparison.arguments import with_runs
 from glideslope.help_text import meaning
 from glideslope.settings import (
     CommandSettings,
@@ -29,7 +30,7 @@ from glideslope.validation import CheckedSettings
 pytestmark = pytest.mark.usefixtures("workplace")
 
 # What makes a program's empty command line a complete one.
-NEEDED = {"train": [], "preview": [], "evaluate": ["policy=expert"]}
+NEEDED = {"train": [], "preview": [], "evaluate": ["policy=expert"], "compare": ["runs=[a]"]}
 
 
 def shown(program: str, capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -100,7 +101,7 @@ def test_examples_of_help_are_accepted(program: str, capsys: pytest.CaptureFixtu
             )
             assert len(jobs) == 4
         else:
-            accept(program, words[2:])
+            accept(program, with_runs(words[2:]) if program == "compare" else words[2:])
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
