@@ -1,4 +1,4 @@
-"""Compare runs: ``python compare_runs.py <run folders, or folders of runs> by=lr_schedule``; ``--help`` shows the keys."""
+"""Compare runs: ``python compare_runs.py <folders of runs> by=lr_schedule``; ``--help`` shows the keys."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def help_text(
 
 def meaning(field: FieldInfo) -> str:
     """Return what a setting means, without a full stop, its choices behind it."""
-    text = (field.description or "").rstrip(".")
+    text = " ".join((field.description or "").split()).rstrip(".")
     choices = [str(choice) for choice in _choices(field.annotation)]
     return f"{text}: {' | '.join(choices)}" if len(choices) > 1 else text
 

@@ -672,8 +672,9 @@ class CommandSettings(CheckedSettings):
 
     resume: Text | None = None
     """Run folder to resume; the rest of the command line is what changes in it."""
-    resume_lr_schedule: Literal["config"] | None = None
-    """What a resume does with changed learning rates or exploration noise; null refuses them, config takes them."""
+    resume_lr_schedule: Literal["config", "hold"] | None = None
+    """What a resume does with changed schedules; null refuses them, config takes the new ones, hold keeps the old ones
+    in a longer training."""
     objective: Text = "success_rate"
     """Number that a sweep optimizes: a held-out figure of the last stage, or a column of train.csv or eval.csv."""
 

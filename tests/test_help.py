@@ -52,6 +52,8 @@ def accept(program: str, words: list[str]) -> Any:
 def options_in(text: str) -> list[str]:
     """group=option, of every option offered."""
     found, group = [], ""
+    if "Groups," not in text:
+        return []
     for line in text.split("Groups,")[1].split("\n\n")[0].splitlines()[1:]:
         if match := re.fullmatch(r" ([\w@]+)=", line):
             group = match[1]

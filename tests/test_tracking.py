@@ -165,12 +165,13 @@ def leveldb_records(data: bytes) -> Iterator[bytes]:
 
 
 def test_wandb_gets_the_same_rows_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     require_service("wandb")
     tracker = open_tracker("wandb", tmp_path, SETTINGS, COMMAND, unexpected)
     log_run(tmp_path, tracker)
     tracker.finish(None, "finished")
+    wandb.teardown()  # waits for the process that writes the file
     first = (tmp_path / "tracking.json").read_text()
 
     got: dict[str, dict[int, float]] = defaultdict(dict)
