@@ -114,7 +114,6 @@ def test_hold_keeps_the_length_that_schedules_have_had_for_good() -> None:
     for composed in (held, longer, train("resume=run", "resume_lr_schedule=hold")):
         actor = learning_rates(composed.settings)["actor"]
         assert [actor(step) for step in steps] == [1e-4, 5e-5, 2.5e-5, 2.5e-5, 2.5e-5]
-        assert learning_rates(composed.settings).notes == ()
     actor = learning_rates(stretched.settings)["actor"]
     assert [actor(step) for step in steps] == [1e-4, 1e-4, 1e-4, 5e-5, 2.5e-5]
 
