@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from glideslope.lr_scheduler import Schedule, Schedules, build_schedules, parse_stddev
 from glideslope.settings import Settings
@@ -46,7 +47,7 @@ def exploration_noise(settings: Settings) -> Schedule:
     )
 
 
-def _training(settings: Settings) -> dict[str, int]:
+def _training(settings: Settings) -> dict[str, Any]:
     """Return what schedules are measured by, and what a training never gets to."""
     return {
         "total_steps": settings.schedule_steps,

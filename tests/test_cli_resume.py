@@ -23,6 +23,7 @@ from glideslope.cli import (
 from glideslope.differences import MAY_CHANGE, SCHEDULES, differing
 from glideslope.resuming import merged
 from glideslope.run_folder import claim
+from glideslope.schedules import learning_rates
 from glideslope.settings import EvaluateSettings, PreviewSettings, Settings, UserError
 
 pytestmark = pytest.mark.usefixtures("workplace")
@@ -96,6 +97,25 @@ def test_a_run_goes_on_with_what_is_stored_and_nothing_else() -> None:
     assert composed.overrides == ("profile=cpu", "lr_schedule=gentle_decay", "seed=7")
     assert composed.given == {"seed"}
     assert Settings.from_config(composed.mapping) == settings
+
+
+def test_hold_keeps_the_length_that_schedules_have_had_for_good() -> None:
+    """gentle_decay over 30,000 frames halves at 10,000 and 20,000; at 60,000 it would do so at 20,000 and 40,000."""
+    start("run", "lr_schedule=gentle_decay", "num_train_frames=30000", "lr=1.0e-4")
+    held = train("resume=run", "num_train_frames=60000", "resume_lr_schedule=hold")
+    assert held.changes == ("schedule_frames: null -> 30000", "num_train_frames: 30000 -> 60000")
+    assert not held.accept_schedule
+    store("run", held.settings, held.overrides)
+    longer = train("resume=run", "num_train_frames=90000")
+    stretched = train(
+        "resume=run", "num_train_frames=90000", "schedule_frames=null", "resume_lr_schedule=config"
+    )
+    steps = (9_999, 10_000, 20_000, 59_999, 89_999)
+    for composed in (held, longer, train("resume=run", "resume_lr_schedule=hold")):
+        actor = learning_rates(composed.settings)["actor"]
+        assert [actor(step) for step in steps] == [1e-4, 5e-5, 2.5e-5, 2.5e-5, 2.5e-5]
+    actor = learning_rates(stretched.settings)["actor"]
+    assert [actor(step) for step in steps] == [1e-4, 1e-4, 1e-4, 5e-5, 2.5e-5]
 
 
 def test_a_new_run_does_not_go_on() -> None:

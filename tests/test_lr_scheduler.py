@@ -1098,6 +1098,7 @@ def test_what_a_training_never_gets_to_is_noted(type_, interval, more, note):
         ("reduce_on_plateau", {"lr": 1e-4, "patience": 8}, {"evaluations": 10}),
         ("linear_decay", {"init_lr": 1e-4, "final_lr": 1e-5}, {"seed_steps": 400}),
         ("constant", {"lr": 1e-4, "start": 400, "warmup": 400}, {"seed_steps": 400}),
+        ("constant", {"lr": 1e-4, "warmup": 1601}, {"seed_steps": 400}),  # less than a quarter of it
         ("constant", {"stage": 1, "lr": 1e-4, "warmup": 400}, {"seed_steps": 400}),
     ],
 )

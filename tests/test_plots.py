@@ -59,6 +59,29 @@ def test_three_rates_on_a_log_axis_with_named_stages(tmp_path: Path, drawn: list
     assert is_picture(tmp_path / "lr.png")
 
 
+def test_steps_are_drawn_as_steps_and_seed_frames_shaded(tmp_path: Path, drawn: list[Figure]) -> None:
+    rates = {"actor": [2e-4, 1e-4, 1e-4]}
+    plots.plot_learning_rates(tmp_path / "lr.png", [0, 50, 100], rates, seed_end=20, held=True)
+    axes = drawn[0].axes[0]
+    assert [line.get_drawstyle() for line in axes.lines] == ["steps-post"]
+    (shade,) = axes.patches
+    assert shade.get_extents().transformed(axes.transData.inverted()).x1 == pytest.approx(20)
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["actor", plots.SEED_LABEL]
+
+
+def test_rows_with_nothing_but_rates_leave_no_gap(tmp_path: Path, drawn: list[Figure]) -> None:
+    nan = math.nan
+    train = {
+        "frame": np.array([10.0, 18, 20, 30]),
+        "curriculum/stage": np.array([0, nan, nan, 0]),
+        "curriculum/success_rate_window": np.array([0.2, nan, nan, 0.4]),
+    }
+    plots.plot_training(tmp_path / "training.png", train, {})
+    np.testing.assert_array_equal(drawn[0].axes[0].lines[0].get_xydata(), [[10, 0.2], [30, 0.4]])
+
+
 def test_a_constant_rate_is_not_blown_up(tmp_path: Path, drawn: list[Figure]) -> None:
     plots.plot_learning_rates(tmp_path / "lr.png", X, {"actor": np.full_like(X, 1e-4)})
     low, high = drawn[0].axes[0].get_ylim()

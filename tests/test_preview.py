@@ -407,6 +407,18 @@ def lines(x: object, rates: dict[str, object], **options: object) -> list[str]:
     )
 
 
+@pytest.mark.parametrize(("ascii_only", "mark"), [(False, "\N{LIGHT SHADE}"), (True, ".")])
+def test_a_drawing_shades_the_seed_frames(ascii_only: bool, mark: str) -> None:
+    """70 columns of steps 0 to 699: those of the first 100 steps are ten."""
+    options: dict[str, object] = {"limits": (1.0, 15.0), "log": False, "ascii_only": ascii_only}
+    shown = lines([0, 699], {"actor": [15, 15]}, seed_end=100, **options)
+    assert shown[0].endswith(f"{mark} no updates yet")
+    assert shown[3].partition("|" if ascii_only else "│")[2].rstrip() == mark * 10
+    assert not any(
+        mark in line[9:] for line in lines([0, 699], {"actor": [15, 15]}, seed_end=5, **options)[1:-1]
+    )
+
+
 def test_a_drawing_places_curves_ticks_and_stages() -> None:
     # 80 columns: 8 of labels, the axis, 70 of steps 0 to 690. 15 rows: rates from 15 to 1 on a linear axis.
     x = [0, 299, 300, 690]

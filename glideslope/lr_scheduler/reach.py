@@ -10,7 +10,7 @@ from glideslope.lr_scheduler.shapes import Entry
 from glideslope.lr_scheduler.values import Context, Report
 
 _ARRIVING = (linear, cosine, polynomial, geometric)
-_NOTED_SHARE = Fraction(1, 4)  # seed frames take less than this of most intervals that begin at 0
+_NOTED_SHARE = Fraction(1, 4)  # seed frames take a little of every interval and warm-up that begins at 0
 
 
 def note_reach(
@@ -67,7 +67,8 @@ def _note_seed_steps(
         report.note(entry.key, f"never used: {why}")
     elif warmup:
         share = min(skipped / warmup, Fraction(1))
-        entry.note(report, "warmup", f"{'skipped' if share == 1 else f'{int(100 * share)}% skipped'}: {why}")
+        if share >= _NOTED_SHARE:
+            entry.note(report, "warmup", f"{'' if share == 1 else f'{int(100 * share)}% '}skipped: {why}")
     elif entry.length is not None and skipped >= _NOTED_SHARE * entry.length and entry.length < context.end:
         share = min(skipped / entry.length, Fraction(1))
         report.note(entry.key, f"{int(100 * share)}% skipped: {why}")
