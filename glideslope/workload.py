@@ -9,7 +9,7 @@ FILM_EPISODES = 3
 _MOST_SCORING_ENVS = 32
 _LANDING_SECONDS = 4.0  # of a trained policy, measured with profile=state and profile=cpu
 # Learning frames in which a policy that times out becomes one that lands, about.
-_LEARNING_FRAMES = {True: 250, False: 5000}  # by whether it sees the state
+_LEARNING_FRAMES = {True: 150, False: 5000}  # by whether it sees the state
 
 
 def scoring_envs(settings: Settings) -> int:
@@ -100,7 +100,7 @@ def _lengths(settings: Settings, frame: int, recent: float | None) -> tuple[floa
     left = settings.num_train_frames - max(frame, settings.num_seed_frames)
     learned = left / (left + _LEARNING_FRAMES[isinstance(settings.agent.encoder, StateEncoderSettings)])
     # Episodes that end early, by a crash, don't get shorter.
-    return recent, recent + max(learned, 0.0) * (min(landing, recent) - recent)
+    return recent, recent * (min(landing, recent) / recent) ** max(learned, 0.0)
 
 
 def _changes_left(settings: Settings, frame: int, stage: int, changes: int) -> float:

@@ -266,8 +266,8 @@ def test_steps_of_an_evaluation_by_hand() -> None:
 def test_work_of_a_short_run_by_hand(short: Settings) -> None:
     work = work_left(short, 0)
     # 2,000 seed frames; at 2,500 one stage is scored, at 4,000 all five, and five again at the end.
-    # In 2,000 learning frames 8/9 of the way from time-outs, 108 steps, to landings, 4 of 18 seconds.
-    last = 108 - (108 - 24) * 8 / 9
+    # In 2,000 learning frames 2000/2150 of the way from time-outs, 108 steps, to landings, 4 of 18 seconds.
+    last = 108 * (24 / 108) ** (2000 / 2150)
     on_the_way = 50 * (108 + last) / 2 / 32 + (108 + last) / 4
     one, final = last * (50 / 32 + 0.5), last * (100 / 32 + 0.5)
     assert work == {
