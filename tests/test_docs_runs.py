@@ -50,7 +50,7 @@ def test_commands_are_understood(line: str, run: Path) -> None:
 
 
 def test_every_command_was_found() -> None:
-    assert len(COMMANDS) == 4
+    assert len(COMMANDS) == 5
 
 
 def test_what_may_change_is_what_the_table_says() -> None:
