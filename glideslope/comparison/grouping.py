@@ -22,7 +22,7 @@ _LONGEST_LABEL = 40
 UNCOUNTED = frozenset(
     (
         *("seed", "device", "replay_device", "num_threads", "log_every_frames", "snapshot_every_frames"),
-        *("save_video", "on_write_error", "keep_replay", "final_eval_episodes", "decay_rate"),
+        *("save_video", "track", "on_write_error", "keep_replay", "final_eval_episodes", "decay_rate"),
     )
 )
 # These count only where evaluations decide on rates.
