@@ -26,7 +26,7 @@ def measure(frames: int = 8000) -> Iterator[tuple[str, float, str]]:
             stdout=subprocess.DEVNULL,
         )
         with open(Path(folder) / "run" / "train.csv", newline="") as file:
-            speeds = [float(row["train/fps"]) for row in csv.DictReader(file)][1:]
+            speeds = [float(row["train/fps"]) for row in csv.DictReader(file) if row["train/fps"]][1:]
     yield "training, profile=cpu, end to end", sorted(speeds)[len(speeds) // 2], "frames/s"
 
 
