@@ -26,7 +26,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished training; what it told is beside it, in `told`."""
     run = tmp_path_factory.mktemp("a folder") / "run"
     with pytest.MonkeyPatch.context() as patch, (run.parent / "told").open("w") as file:
-        patch.setattr(launch, "estimate_seconds", lambda *arguments: 1.0)
+        patch.setattr(launch, "measure_costs", lambda *arguments: {})
         patch.setattr("sys.stdout", file)
         run.mkdir()
         (run / "landing.mp4").write_text("of another end of this run")
@@ -84,7 +84,7 @@ def test_the_next_commands_can_be_pasted(finished: Path, told: list[str]) -> Non
     # The schedule is in shares of the training's length: it is held, or the command would be refused.
     assert resume[-4] == "train_gimbal_curriculum.py"
     assert resume[-2:] == ["num_train_frames=480", "resume_lr_schedule=hold"]
-    composed = compose(TRAIN_CONFIG, resume[-3:-1], Settings)
+    composed = compose(TRAIN_CONFIG, resume[-3:], Settings)
     assert (composed.run_dir, composed.settings.num_train_frames) == (finished, 480)
     assert curves[-2:] == ["--logdir", str(finished)]
 
