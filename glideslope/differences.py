@@ -30,6 +30,7 @@ SCHEDULES = frozenset(
     )
 )
 
+_TOLD_BY_RATES = ("lr_schedule", "stddev_schedule")
 _SHOWN = 3  # settings of one override that are written out
 _LONGEST_VALUE = 32
 
@@ -139,9 +140,12 @@ def allowed(change: Change, accept_schedule: bool) -> bool:
     return root in MAY_CHANGE or (accept_schedule and root in SCHEDULES)
 
 
-def refusals(changes: Sequence[Change]) -> Iterator[str]:
-    """The report of changes that can't be made: those that an override names, and a line for all others."""
-    for of_schedules in (False, True):
+def refusals(changes: Sequence[Change], *, schedules: bool = True) -> Iterator[str]:
+    """The report of changes that can't be made: those that an override names, and a line for all others.
+
+    schedules: whether those of schedules are in it.
+    """
+    for of_schedules in (False, True) if schedules else (False,):
         kind = [change for change in changes if (change.path[0] in SCHEDULES) == of_schedules]
         rule = f"{ACCEPT}=config goes on with the new one" if of_schedules else "it can't change in a resume"
         rules = f"{ACCEPT}=config goes on with them" if of_schedules else "they can't change in a resume"
@@ -162,8 +166,11 @@ def refusals(changes: Sequence[Change]) -> Iterator[str]:
 
 
 def summary(changes: Sequence[Change]) -> Iterator[str]:
-    """The changes that are made, a line each; of those behind one override the first few."""
-    for word, group in _by_word(changes).items():
+    """The changes that are made, a line each; of those behind one override the first few.
+
+    Other schedules are left out: the start of the training tells them by their rates.
+    """
+    for word, group in _by_word([c for c in changes if c.path[0] not in _TOLD_BY_RATES]).items():
         lines = [f"{change.key}: {_shown(change.old)} -> {_shown(change.new)}" for change in group]
         yield from lines if len(lines) <= _SHOWN else (f"{word}: {first_few(lines)}",)
 

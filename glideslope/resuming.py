@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 from glideslope.composition import Composer, Composition
 from glideslope.differences import (
     ACCEPT,
+    SCHEDULES,
     Change,
     Route,
     allowed,
@@ -31,7 +32,7 @@ from glideslope.differences import (
 )
 from glideslope.overrides import as_stored, changes_length, has_index, key_of, normalised
 from glideslope.run_folder import CONFIG, read_config, runs_below, typed_overrides
-from glideslope.settings import Settings, SettingsError
+from glideslope.settings import Settings, SettingsError, UserError
 from glideslope.validation import fault, meant
 from glideslope.wording import reason
 
@@ -331,10 +332,30 @@ def continued(
         change for change in edit.changes(settings.to_plain()) if not faults or change.path[0] not in at_fault
     ]
     refused = [change for change in changes if not allowed(change, accept_schedule)]
-    faults += refusals(refused)
+    by_rates = list(_told_by_rates(run.folder, refused, settings)) if not faults else []
+    faults += [*by_rates, *refusals(refused, schedules=not by_rates)]
     if faults:
         raise SettingsError(list(dict.fromkeys(faults)))
     return Continued(settings, tuple(as_stored(word) for word in both), (*held, *summary(changes)))
+
+
+def _told_by_rates(folder: Path, refused: Sequence[Change], settings: Settings) -> Iterator[str]:
+    """The refusal of other schedules by the rates before and after; nothing where the run has no good snapshot."""
+    words = dict.fromkeys(change.word or change.key for change in refused if change.path[0] in SCHEDULES)
+    if not words:
+        return
+    # Imported here: snapshots are read by torch, which takes seconds to load.
+    from glideslope.checkpoint import load_resumable, resume_candidates
+    from glideslope.schedule_changes import live_schedules, rate_changes
+
+    for path in resume_candidates(folder):
+        try:
+            content = load_resumable(path)
+            lines = rate_changes(content, live_schedules(settings), settings.total_steps)
+        except (UserError, KeyError, TypeError, ValueError):
+            continue  # damaged, or of another version: the training's own start says so
+        yield from (f"{' '.join(words)}: {line}; {ACCEPT}=config takes the new rates" for line in lines)
+        return
 
 
 class _Edit:

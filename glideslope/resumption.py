@@ -88,7 +88,8 @@ def find_resumption(
         if found.frame > num_train_frames:
             rule = f"the run has done {found.frame:,} frames already"
             raise UserError(f"num_train_frames={num_train_frames}: {rule}")
-        _take_over_schedules(learner.schedules, found, num_train_frames)
+        for line in _take_over_schedules(learner.schedules, found, num_train_frames):
+            note(f"Changed: {line}")
         return found
     if faults:
         listed = "".join(f"\n  {fault}" for fault in faults)
@@ -108,18 +109,22 @@ def _load(path: Path, learner: Learner, accept_schedule: bool) -> Resumption:
     return found
 
 
-def _take_over_schedules(schedules: LiveSchedules, found: Resumption, num_train_frames: int) -> None:
-    content = found.content
+def _take_over_schedules(schedules: LiveSchedules, found: Resumption, num_train_frames: int) -> list[str]:
+    """Bring the schedules into the snapshot's state; return how they differ from the snapshot's, by rates."""
+    content, saved = found.content, found.content["settings"]
     try:
-        schedules.load_state_dict(content["schedules"], accept_changes=found.accept_schedule)
-    except ScheduleChangedError as error:
-        saved = content["settings"]
-        end = num_train_frames // saved["action_repeat"]
-        lines = rate_changes(content, schedules, end) or error.faults
-        listed = "".join(f"\n  {line}" for line in lines)
-        choice = "resume_lr_schedule=config takes the new ones"
-        if num_train_frames != saved["num_train_frames"] and saved.get("schedule_frames") is None:
-            choice += ", resume_lr_schedule=hold keeps the old ones and holds their last rates"
-        raise UserError(f"the schedules differ from those the run has had; {choice}:{listed}") from error
+        try:
+            schedules.load_state_dict(content["schedules"])
+            return []
+        except ScheduleChangedError as error:
+            lines = rate_changes(content, schedules, num_train_frames // saved["action_repeat"])
+            if found.accept_schedule:
+                schedules.load_state_dict(content["schedules"], accept_changes=True)
+                return lines
+            listed = "".join(f"\n  {line}" for line in lines or error.faults)
     except ValueError as error:
         raise UserError(f"{found.path}: {error}") from error
+    choice = "resume_lr_schedule=config takes the new ones"
+    if num_train_frames != saved["num_train_frames"] and saved.get("schedule_frames") is None:
+        choice += ", resume_lr_schedule=hold keeps the old ones and holds their last rates"
+    raise UserError(f"the schedules differ from those the run has had; {choice}:{listed}")

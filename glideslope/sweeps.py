@@ -132,7 +132,7 @@ def run_jobs(
         raise
     except (ValueError, RuntimeError):
         # Optuna's, after a last trial that failed: there is no best one to tell of, or a grid has come to its end.
-        if bugs or not jobs or jobs[-1].value is not None:
+        if not bugs and (not jobs or jobs[-1].value is not None):
             raise
     finally:
         for bug in bugs[1:]:  # the first one is raised

@@ -81,7 +81,7 @@ def test_everything_was_found() -> None:
     assert TEXT.count("\npython ") == sum(line.startswith("python ") for line in COMMANDS) >= 15
     assert len(YAML) >= 17
     assert len(PYTHON) == 5
-    assert len(REFUSALS) == 7
+    assert len(REFUSALS) == 8
 
 
 # --- commands and files ---

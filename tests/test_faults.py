@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import pickle
+import re
 import resource
 import shutil
 import signal
@@ -438,7 +439,13 @@ def test_a_changed_schedule_is_refused_or_taken_over_for_good(
 ) -> None:
     before = contents(stopped)
     assert train(stopped, *RUN, "lr_schedule=gentle_decay") == 2
-    assert "resume_lr_schedule=config" in capsys.readouterr().err
+    assert re.fullmatch(
+        r"Error: lr_schedule=gentle_decay: lr_schedule of encoder, actor, critic: "
+        # Stopped past a third of 800 frames, before two thirds.
+        r"at the resume \(step \d+\) 1e-4 before, 5e-5 now; at the end \(step 800\) 1e-4 before, 2\.5e-5 now; "
+        r"resume_lr_schedule=config takes the new rates\n",
+        capsys.readouterr().err,
+    )
     assert {**before, ".lock": b""} == {**contents(stopped), ".lock": b""}
     # Once taken over it is the run's own, also where the run dies before its next snapshot.
     accepted = [*RUN, "lr_schedule=gentle_decay", "resume_lr_schedule=config"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from glideslope.lr_scheduler.curves import Curve, cosine, exponential, geometric, linear, polynomial
+from glideslope.lr_scheduler.curves import Curve, cosine, exponential, flat, geometric, linear, polynomial
 from glideslope.lr_scheduler.plateau import Plateau
 from glideslope.lr_scheduler.shapes import Entry
 from glideslope.lr_scheduler.values import Context, Report
@@ -51,7 +51,8 @@ def note_reach(
         if plateau.patience + 2 > made:  # the first one sets the best value
             rule = f"never reduces: that takes {plateau.patience + 2} evaluations, and about {made} are made"
             entry.note(report, "patience", rule)
-    if not entry.values.get("stage"):
+    holds_zero = curve.shape is flat and not any(curve.numbers)  # as long as there is no update, say
+    if not entry.values.get("stage") and not holds_zero:
         _note_seed_steps(entry, start, warmup, until, context, report)
 
 
