@@ -12,6 +12,7 @@ from glideslope.validation import listed, nearest
 _DASHED = re.compile(r"--?([A-Za-z][\w.@/-]*)(?:[=:]\s*(.*))?", re.DOTALL)
 _COLON = re.compile(r"([A-Za-z][\w.@/]*):\s*(.*)", re.DOTALL)
 _NUMBER = re.compile(r"-\.?\d.*")
+_DELETION = re.compile(r"~[A-Za-z].*")  # takes a setting away; it needs no value
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def _faults(words: list[str], known: Vocabulary) -> Iterator[str]:
     at = 0
     while at < len(words):
         word, rest = words[at], words[at + 1 :]
-        if word.startswith("-") and not _NUMBER.fullmatch(word):
+        if _DELETION.fullmatch(word):
+            fault, taken = None, 0
+        elif word.startswith("-") and not _NUMBER.fullmatch(word):
             fault, taken = _dashed(word, rest, known)
         elif "=" not in word.strip("=") or _COLON.fullmatch(word.partition("=")[0]):
             fault, taken = _bare(word, rest, known)
@@ -116,4 +119,6 @@ def _bare(word: str, rest: list[str], known: Vocabulary) -> tuple[str | None, in
 
 def _is_value(word: str) -> bool:
     """Whether a word can only be the value of the one before it."""
-    return "=" not in word and (not word.startswith("-") or bool(_NUMBER.fullmatch(word)))
+    if "=" in word or _DELETION.fullmatch(word):
+        return False
+    return not word.startswith("-") or bool(_NUMBER.fullmatch(word))

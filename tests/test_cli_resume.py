@@ -367,6 +367,7 @@ ALLOWED = {
     "final_eval_episodes": ("8", "100 -> 8"),
     "snapshot_every_frames": ("9", "10000 -> 9"),
     "save_video": ("false", "true -> false"),
+    "track": ("mlflow", "null -> mlflow"),
     "on_write_error": ("stop", "continue -> stop"),
     "keep_replay": ("false", "true -> false"),
 }
