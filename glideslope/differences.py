@@ -168,10 +168,17 @@ def refusals(changes: Sequence[Change], *, schedules: bool = True) -> Iterator[s
 def summary(changes: Sequence[Change]) -> Iterator[str]:
     """The changes that are made, a line each; of those behind one override the first few.
 
-    Other schedules are left out: the start of the training tells them by their rates.
+    Of other schedules only the override is named: the start of the training tells them by their rates.
     """
-    for word, group in _by_word([c for c in changes if c.path[0] not in _TOLD_BY_RATES]).items():
-        lines = [f"{change.key}: {_shown(change.old)} -> {_shown(change.new)}" for change in group]
+    for word, group in _by_word(changes).items():
+        schedules = [change for change in group if change.path[0] in _TOLD_BY_RATES]
+        if schedules:
+            yield f"{word or schedules[0].key}: other schedules than before"
+        lines = [
+            f"{change.key}: {_shown(change.old)} -> {_shown(change.new)}"
+            for change in group
+            if change not in schedules
+        ]
         yield from lines if len(lines) <= _SHOWN else (f"{word}: {first_few(lines)}",)
 
 
