@@ -346,10 +346,9 @@ def test_a_finished_curriculum_needs_no_word(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_help_says_which_stage_is_played_without_one() -> None:
-    """In the file of the settings and in the settings themselves."""
     text = (ROOT / "cfgs" / "config_evaluate.yaml").read_text(encoding="utf-8")
     line = next(line for line in text.splitlines() if line.startswith("stage: null"))
-    assert "null for the snapshot's own (scripted policy: the last one)" in line
+    assert "null for the stage of the evaluated snapshot, or for the last one of a scripted policy" in line
 
 
 @pytest.mark.parametrize(
