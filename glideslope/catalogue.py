@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from glideslope.yaml_files import decode_text, read_yaml
@@ -13,9 +14,10 @@ CONFIG_DIR = Path(__file__).resolve().parent.parent / "cfgs"
 _KEY = re.compile(r"(\w+):")
 
 
-def groups_of(config_name: str) -> list[str]:
+@lru_cache
+def groups_of(config_name: str) -> tuple[str, ...]:
     """Return the groups that a primary config chooses from, as on the command line: encoder_bundle@agent, ..."""
-    return list(dict.fromkeys(_groups(config_name)))
+    return tuple(dict.fromkeys(_groups(config_name)))
 
 
 def _groups(config_name: str) -> Iterator[str]:

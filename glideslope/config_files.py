@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,8 @@ class FileConfigSource(file_config_source.FileConfigSource):
         if not path.is_file():
             raise ConfigLoadError(f"Config not found : {path}")
         try:
-            text = decode_text(path.read_bytes())
-            package = _package(text)
-            content = _checked(parse_yaml(text), config_path.partition("/")[0])
+            state = path.stat()
+            package, content = _read(path, config_path.partition("/")[0], state.st_mtime_ns, state.st_size)
         except OSError as error:
             raise YamlError(f"can't read {path}: {error.strerror}") from error
         except YamlError as error:
@@ -68,6 +68,13 @@ class FileConfigSource(file_config_source.FileConfigSource):
 
 # Hydra keeps the first source of a scheme, by the name of its class.
 SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, group: str, modified_ns: int, size: int) -> tuple[str | None, dict[str, Any]]:
+    """Return the package and the content of a file; a composition asks for each of its files twice or more."""
+    text = decode_text(path.read_bytes())
+    return _package(text), _checked(parse_yaml(text), group)
 
 
 def _package(text: str) -> str | None:

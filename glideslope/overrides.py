@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-from glideslope.catalogue import CONFIG_DIR
+from glideslope.catalogue import CONFIG_DIR, groups_of
 from glideslope.config_files import file_of
 from glideslope.settings import SettingsError
 from glideslope.validation import fault, listed, meant, typed
@@ -305,7 +305,8 @@ class _Groups:
         if not self.concerns(override):
             return []
         key, group = override.get_key_element().lstrip("~"), override.key_or_group
-        if key not in self._chosen:
+        # Hydra's own list of the groups takes a composition; most choices are of those that our file names.
+        if key not in groups_of(self._config_name) and key not in self._chosen:
             same = [name for name in self._chosen if name.split("@")[0] == group]
             if same and not override.is_delete():
                 return [f"{override.input_line}: is written {same[0]}={override.get_value_string()}"]
