@@ -313,7 +313,7 @@ def test_a_training_logs_every_diagnostic_at_every_logged_frame(
     assert train(run, "profile=smoke", "lr_schedule=gentle_decay", *quick) == 0
 
     tags = read_tags(run)
-    frames = set(tags["lr_actor"])
+    frames = set(tags["diagnostics/actor_grad_norm"])
     assert len(frames) == measured == 11  # first at frame 102, then from 150 to 600 every 50
     ranges = {
         "grad_norm": (1e-6, 1e3),
