@@ -358,7 +358,7 @@ def test_a_bad_gradient_stops_the_run_and_names_the_network(
         assert train(run, *RUN) == 1
     output = capsys.readouterr().out
     assert f"diverged: {network}" in output
-    assert "its snapshots are good" in output
+    assert resume_command(run) in output
     content = load(run / "snapshot.pt")
     assert content["frame"] == 400
     assert all(

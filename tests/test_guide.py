@@ -134,8 +134,20 @@ def presets() -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
+def jumps_at(rates: tuple[Rate, Rate, Rate], frame: int) -> bool:
+    """Whether one of the rates has changed by more than 1% since the update before, two frames ago."""
+    return any(abs(rate(frame) - rate(frame - 2)) > 0.01 * rate(frame - 2) for rate in rates)
+
+
+# Each kind of command once; tests/test_preview.py asks for the rates of every one.
+TRAINED = (
+    *("constant", "one interval's rate", "one network's type", "exponential_smooth", "stage_based"),
+    *("example 1", "example 2", "example 3", "your_networks"),
+)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_example_trains_and_logs_its_rates(name: str, tmp_path: Path) -> None:
     overrides, rates = EXAMPLES[name]
     run = tmp_path / "run"
@@ -145,7 +157,9 @@ def test_example_trains_and_logs_its_rates(name: str, tmp_path: Path) -> None:
     tags = read_tags(run)
     for network, rate in zip(("encoder", "actor", "critic"), rates, strict=True):
         logged = tags[f"lr_{network}"]
-        assert list(logged) == frames
-        assert logged == {frame: approx(rate(frame)) for frame in frames}
+        # At the log interval, and at the updates on both sides of a jump.
+        jumps = [frame for frame in range(FIRST_UPDATE + 2, total + 1, 2) if jumps_at(rates, frame)]
+        assert list(logged) == sorted({*frames, *jumps, *(frame - 2 for frame in jumps)})
+        assert logged == {frame: approx(rate(frame)) for frame in logged}
     assert tags["curriculum/stage"] == dict.fromkeys(frames, 0.0)
     assert (run / "finished.json").exists()
