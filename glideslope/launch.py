@@ -271,7 +271,7 @@ def _run(
         if failed is None:
             end = "stopped" if results is None else "finished"
         stack.close()  # the logs are whole now
-        if results is not None:
+        if results is not None and not unwritten:
             with progress.activity("draw", "drawing the pictures"):
                 undrawn = _draw(folder.path, settings)
             progress.finish()
