@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from glideslope.comparison.arguments import with_runs
-from glideslope.program import start
+from glideslope.program import run
 
 if TYPE_CHECKING:
     from glideslope.cli import Composed
@@ -25,4 +25,4 @@ def main(composed: Composed[CompareSettings]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(start(main, "compare", with_runs(sys.argv[1:])))
+    run(main, "compare", with_runs(sys.argv[1:]))

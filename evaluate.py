@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from glideslope.program import start
+from glideslope.program import run
 
 if TYPE_CHECKING:
     from glideslope.cli import Composed
@@ -28,4 +27,4 @@ def main(composed: Composed[EvaluateSettings]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(start(main, "evaluate"))
+    run(main, "evaluate")

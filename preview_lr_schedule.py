@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from glideslope.program import start
+from glideslope.program import run
 
 if TYPE_CHECKING:
     from glideslope.cli import Composed
@@ -21,4 +20,4 @@ def main(composed: Composed[PreviewSettings]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(start(main, "preview"))
+    run(main, "preview")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from glideslope.program import start
+from glideslope.program import run
 
 if TYPE_CHECKING:
     from glideslope.cli import Composed
@@ -29,4 +28,4 @@ def main(composed: Composed[Settings]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(start(main, "train"))
+    run(main, "train")

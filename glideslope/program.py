@@ -6,18 +6,33 @@ moment on.
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from glideslope import __version__
 
 _BY_SIGNAL = 128  # a program that a signal ended has this and the signal's number as its exit status
 PIPE_CLOSED = _BY_SIGNAL + signal.SIGPIPE
+
+
+def run(main: Callable[[Any], int], program: str, argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a program as :func:`start` does, and end the process with its exit status.
+
+    The libraries are not unloaded, which would take torch and the renderer seconds after the last line.
+    """
+    status = start(main, program, argv)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # no stream, or one that has gone
+            stream.flush()
+    os._exit(status)
 
 
 def start(main: Callable[[Any], int], program: str, argv: Sequence[str] | None = None) -> int:
