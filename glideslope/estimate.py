@@ -18,8 +18,8 @@ from glideslope.workload import film_pictures, landing_length, scoring_envs
 _MEASURE_SECONDS = 2.0  # for each kind, if two runs of it take no longer
 # On an idle core:
 _DRAW_SECONDS = 1.5  # the pictures at the end, half of it for loading Matplotlib
-_FILM_SECONDS = 1.0  # before the first picture of a film
-_ENCODE_SECONDS = 0.03  # of a picture of a film
+_FILM_SECONDS = 2.0  # before the first picture of a film
+_ENCODE_SECONDS = 0.045  # of a picture of a film
 _WRITE_BYTES_PER_SECOND = 200e6
 
 
