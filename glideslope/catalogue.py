@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from glideslope.yaml_files import decode_text, read_yaml
+from glideslope.yaml_files import YamlError, decode_text, read_yaml
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "cfgs"
 
@@ -41,12 +41,17 @@ def options_of(group: str, folders: Sequence[Path] = (CONFIG_DIR,)) -> dict[str,
     found: dict[str, str] = {}
     for folder in folders:
         for path in sorted((folder / group.partition("@")[0]).glob("*.yaml")):
-            found.setdefault(path.stem, _first_comment(path))
+            if path.is_file():  # no folder, and no link of an editor's that leads nowhere
+                found.setdefault(path.stem, _first_comment(path))
     return dict(sorted(found.items()))
 
 
 def _first_comment(path: Path) -> str:
-    for line in decode_text(path.read_bytes()).splitlines():
+    try:
+        lines = decode_text(path.read_bytes()).splitlines()
+    except (OSError, YamlError):
+        return ""  # whoever chooses the file is told what is wrong with it
+    for line in lines:
         text = line.lstrip("#").strip()
         if not line.startswith("#"):
             break

@@ -27,8 +27,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from glideslope.catalogue import CONFIG_DIR, groups_of, options_of
+from glideslope.commands import compare_command
 from glideslope.composition import Composer, Composition
-from glideslope.console import screen
+from glideslope.console import say, screen
 from glideslope.help_text import help_text
 from glideslope.lr_scheduler import ScheduleError
 from glideslope.objective import DEFAULT as DEFAULT_OBJECTIVE
@@ -455,7 +456,10 @@ def _hand_over(
     if settings is Settings and len(jobs) > 1:
         from glideslope.comparison import show
 
-        show([job.folder for job in jobs], screen())
+        console, folders = screen(), [job.folder for job in jobs]
+        show(folders, console)
+        say(console, "The same with a picture and a page:")
+        say(console, "  ", compare_command(Path(os.path.commonpath(folders))))
     return finish_sweep(jobs)
 
 

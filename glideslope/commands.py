@@ -11,6 +11,7 @@ from pathlib import Path
 
 TRAIN = "train_gimbal_curriculum.py"
 EVALUATE = "evaluate.py"
+COMPARE = "compare_runs.py"
 
 
 def resume_command(run_dir: Path, *words: str) -> str:
@@ -23,22 +24,30 @@ def evaluate_command(run_dir: Path, *words: str) -> str:
     return shlex.join([*_program(EVALUATE), f"run={_value(run_dir)}", *words])
 
 
+def compare_command(folder: Path) -> str:
+    """Return the command that compares the runs below a folder."""
+    return shlex.join([*_program(COMPARE), str(near(folder))])
+
+
 def tensorboard_command(folder: Path) -> str:
     """Return the command that shows a folder's logs."""
     beside = _beside_python("tensorboard")
     start = ["tensorboard"] if beside else [_python(), "-m", "tensorboard.main"]
-    return shlex.join([*start, "--logdir", str(_near(folder))])
+    return shlex.join([*start, "--logdir", str(near(folder))])
 
 
 def _program(script: str) -> list[str]:
     """A script of the project, where the one that runs is; started as this process was."""
     running = Path(sys.argv[0])
-    return [_python(), str(running.with_name(script)) if running.name in (TRAIN, EVALUATE) else script]
+    return [
+        _python(),
+        str(running.with_name(script)) if running.name in (TRAIN, EVALUATE, COMPARE) else script,
+    ]
 
 
 def _python() -> str:
     """The name `python` where a shell would start this very interpreter by it, else its path."""
-    return "python" if _beside_python("python") else str(_near(Path(sys.executable)))
+    return "python" if _beside_python("python") else str(near(Path(sys.executable)))
 
 
 def _beside_python(program: str) -> bool:
@@ -47,16 +56,16 @@ def _beside_python(program: str) -> bool:
     return found is not None and os.path.abspath(os.path.dirname(found)) == os.path.dirname(sys.executable)
 
 
-def _near(path: Path) -> Path:
-    """A path as seen from the current folder, where it is below that."""
+def near(path: Path) -> Path:
+    """Return a path as seen from the current folder, where it is below that."""
     path = Path(os.path.abspath(path))
-    near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return path if str(near).startswith("~") else near  # that would be somebody's home
+    below = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return path if str(below).startswith("~") else below  # that would be somebody's home
 
 
 def _value(path: Path) -> str:
     """A path as the value of an override."""
-    text = str(_near(path))
+    text = str(near(path))
     if "/" not in text:
         text = f"./{text}"  # a number or `null` otherwise
     if re.fullmatch(r"[A-Za-z0-9_./@%+-]+", text):

@@ -16,6 +16,7 @@ from glideslope.agent import DrQV2Agent
 from glideslope.assembly import make_agent, make_env, resolve_device, use_threads, uses_pixels
 from glideslope.caches import use_writable_caches
 from glideslope.checkpoint import load, newest_snapshot
+from glideslope.commands import near
 from glideslope.console import say, screen
 from glideslope.envs.baselines import make_policy
 from glideslope.envs.gym import LandingVectorEnv, Observation
@@ -153,10 +154,11 @@ def _evaluate(settings: EvaluateSettings, plan: Plan, out: Path, device: str, co
     with progress:
         own = _play(plan, report, progress)
         console.print(report.table())
+        _tell(console, "Written: ", str(near(out)))
         for path in report.finish():
-            _tell(console, "Written: ", str(path))
+            _tell(console, f"  {path.name}")
         for path in _film(plan, own, out, device, progress):
-            _tell(console, "Written: ", str(path))
+            _tell(console, f"  {path.name}")
 
 
 def _ticking(act: Act, progress: Progress) -> Act:

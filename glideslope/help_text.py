@@ -33,6 +33,7 @@ class _Page:
         examples: command lines, without the program's name.
         groups: its groups, those used most first.
         groups_go_with: what the groups are for, where not for all that the program does.
+        usage: the form of its command line.
         keys: the keys used most, those most of all first; `--help all` shows every key.
     """
 
@@ -43,6 +44,7 @@ class _Page:
     groups: tuple[str, ...]
     keys: tuple[str, ...]
     groups_go_with: str = ""
+    usage: str = "[group=option] [key=value]"
 
 
 _GROUPS = (
@@ -110,6 +112,7 @@ _PAGES: Mapping[type[CheckedSettings], _Page] = {
         ),
         groups=(),
         keys=("runs", "by", "out"),
+        usage="FOLDER... [key=value]",
     ),
 }
 _FLAGS = (
@@ -142,7 +145,7 @@ def help_text(
     lines = [
         *textwrap.wrap(page.purpose, WIDTH),
         "",
-        f"Usage: python {page.script} [group=option] [key=value]",
+        f"Usage: python {page.script} {page.usage}",
     ]
     lines += ["", "Examples:", *(_example(page.script, example) for example in page.examples)]
     known = groups_of(page.config)
@@ -161,7 +164,7 @@ def help_text(
             lines.append(f" {heading}")
         for key in keys:
             lines += _lines_of(key, mapping[key], _field(settings, key))
-    if not everything:
+    if not everything and known:
         lines.append("  ...  --help all shows every key")
     lines += ["", "Flags:"]
     for flag, purpose in _FLAGS:

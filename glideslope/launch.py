@@ -370,9 +370,10 @@ def _introduce(
         _say(console, text)
 
     _say(console, "Run folder: ", str(path))
+    threads = torch.get_num_threads()
     say(
         f"Profile {settings.profile}: {settings.num_train_frames:,} frames, {settings.num_envs} environments, "
-        f"{planned.device} ({torch.get_num_threads()} threads)"
+        f"{planned.device} ({threads} {'thread' if threads == 1 else 'threads'})"
     )
     say(
         f"Replay buffer: {settings.replay_buffer_size:,} frames, "
@@ -399,7 +400,7 @@ def _measure(planned: Plan, console: Console) -> Costs:
     """
     settings = planned.settings
     if uses_pixels(settings) or settings.save_video:
-        _say(console, "Preparing the renderer (its first use on a machine compiles for up to a minute) ...")
+        _say(console, "Preparing the renderer (the first use on a machine takes up to a minute) ...")
     try:
         return measure_costs(settings, planned.device)
     except OSError as error:

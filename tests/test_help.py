@@ -225,6 +225,16 @@ def test_comments_in_the_files_say_what_the_settings_say() -> None:
     assert not wrong
 
 
+def test_what_is_no_file_is_no_option(tmp_path: Path) -> None:
+    """Such as the link that an editor makes beside a file with changes, which leads nowhere."""
+    folder = tmp_path / "lr_schedule"
+    (folder / "odd.yaml").mkdir(parents=True)
+    (folder / ".#mine.yaml").symlink_to("user@host.1234")
+    (folder / "latin.yaml").write_bytes(b"# caf\xe9\nlr_schedule: null\n")
+    (folder / "mine.yaml").write_text("# Mine.\n", encoding="utf-8")
+    assert options_of("lr_schedule", [tmp_path]) == {"latin": "", "mine": "Mine."}
+
+
 def test_every_option_says_in_one_line_what_it_is_for() -> None:
     groups = {group for config, _ in PROGRAMS.values() for group in groups_of(config)}
     for group in groups:

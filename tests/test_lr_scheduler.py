@@ -1019,13 +1019,13 @@ COSINE = {"end": "2M", "init_lr": 1.5e-4, "final_lr": 1.0e-5}
             "linear_decay",
             {"end": "20k", "init_lr": 1e-4, "final_lr": 0},
             {},
-            "0.final_lr=0: never reached: the rate is 5e-05 when training ends, at step 10000",
+            "0.final_lr=0: never reached: training ends with 5e-05, at step 10000",
         ),
         (
             "linear_decay",
             {"stage": 0, "duration": "40k", "init_lr": 1e-4, "final_lr": 0},
             {},
-            "0.final_lr=0: never reached: the rate is 7.5e-05",
+            "0.final_lr=0: never reached: training ends with 7.5e-05",
         ),
         (
             "exponential_decay",
@@ -1122,7 +1122,7 @@ def test_the_noise_s_notes_are_those_of_a_rate():
         "intervals": [{"init_lr": 1, "final_lr": 0.1, "end": 1000, "warmup": 50}],
     }
     assert parse_stddev(value, total_steps=500, seed_steps=25).notes == (
-        "stddev_schedule.intervals.0.final_lr=0.1: never reached: the rate is 0.55 when training ends, at step 500",
+        "stddev_schedule.intervals.0.final_lr=0.1: never reached: training ends with 0.55, at step 500",
         "stddev_schedule.intervals.0.warmup=50: 50% skipped: no update is made in the 25 steps of seed frames",
     )
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
 from glideslope.comparison.runs import Run
 from glideslope.settings import SettingsError
 from glideslope.validation import fault, typed, unknown
+from glideslope.yaml_files import YamlError, decode_text, parse_yaml
 
 _PRESETS = Path(__file__).resolve().parents[2] / "cfgs" / "lr_schedule"
 _LONGEST_LABEL = 40
@@ -220,7 +219,9 @@ def _at_or_below(key: str, root: str) -> bool:
 
 def _named(groups: Sequence[Sequence[Run]], keys: Sequence[str]) -> tuple[Group, ...]:
     """Groups with their values; a number tells apart those that would be named alike."""
-    plain = [{key: label_of(runs[0], key) for key in keys} for runs in groups]
+    # A finished run names its group: unfinished ones are in no figure.
+    first = [next((run for run in runs if not run.unfinished), runs[0]) for runs in groups]
+    plain = [{key: label_of(run, key) for key in keys} for run in first]
     named: list[Group] = []
     for index, (runs, values) in enumerate(zip(groups, plain, strict=True)):
         alike = plain[:index].count(values)
@@ -256,7 +257,8 @@ def _schedule_name(run: Run, value: Any) -> str:
     if chosen:
         after = words[words.index(chosen[-1]) + 1 :]
         changes = [word.replace("lr_schedule.", "", 1).lstrip("+") for word in after]
-        return " ".join([chosen[-1].partition("=")[2], *changes])
+        name = chosen[-1].partition("=")[2]
+        return " ".join([Path(name).stem if "/" in name else name, *changes])
     return _preset_name(run, value) or "of its own"
 
 
@@ -265,7 +267,11 @@ def _preset_name(run: Run, value: Any) -> str:
     if value is None:
         return "constant"
     for file in sorted(_PRESETS.glob("*.yaml")):
-        text = file.read_text(encoding="utf-8").replace("${decay_rate}", str(run.settings.get("decay_rate")))
-        if yaml.safe_load(text).get("lr_schedule") == value:
+        try:
+            text = decode_text(file.read_bytes())
+            content = parse_yaml(text.replace("${decay_rate}", str(run.settings.get("decay_rate"))))
+        except (OSError, YamlError):
+            continue  # somebody's own, not finished yet
+        if isinstance(content, Mapping) and content.get("lr_schedule") == value:
             return file.stem
     return ""

@@ -240,7 +240,8 @@ def _read_run(path: Path) -> Run:
     scores: dict[int, Mapping[str, Any]] = {}
     unfinished = f"unfinished: at frame {frames:,}"
     if isinstance(config.get("num_train_frames"), int):  # in a run of another version it may be anything
-        unfinished += f" of {config['num_train_frames']:,}"
+        total = config["num_train_frames"]
+        unfinished += f" of {total:,}" + (", before its final evaluation" if frames >= total else "")
     if (path / FINISHED).exists():
         frames, minutes, scores = _read_finished(path / FINISHED)
         last = int(config["curriculum"]["last_stage"])

@@ -39,7 +39,7 @@ def note_reach(
     if warmup > left:
         entry.note(report, "warmup", f"not over when training ends, at step {context.end}")
     elif curve.shape in _ARRIVING and "final_lr" in entry.raw and entry.length and entry.length > left:
-        rule = f"never reached: the rate is {curve.at(left):g} when training ends, at step {context.end}"
+        rule = f"never reached: training ends with {curve.at(left):g}, at step {context.end}"
         entry.note(report, "final_lr", rule)
     elif curve.shape is exponential and curve.stairs:
         if curve.unit >= left:
