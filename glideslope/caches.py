@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from glideslope.validation import UserError
+from glideslope.wording import reason
 
 # The renderer's compiled kernels are about as large; on a full disk there is no room for so much.
 _PROBE_BYTES = 1 << 20
@@ -52,7 +53,7 @@ def _use_writable(variable: str, usual: Sequence[Path]) -> str | None:
         folder = _fallback() / usual[0].name
         replaced = _fault(folder)
     except OSError as error:
-        replaced = error.strerror or str(error)
+        replaced = reason(error)
     if replaced is not None:
         raise UserError(f"{fault}; {replaced}: set {variable} or TMPDIR to a folder that can be written to")
     os.environ[variable] = str(folder)
@@ -89,7 +90,7 @@ def _fault(folder: Path) -> str | None:
             while block:
                 block = block[probe.write(block) :]
     except OSError as error:
-        return f"{folder} ({error.strerror or error})"
+        return f"{folder} ({reason(error)})"
     return None
 
 

@@ -17,6 +17,7 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult
 from omegaconf import OmegaConf
 
+from glideslope.wording import reason
 from glideslope.yaml_files import YamlError, decode_text, parse_yaml
 
 # The key that a file of a group is there to set.
@@ -44,7 +45,7 @@ class FileConfigSource(file_config_source.FileConfigSource):
             state = path.stat()
             package, content = _read(path, config_path.partition("/")[0], state.st_mtime_ns, state.st_size)
         except OSError as error:
-            raise YamlError(f"can't read {path}: {error.strerror}") from error
+            raise YamlError(f"can't read {path}: {reason(error)}") from error
         except YamlError as error:
             raise YamlError(f"{path}: {error}") from error
         return ConfigResult(

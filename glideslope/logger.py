@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import yaml  # type: ignore[import-untyped]
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog, SourceMetadata
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
@@ -25,6 +24,7 @@ from glideslope.append_file import AppendFile, cut
 from glideslope.csv_table import CsvTable, Number, check_csv_table
 from glideslope.tracking import Tracker, flat_settings
 from glideslope.validation import typed
+from glideslope.yaml_files import dump_yaml
 
 RATE_TAGS = ("lr_encoder", "lr_actor", "lr_critic")
 STAGE_TAG = "curriculum/stage"
@@ -201,7 +201,7 @@ class Logger:
             OSError: as `scalars`.
         """
         flat = {key: _hyperparameter(value) for key, value in flat_settings(settings)}
-        resolved = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
+        resolved = dump_yaml(dict(settings))
         experiment, start, _ = hparams(flat, dict.fromkeys(HELD_OUT_TAGS, 0.0))  # type: ignore[no-untyped-call]
         summaries = [
             experiment,

@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from glideslope import __version__
-from glideslope.files import remove_temporaries, write_text
+from glideslope.files import read_json_object, remove_temporaries, write_text
 from glideslope.settings import UserError
 from glideslope.wording import data_size, reason
 from glideslope.yaml_files import YamlError, dump_yaml, read_yaml
@@ -105,7 +105,7 @@ class RunFolder:
 
     def write_versions(self) -> None:
         """Writes `versions` to versions.json; where a run's are there already, adds them under "resumed"."""
-        record = _read_object(self.path / VERSIONS) if self.contents != "empty" else {}
+        record = read_json_object(self.path / VERSIONS) if self.contents != "empty" else {}
         now = versions()
         if record:
             before = record.get("resumed")
@@ -118,7 +118,7 @@ class RunFolder:
 
     def finished_frames(self) -> int:
         """The length in frames of the run that finished here; 0 where there is none, or nothing says it."""
-        frames = _read_object(self.path / FINISHED).get("frames")
+        frames = read_json_object(self.path / FINISHED).get("frames")
         return frames if type(frames) is int else 0
 
     def reopen(self) -> None:
@@ -196,7 +196,7 @@ def make_new(path: Path) -> Path:
                 free.mkdir()
                 return free
     except OSError as error:
-        raise UserError(f"can't make the run folder {path}: {error.strerror}") from error
+        raise UserError(f"can't make the run folder {path}: {reason(error)}") from error
 
 
 def first_free(path: Path) -> Path:
@@ -278,7 +278,7 @@ def typed_overrides(run_dir: Path) -> tuple[str, ...]:
 
 def version_changes(run_dir: Path) -> list[str]:
     """What computes differently now than at the start of the run, a line each; nothing where that is unknown."""
-    began = _read_object(run_dir / VERSIONS)
+    began = read_json_object(run_dir / VERSIONS)
     if not began:
         return []
     old, new = dict(_computing(began)), dict(_computing(versions()))
@@ -300,15 +300,6 @@ def _computing(record: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
         yield from ((name, packages[name]) for name in _COMPUTING if name in packages)
     if isinstance(git, dict):
         yield "git commit", f"{str(git.get('commit'))[:10]}{' with changes' if git.get('dirty') else ''}"
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; an empty one where there is no such file, or none that can be understood."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:

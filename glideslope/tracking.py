@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from glideslope.files import write_text
+from glideslope.files import read_json_object, write_text
 from glideslope.validation import UserError, typed
 
 TRACKING = "tracking.json"
@@ -82,7 +82,7 @@ def open_tracker(
     """
     if service is None:
         return Tracker()
-    known = _read(run_dir / TRACKING)
+    known = {n: entry for n, entry in read_json_object(run_dir / TRACKING).items() if isinstance(entry, str)}
     try:
         tracker: WandbTracker | MlflowTracker
         if service == "wandb":
@@ -190,15 +190,6 @@ def flat_settings(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat_settings(item, f"{key}.{name}" if key else str(name))
     else:
         yield key, value
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    known = content if isinstance(content, dict) else {}
-    return {str(name): entry for name, entry in known.items() if isinstance(entry, str)}
 
 
 def _first_line(error: Exception) -> str:

@@ -171,7 +171,7 @@ class Trainer:
     def _vector_step(self) -> Evaluation:
         """Act once in every environment; returns the evaluation that is due behind it."""
         settings, parts = self._settings, self._parts
-        if self._step < settings.num_seed_frames // settings.action_repeat:
+        if self._step < settings.seed_steps:
             actions = self._rng.uniform(-1.0, 1.0, (settings.num_envs, ACTION_DIM)).astype(np.float32)
         else:
             stddev = parts.schedules.rate("stddev", self._step, parts.curriculum.history)
@@ -377,7 +377,7 @@ class Trainer:
         rates = {tag.removeprefix("lr_"): rate for tag, rate in self.rates().items()}
         self._parts.progress.update(
             self.frame,
-            kind="collect" if self._step <= settings.num_seed_frames // settings.action_repeat else "learn",
+            kind="collect" if self._step <= settings.seed_steps else "learn",
             work=self.work_left(due={"stage": 1, "all stages": len(curriculum.stages), None: 0}[self._due]),
             stage=curriculum.stage_settings.name,
             window_rate=self._window_rate(),
@@ -595,7 +595,7 @@ def update_steps(settings: Settings, step: int) -> list[int]:
 
     They are the multiples of ``update_every_steps`` after the seed frames, whatever the number of environments.
     """
-    first = max(step - settings.num_envs, settings.num_seed_frames // settings.action_repeat) + 1
+    first = max(step - settings.num_envs, settings.seed_steps) + 1
     last = min(step, settings.total_steps)
     return [at for at in range(first, last + 1) if at % settings.update_every_steps == 0]
 

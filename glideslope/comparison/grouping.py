@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from glideslope.catalogue import CONFIG_DIR
 from glideslope.comparison.runs import Run
 from glideslope.settings import SettingsError
 from glideslope.validation import fault, typed, unknown
 from glideslope.yaml_files import YamlError, decode_text, parse_yaml
 
-_PRESETS = Path(__file__).resolve().parents[2] / "cfgs" / "lr_schedule"
+_PRESETS = CONFIG_DIR / "lr_schedule"
 _LONGEST_LABEL = 40
 
 # Settings that never count as a difference: the seed, and where and how the run is watched and stored. What

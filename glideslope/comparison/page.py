@@ -29,6 +29,7 @@ from bokeh.plotting import figure
 from bokeh.resources import INLINE
 
 from glideslope.comparison.picture import length, rate_bounds, rate_panels
+from glideslope.comparison.statistics import Estimate
 from glideslope.comparison.style import (
     colour,
     dashes,
@@ -160,7 +161,7 @@ def _dashes(index: int) -> list[int]:
 
 
 def _interval(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f"({100 * low:.0f}–{high:.0%})"
+    return "" if math.isnan(low) else f"({interval_text(low, high)})"
 
 
 def _hover(renderer: GlyphRenderer[Any], value: tuple[str, str]) -> HoverTool:
@@ -211,9 +212,9 @@ def _table(comparison: Comparison) -> DataTable:
         "runs": [len(summary.finished) for summary in groups],
         # Sorted by the number, shown as text; a number that is missing is sorted to the end.
         "landed": [_number(summary.landed.value) for summary in groups],
-        "landed_text": [f"{rate_text(s.landed.value)} ({interval_text(s.landed)})" for s in groups],
+        "landed_text": [_estimate_text(summary.landed) for summary in groups],
         "stages": [_number(summary.all_stages.value) for summary in groups],
-        "stages_text": [f"{rate_text(s.all_stages.value)} ({interval_text(s.all_stages)})" for s in groups],
+        "stages_text": [_estimate_text(summary.all_stages) for summary in groups],
         "minutes": [_number(summary.minutes) for summary in groups],
     }
     columns = [
@@ -248,6 +249,10 @@ def _table(comparison: Comparison) -> DataTable:
         # Wider than a phone, it is scrolled inside its own frame.
         autosize_mode="none",
     )
+
+
+def _estimate_text(estimate: Estimate) -> str:
+    return f"{rate_text(estimate.value)} ({interval_text(estimate.low, estimate.high)})"
 
 
 def _number(value: float) -> float:

@@ -21,6 +21,7 @@ from glideslope.plots import stage_entries
 from glideslope.run_folder import CONFIG, FINISHED, has_run, read_config, typed_overrides
 from glideslope.settings import Settings, SettingsError, UserError
 from glideslope.validation import fault, listed, meant
+from glideslope.wording import reason
 
 NETWORKS = ("encoder", "actor", "critic")
 _NAMED = 8  # names that a message lists
@@ -144,7 +145,7 @@ def find_runs(places: Sequence[str | Path], key: str = "runs") -> list[Path]:
             if not runs:
                 faults.append(fault(key, _instead(path), place))
         except OSError as error:
-            faults.append(fault(key, f"can't be read: {error.strerror}", place))
+            faults.append(fault(key, f"can't be read: {reason(error)}", place))
             continue
         for run in runs:
             found.setdefault(run.resolve(), run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from glideslope.comparison.statistics import Estimate
 from glideslope.comparison.summary import Milestone
 from glideslope.text_plot import short_count
 
@@ -29,9 +28,9 @@ def rate_text(value: float) -> str:
     return NONE if math.isnan(value) else f"{value:.1%}"
 
 
-def interval_text(estimate: Estimate) -> str:
+def interval_text(low: float, high: float) -> str:
     """Return an interval as `92–100%`; a dash where there is none."""
-    return NONE if math.isnan(estimate.low) else f"{100 * estimate.low:.0f}–{estimate.high:.0%}"
+    return NONE if math.isnan(low) else f"{100 * low:.0f}–{high:.0%}"
 
 
 def milestone_text(milestone: Milestone) -> str:

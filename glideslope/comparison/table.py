@@ -59,7 +59,7 @@ def _cells(summary: Summary) -> tuple[str, ...]:
     return (
         str(len(summary.finished)),
         rate_text(summary.landed.value),
-        interval_text(summary.landed),
+        interval_text(summary.landed.low, summary.landed.high),
         *(milestone_text(summary.milestones[rate]) for rate in MILESTONES),
         minutes_text(summary.minutes),
     )
@@ -78,7 +78,7 @@ def notes(comparison: Comparison) -> Iterator[str]:
             score = summary.finished[0].scores[summary.finished[0].last_stage]
             yield (
                 f"{summary.group.label}: one run, so no interval over runs; its own over"
-                f" {score.get('episodes', 'its')} episodes is {100 * score['low']:.0f}–{score['high']:.0%}."
+                f" {score.get('episodes', 'its')} episodes is {interval_text(score['low'], score['high'])}."
             )
     if comparison.grouping.pooled:
         yield f"Runs of one group differ in {_first(comparison.grouping.pooled)} too."
