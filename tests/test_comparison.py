@@ -6,8 +6,11 @@ import csv
 import io
 import json
 import math
+import os
 import shlex
 import shutil
+import subprocess
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -484,3 +487,23 @@ def test_the_commands_of_the_manual_are_understood() -> None:
     for words in commands:
         settings = compose(COMPARE_CONFIG, with_runs(words[2:]), CompareSettings).settings
         assert all("exp_local" in run for run in settings.runs)
+
+
+def test_a_reader_that_has_gone_and_an_unwritable_home_keep_nothing_from_the_files(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs" / "a")
+    command = [sys.executable, str(ROOT / "compare_runs.py"), str(tmp_path / "runs")]
+    environment = {key: value for key, value in os.environ.items() if key != "MPLCONFIGDIR"}
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as screen:
+        done = subprocess.run(
+            command,
+            stdout=screen,
+            stderr=subprocess.PIPE,
+            env=environment | {"HOME": "/proc/none"},
+            text=True,
+            check=False,
+        )
+    assert done.stderr == ""
+    files = {path.name for path in (tmp_path / "runs" / "comparison").iterdir()}
+    assert files == {"comparison.png", "comparison.html", "comparison.csv", "comparison.json"}

@@ -9,15 +9,18 @@ from typing import Any
 
 from rich.console import Console
 
+from glideslope.caches import use_writable_caches
 from glideslope.comparison.files import write_csv, write_json
 from glideslope.comparison.page import write_page
 from glideslope.comparison.picture import draw
 from glideslope.comparison.runs import find_runs
 from glideslope.comparison.summary import compare_runs
 from glideslope.comparison.table import print_table
+from glideslope.console import say, screen
 from glideslope.run_folder import has_run
 from glideslope.settings import CompareSettings, SettingsError, UserError
 from glideslope.validation import fault
+from glideslope.wording import failure
 
 PICTURE, PAGE, TABLE, NUMBERS = "comparison.png", "comparison.html", "comparison.csv", "comparison.json"
 FOLDER = "comparison"
@@ -29,7 +32,7 @@ def compare(settings: CompareSettings, console: Console | None = None) -> int:
     Raises:
         UserError: there is nothing to compare, a setting is unknown to the runs, or the files can't be written.
     """
-    console = console or Console()
+    console = console or screen()  # a table whose reader has gone is written to its files all the same
     paths = find_runs(settings.runs)
     comparison = compare_runs(paths, settings.by)
     if not comparison.summaries:
@@ -40,6 +43,7 @@ def compare(settings: CompareSettings, console: Console | None = None) -> int:
         "by": settings.by,
     }
     folder = _folder(settings, asked)
+    use_writable_caches(lambda note: say(console, f"Note: {note}"))
     print_table(comparison, console)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,10 +53,10 @@ def compare(settings: CompareSettings, console: Console | None = None) -> int:
         write_json(folder / NUMBERS, comparison, asked)
     except OSError as error:
         where = settings.out if settings.out is not None else folder
-        raise UserError(fault("out", f"can't write there: {error.strerror or error}", where)) from error
-    console.print(f"Written: {folder}", highlight=False, markup=False, soft_wrap=True)
+        raise UserError(fault("out", f"can't write {failure(error)}", where)) from error
+    say(console, "Written: ", str(folder))
     for name in (PICTURE, PAGE, TABLE, NUMBERS):
-        console.print(f"  {name}", highlight=False, markup=False)
+        say(console, f"  {name}")
     return 0
 
 

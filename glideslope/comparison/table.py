@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from glideslope.commands import near
 from glideslope.comparison.statistics import MANY
 from glideslope.comparison.style import (
     interval_text,
@@ -17,6 +17,7 @@ from glideslope.comparison.style import (
     rate_text,
 )
 from glideslope.comparison.summary import MILESTONES, Comparison, Summary
+from glideslope.console import say
 from glideslope.validation import listed
 
 _NAMED = 6  # settings that a note lists
@@ -29,14 +30,14 @@ def print_table(comparison: Comparison, console: Console) -> None:
     for note in notes(comparison):
         console.print(note, highlight=False, markup=False)
     if comparison.left_out:
-        console.print("Runs without a result:", highlight=False, markup=False)
+        say(console, "Runs without a result:")
     for line in left_out_lines(comparison):
-        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+        say(console, "  ", line)
 
 
 def left_out_lines(comparison: Comparison) -> list[str]:
     """Return the runs that the figures leave out, with the reasons."""
-    return [f"{_short(left_out.path)}: {left_out.reason}" for left_out in comparison.left_out]
+    return [f"{near(left_out.path)}: {left_out.reason}" for left_out in comparison.left_out]
 
 
 def _table(comparison: Comparison) -> Table:
@@ -101,11 +102,3 @@ def _methods(groups: Sequence[Summary]) -> str:
 def _first(names: tuple[str, ...]) -> str:
     more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
     return listed([*names[:_NAMED], *more], "and")
-
-
-def _short(path: Path) -> str:
-    """A path from the current folder, where it lies below it."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
