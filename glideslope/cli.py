@@ -21,7 +21,6 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -35,7 +34,7 @@ from glideslope.lr_scheduler import ScheduleError
 from glideslope.objective import DEFAULT as DEFAULT_OBJECTIVE
 from glideslope.objective import KEY as OBJECTIVE
 from glideslope.objective import check_objective, read_objective
-from glideslope.overrides import as_stored, decoded, explain, read_overrides
+from glideslope.overrides import Groups, as_stored, decoded, explain, read_overrides
 from glideslope.resuming import KEYS as RESUME_KEYS
 from glideslope.resuming import continued, place_of, read_run
 from glideslope.run_folder import first_free, make_new
@@ -173,9 +172,8 @@ def _compose(
 ) -> Composed[S]:
     """Composes and checks; of a sweep, `job` is the number of the job to be, `job_dir` the folder it was given."""
     words = arguments.flags.overrides
-    name, search_path = arguments.flags.config_name or config_name, tuple(arguments.search_path)
-    with _hydra_for(arguments) as loader:
-        composer = Composer(loader, name, search_path, job)
+    with _hydra_for(arguments, config_name) as groups:
+        composer = Composer(groups, job)
         if settings is Settings:
             return cast(Composed[S], _compose_training(composer, words, job_dir))
         asked = composer.compose(words)
@@ -409,7 +407,7 @@ def _refuse_flag(message: str) -> NoReturn:
 
 
 @contextmanager
-def _hydra_for(arguments: _Arguments) -> Iterator[ConfigLoader]:
+def _hydra_for(arguments: _Arguments, config_name: str) -> Iterator[Groups]:
     folder = arguments.flags.config_path
     directory = CONFIG_DIR if folder is None else Path(folder).resolve()
     # A job of a sweep runs inside Hydra, which allows one configuration at a time.
@@ -418,7 +416,8 @@ def _hydra_for(arguments: _Arguments) -> Iterator[ConfigLoader]:
     instance.clear()
     try:
         with hydra.initialize_config_dir(str(directory), job_name="glideslope", version_base=_VERSION_BASE):
-            yield instance.config_loader()
+            name = arguments.flags.config_name or config_name
+            yield Groups(instance.config_loader(), name, arguments.search_path)
     finally:
         GlobalHydra.instance().hydra = outer
 
@@ -426,9 +425,8 @@ def _hydra_for(arguments: _Arguments) -> Iterator[ConfigLoader]:
 def _help(arguments: _Arguments, config_name: str, settings: type[CheckedSettings]) -> str:
     """What --help shows, with the values that the other overrides make the defaults."""
     words = [word for word in arguments.flags.overrides if word != "all"]
-    name, search_path = arguments.flags.config_name or config_name, tuple(arguments.search_path)
-    with _hydra_for(arguments) as loader:
-        asked = Composer(loader, name, search_path).compose(words)
+    with _hydra_for(arguments, config_name) as groups:
+        asked = Composer(groups).compose(words)
     folder = CONFIG_DIR if arguments.flags.config_dir is None else Path(arguments.flags.config_dir)
     everything = "all" in arguments.flags.overrides
     return help_text(settings, asked.mapping, asked.choices, (folder, CONFIG_DIR), everything=everything)
@@ -465,12 +463,9 @@ def _hand_over(
 
 def _check_jobs(arguments: _Arguments, config_name: str, settings: type[S]) -> list[str]:
     """The overrides as Hydra is to get them, once every job of a sweep over a grid has been checked."""
-    name = arguments.flags.config_name or config_name
-    with _hydra_for(arguments) as loader:
-        overrides, faults = read_overrides(
-            arguments.flags.overrides, loader, name, arguments.search_path, sweeps=arguments.multirun
-        )
-        composer = Composer(loader, name, tuple(arguments.search_path))
+    with _hydra_for(arguments, config_name) as groups:
+        overrides, faults = read_overrides(arguments.flags.overrides, groups, sweeps=arguments.multirun)
+        composer = Composer(groups)
         texts, folder = overrides.texts, None
         if arguments.multirun and not faults:
             texts.append(of_sweep(overrides.parsed))
@@ -478,7 +473,7 @@ def _check_jobs(arguments: _Arguments, config_name: str, settings: type[S]) -> l
         elif not faults:
             texts = composer.flattened(overrides)
         sweep_dir = [] if folder is None else [f"hydra.sweep.dir='{first_free(folder)}'"]
-        parsed = OverridesParser.create(loader).parse_overrides([*texts, *sweep_dir])
+        parsed = OverridesParser.create(groups.loader).parse_overrides([*texts, *sweep_dir])
     jobs: list[list[str]] = []
     if chooses_sweeper(overrides.texts):
         if settings is not Settings:

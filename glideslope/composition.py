@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import hydra
-from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from glideslope.differences import value_at
 from glideslope.edits import apply
 from glideslope.overrides import (
     COMPOSITION_FAULTS,
+    Groups,
     Overrides,
     changes_length,
     explain,
@@ -56,18 +57,14 @@ class Composition:
 
 @dataclass(frozen=True)
 class Composer:
-    """Composes the primary config `config_name`, in a process where Hydra has been initialised.
+    """Composes a primary config, in a process where Hydra has been initialised.
 
     Attributes:
-        loader: Hydra's.
-        config_name: a file of `cfgs/`, without its suffix.
-        search_path: the override that adds folders of config files, if any.
+        groups: those that the primary config chooses files from.
         job: the number of the job in a sweep, which its folder is named by; None for a plain run.
     """
 
-    loader: ConfigLoader
-    config_name: str
-    search_path: tuple[str, ...] = ()
+    groups: Groups
     job: int | None = None
 
     def read(self, words: Sequence[str]) -> tuple[Overrides, list[str]]:
@@ -76,7 +73,7 @@ class Composer:
         Raises:
             SettingsError: a faulty choice leaves open what the other overrides are about.
         """
-        return read_overrides(words, self.loader, self.config_name, self.search_path, sweeps=False)
+        return read_overrides(words, self.groups, sweeps=False)
 
     def compose(self, words: Sequence[str]) -> Composition:
         """Composes the configuration that the overrides `words` ask for.
@@ -85,9 +82,9 @@ class Composer:
             SettingsError: with the faults that nothing can be composed for.
         """
         overrides, faults = self.read(words)
-        chosen = [*self.search_path, *overrides.choices]
+        chosen = [*self.groups.search_path, *overrides.choices]
         try:
-            config = hydra.compose(self.config_name, chosen, return_hydra_config=True)
+            config = hydra.compose(self.groups.config_name, chosen, return_hydra_config=True)
         except COMPOSITION_FAULTS as error:
             raise SettingsError([*faults, explain(error)]) from error
         keys = [str(key) for key in config]
@@ -110,7 +107,7 @@ class Composer:
                 "dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             )
         except COMPOSITION_FAULTS as error:
-            blamed = _blamed(hydra.compose(self.config_name, chosen), overrides) or [explain(error)]
+            blamed = _blamed(hydra.compose(self.groups.config_name, chosen), overrides) or [explain(error)]
             raise SettingsError([*faults, *blamed]) from error
         faults += self._misnamed(mapping, overrides, keys)
         faults += [*_misplaced(mapping, overrides), *_unused(config, overrides)]
@@ -131,7 +128,8 @@ class Composer:
         edited = [override for override in overrides.values if has_index(override.key_or_group)]
         kept = [str(override.input_line) for override in overrides.parsed if override not in edited]
         lists = dict.fromkeys(re.split(r"\.\d+(?:\.|$)", override.key_or_group)[0] for override in edited)
-        return [*kept, *(f"++{key}={spelled(_at(mapping, key))}" for key in lists)]
+        whole = {key: value_at(mapping, tuple(key.split("."))) for key in lists}
+        return [*kept, *(f"++{key}={spelled(value)}" for key, value in whole.items())]
 
     def sweep_folder(self, overrides: Overrides) -> Path | None:
         """Return the folder that a sweep is to have; None where it need not be a new one, as the user gave it.
@@ -144,7 +142,9 @@ class Composer:
             return None
         words = [str(override.input_line) for override in own if not override.is_sweep_override()]
         try:
-            config = hydra.compose(self.config_name, [*self.search_path, *words], return_hydra_config=True)
+            config = hydra.compose(
+                self.groups.config_name, [*self.groups.search_path, *words], return_hydra_config=True
+            )
             return Path(str(config.hydra.sweep.dir)) if _is_dated(config.hydra.sweep) else None
         except COMPOSITION_FAULTS as error:
             raise SettingsError([explain(error)]) from error
@@ -155,15 +155,9 @@ class Composer:
             key = override.key_or_group
             if "." in key or key in known or override.is_delete():
                 continue
-            line = misnamed(override, known, self.loader, self.config_name, self.search_path)
+            line = misnamed(override, known, self.groups)
             if line is not None and mapping.pop(key, None) is not None:
                 yield line
-
-
-def _at(mapping: Any, key: str) -> Any:
-    for part in key.split("."):
-        mapping = mapping[part]
-    return mapping
 
 
 def _blamed(files: DictConfig, overrides: Overrides) -> list[str]:

@@ -107,23 +107,16 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
         yield path, value
 
 
-def read_overrides(
-    words: Sequence[str],
-    loader: ConfigLoader,
-    config_name: str,
-    search_path: Sequence[str] = (),
-    *,
-    sweeps: bool,
-) -> tuple[Overrides, list[str]]:
-    """Reads the overrides `words` of the primary config `config_name`: the sound ones, and the faults of the rest.
+def read_overrides(words: Sequence[str], groups: Groups, *, sweeps: bool) -> tuple[Overrides, list[str]]:
+    """Reads the overrides `words`, which choose files from `groups`: the sound ones, and the faults of the rest.
 
-    search_path: Hydra's override that adds folders of config files. sweeps: allow several values for a key.
+    sweeps: allow several values for a key.
 
     Raises:
         SettingsError: a faulty choice leaves open what the other overrides are about.
     """
+    loader = groups.loader
     parser = OverridesParser.create(loader)
-    groups = _Groups(loader, config_name, list(search_path))
     encode = _encoder([normalised(word) for word in words]) if sweeps else None
     parsed: list[Override] = []
     values: list[Override] = []
@@ -279,18 +272,23 @@ def _form_faults(override: Override, sweeps: bool) -> list[str]:
     return []
 
 
-class _Groups:
-    """The groups of files that a primary config chooses from."""
+class Groups:
+    """The groups of files that a primary config chooses from; each is listed once, which takes Hydra a while."""
 
-    def __init__(self, loader: ConfigLoader, config_name: str, search_path: list[str]) -> None:
-        self._loader, self._config_name, self._search_path = loader, config_name, search_path
-        self._names = set(loader.list_groups(""))
+    def __init__(self, loader: ConfigLoader, config_name: str, search_path: Sequence[str] = ()) -> None:
+        """config_name: a file of `cfgs/`, without its suffix. search_path: the override that adds folders, if any."""
+        self.loader, self.config_name, self.search_path = loader, config_name, list(search_path)
+        self._options: dict[str, list[str]] = {}
+
+    @cached_property
+    def _names(self) -> set[str]:
+        return set(self.loader.list_groups(""))
 
     @cached_property
     def _chosen(self) -> list[str]:
         """Those that it chooses from, as on the command line: lr_schedule, encoder_bundle@agent, ..."""
         try:
-            defaults = self._loader.compute_defaults_list(self._config_name, self._search_path, RunMode.RUN)
+            defaults = self.loader.compute_defaults_list(self.config_name, self.search_path, RunMode.RUN)
         except CONFIG_FAULTS as error:
             raise SettingsError([explain(error)]) from error
         return [name for name in defaults.overrides.known_choices if not name.startswith("hydra/")]
@@ -306,7 +304,7 @@ class _Groups:
             return []
         key, group = override.get_key_element().lstrip("~"), override.key_or_group
         # Hydra's own list of the groups takes a composition; most choices are of those that our file names.
-        if key not in groups_of(self._config_name) and key not in self._chosen:
+        if key not in groups_of(self.config_name) and key not in self._chosen:
             same = [name for name in self._chosen if name.split("@")[0] == group]
             if same and not override.is_delete():
                 return [f"{override.input_line}: is written {same[0]}={override.get_value_string()}"]
@@ -347,9 +345,11 @@ class _Groups:
 
     def options(self, group: str) -> list[str]:
         """The files of a group."""
-        return self._loader.get_group_options(
-            group, config_name=self._config_name, overrides=self._search_path
-        )
+        if group not in self._options:
+            self._options[group] = self.loader.get_group_options(
+                group, config_name=self.config_name, overrides=self.search_path
+            )
+        return self._options[group]
 
     def _is_nested(self, group: str, choice: object) -> bool:
         """Whether a choice such as mine/preset exists: the options of a group leave its folders out."""
@@ -357,19 +357,12 @@ class _Groups:
         return bool(slash) and name in self.options(f"{group}/{folder}")
 
 
-def misnamed(
-    override: Override,
-    known: Sequence[str],
-    loader: ConfigLoader,
-    config_name: str,
-    search_path: Sequence[str],
-) -> str | None:
+def misnamed(override: Override, known: Sequence[str], groups: Groups) -> str | None:
     """Return the fault of an override whose key, none of the `known` ones, stands for a group of files.
 
     None where it stands for none: `encoder=enc_A` is meant for encoder_bundle@agent, `encodr=3` is not.
     """
     key, value = override.key_or_group, str(getattr(override.value(), "text", override.value()))
-    groups = _Groups(loader, config_name, list(search_path))
     group = groups.of_choice(key, value)
     if group is not None:
         if meant(key, known) == f"; did you mean {group}?" and groups.of_name(key) != group:

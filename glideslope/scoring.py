@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glideslope.envs.camera import ALL_GROUPS, Camera
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import Outcome
 from glideslope.intervals import wilson_interval as wilson_interval
@@ -258,16 +257,9 @@ def record_grid(
 
 def _tiles(env: LandingVectorEnv, act: Act, seeds: Sequence[int], device: str) -> Iterator[list[Picture]]:
     """The episodes' pictures at every step, and for two seconds after the last one's end."""
-    camera = Camera(
-        env.task.model,
-        "chase",
-        num_worlds=1,
-        resolution=_TILE_SIZE,
-        device=device,
-        groups=ALL_GROUPS,
-        shadows=True,
-        sky=True,
-    )
+    from glideslope.envs.camera import chase_camera  # loads the renderer, which takes seconds
+
+    camera = chase_camera(env.task.model, _TILE_SIZE, device)
     observation, infos = env.reset(seed=0, options={"scenario_seeds": seeds})
     fps, step = env.metadata["render_fps"], 0
 

@@ -208,7 +208,10 @@ LIGHT = f"""
 import sys
 import {PACKAGE}.lr_scheduler, {PACKAGE}.settings, {PACKAGE}.envs
 heavy = {{"torch", "mujoco", "mujoco_warp", "warp", "hydra", "matplotlib"}} & set(sys.modules)
-sys.exit(f"loaded {{sorted(heavy)}}" if heavy else 0)
+if heavy:
+    sys.exit(f"loaded {{sorted(heavy)}}")
+import {PACKAGE}.launch
+sys.exit("a training loads the renderer before it draws" if "mujoco_warp" in sys.modules else 0)
 """
 
 

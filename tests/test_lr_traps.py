@@ -231,9 +231,7 @@ def rates_at_updates(
     rate: Rate, steps_of: Callable[[Any, int], list[tuple[int, int]]], **sizes: int
 ) -> dict[int, float]:
     """Frame → rate of every update of a training, as the training loop asks for them."""
-    settings = SimpleNamespace(
-        **{"num_seed_frames": 0, "action_repeat": 1, "update_every_steps": 2, "total_steps": TOTAL} | sizes
-    )
+    settings = SimpleNamespace(**{"seed_steps": 0, "update_every_steps": 2, "total_steps": TOTAL} | sizes)
     ends = range(settings.num_envs, TOTAL + settings.num_envs, settings.num_envs)
     return {at: rate(asked) for end in ends for at, asked in steps_of(settings, end)}
 
@@ -254,7 +252,7 @@ def steps_of_the_counter(settings: Any, end: int) -> list[tuple[int, int]]:
 def check_environments(rate: Rate, steps_of: Any, num_envs: int, every: int, seed_frames: int) -> None:
     one = rates_at_updates(rate, steps_of, num_envs=1, update_every_steps=every)
     many = rates_at_updates(
-        rate, steps_of, num_envs=num_envs, update_every_steps=every, num_seed_frames=seed_frames
+        rate, steps_of, num_envs=num_envs, update_every_steps=every, seed_steps=seed_frames
     )
     assert list(one) == list(range(every, TOTAL + 1, every))
     assert many == {step: rate for step, rate in one.items() if step > seed_frames}

@@ -26,7 +26,7 @@ Ids = NDArray[np.intp]
 Image = NDArray[np.uint8]
 
 ONBOARD_GROUPS = (0,)
-ALL_GROUPS = (0, 1, 2)
+_ALL_GROUPS = (0, 1, 2)
 TEXTURE_ROLE_RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 
 
@@ -42,7 +42,7 @@ def initialise_warp() -> None:
     wp.config.log_level = wp.LOG_ERROR
     # Its native part tells of a missing driver whatever the log level is.
     with without_native_lines("Warp CUDA warning: Could not find or load the NVIDIA CUDA driver"):
-        wp.init()  # type: ignore[no-untyped-call]
+        wp.init()
     _warp_is_ready = True
 
 
@@ -131,6 +131,20 @@ class Camera:
         width, height = self._resolution
         channels = packed.view(np.uint8).reshape(self.num_worlds, height, width, 4)
         return np.ascontiguousarray(channels[: len(ids), ..., 2::-1])
+
+
+def chase_camera(model: mujoco.MjModel, resolution: tuple[int, int], device: str) -> Camera:
+    """The camera behind and above the drone, for one world, with shadows and sky; resolution: (width, height)."""
+    return Camera(
+        model,
+        "chase",
+        num_worlds=1,
+        resolution=resolution,
+        device=device,
+        groups=_ALL_GROUPS,
+        shadows=True,
+        sky=True,
+    )
 
 
 class _Look:

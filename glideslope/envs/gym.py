@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -22,7 +22,6 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from glideslope.envs.camera import ALL_GROUPS, Camera
 from glideslope.envs.landing import (
     ACTION_DIM,
     GIMBAL_AXES,
@@ -35,6 +34,9 @@ from glideslope.envs.landing import (
 )
 from glideslope.envs.state import State, conform, copies, restore
 from glideslope.settings import FULL_TASK, StageSettings, TaskSettings
+
+if TYPE_CHECKING:
+    from glideslope.envs.camera import Camera
 
 Observation = dict[str, NDArray[Any]]
 
@@ -247,16 +249,9 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
     def chase_view(self, env: int) -> NDArray[np.uint8]:
         """The drone of ``env`` from behind and above, RGB (360, 480, 3)."""
         if self._chase is None:
-            self._chase = Camera(
-                self._task.model,
-                "chase",
-                num_worlds=1,
-                resolution=CHASE_RESOLUTION,
-                device=self._device,
-                groups=ALL_GROUPS,
-                shadows=True,
-                sky=True,
-            )
+            from glideslope.envs.camera import chase_camera  # loads the renderer, which takes seconds
+
+            self._chase = chase_camera(self._task.model, CHASE_RESOLUTION, self._device)
         return self._chase.render(self._task.physics, self._task.scenarios, np.array([env]))[0]
 
     def close_extras(self, **kwargs: Any) -> None:

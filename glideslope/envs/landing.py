@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glideslope.envs import rewards
-from glideslope.envs.camera import OnboardCamera
 from glideslope.envs.controller import VelocityController
 from glideslope.envs.gimbal import (
     ANGLE_LIMITS,
@@ -40,6 +39,9 @@ from glideslope.envs.rotation import quat_about, quat_multiply, quat_to_matrix, 
 from glideslope.envs.scenario import Scenarios, StageMix
 from glideslope.envs.state import State, conform, copies, restore
 from glideslope.settings import StageSettings, TaskSettings
+
+if TYPE_CHECKING:
+    from glideslope.envs.camera import OnboardCamera
 
 Array = NDArray[np.float64]
 
@@ -110,17 +112,17 @@ class LandingTask:
         self._controller = VelocityController(read_airframe(self.model), num_envs, self._dt)
         self.gimbal = build_gimbal(num_envs, task)
         self.scenarios = Scenarios.empty(num_envs)
-        self._camera = (
-            OnboardCamera(
+        self._camera: OnboardCamera | None = None
+        if pixels:
+            from glideslope.envs.camera import OnboardCamera  # loads the renderer, which takes seconds
+
+            self._camera = OnboardCamera(
                 self.model,
                 num_envs=num_envs,
                 image_size=task.image_size,
                 device=device,
                 num_threads=num_threads or self.physics.num_threads,
             )
-            if pixels
-            else None
-        )
         self._velocity_limit = np.array(
             [task.max_horizontal_speed, task.max_horizontal_speed, task.max_vertical_speed]
         )
