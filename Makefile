@@ -9,13 +9,15 @@ READY := $(VENV)/.ready
 
 setup: $(READY)
 
-# The lock file pins every version; the package itself is installed in place.
+# The lock file pins every version; the package itself is installed in place. Compiling all of it would take as long as
+# installing it; Python compiles what it imports, unless it is told not to.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo "Setting up $(VENV): a few minutes, once"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile) \
+		-r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from absl import logging as absl_logging
+
+from glideslope.catalogue import CONFIG_DIR
 
 # One for each worker: two workers with two threads each keep two processors waiting.
 torch.set_num_threads(1)
@@ -27,6 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_call() -> None:
     """A training sets this for its whole process, which here runs other tests too."""
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="session")
+def cfgs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of cfgs/ to put presets into, for --config-path."""
+    return shutil.copytree(CONFIG_DIR, tmp_path_factory.mktemp("copy") / "cfgs")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glideslope.cli import (
@@ -522,6 +522,7 @@ def test_long_names_of_run_folders_keep_what_was_chosen() -> None:
     assert len(run_name(0, files)) in (79, 80)
 
 
+@settings(max_examples=50)
 @given(st.lists(st.text(max_size=60), max_size=5))
 def test_names_of_run_folders_can_be_typed_back(overrides: list[str]) -> None:
     name = run_name("123456", overrides)

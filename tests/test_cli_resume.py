@@ -161,12 +161,13 @@ def test_all_ways_to_name_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     start("run", "seed=5")
     Path("link").symlink_to("run")
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("run", "run/", "./run", "../here/run", "link", "link/", str(Path("run").resolve())):
-        for key in ("resume", "hydra.run.dir", "+resume", "++hydra.run.dir"):
-            composed = train(f"{key}={name}")
-            assert composed.resume, name
-            assert composed.settings.seed == 5
-            assert composed.run_dir.samefile("run")
+    names = ("run", "run/", "./run", "../here/run", "link", "link/", str(Path("run").resolve()))
+    keys = ("resume", "hydra.run.dir", "+resume", "++hydra.run.dir")
+    for key, name in [*(("resume", name) for name in names), *((key, "link/") for key in keys)]:
+        composed = train(f"{key}={name}")
+        assert composed.resume, name
+        assert composed.settings.seed == 5
+        assert composed.run_dir.samefile("run")
     assert train("resume=~/here/run").run_dir == tmp_path / "here" / "run"
     assert train("resume='~/here/run'").run_dir == tmp_path / "here" / "run"
     assert train("hydra.run.dir=run", "resume=link/").resume
@@ -455,7 +456,6 @@ def test_what_may_not_change(word: str, line: str | None, capsys: pytest.Capture
 RATES = [
     ("lr=1e-4", "lr=0.0001: the run has 0.0005; "),
     ("lr_encoder=1e-4", "lr_encoder=0.0001: the run has null; "),
-    ("lr_schedule=constant", "lr_schedule=constant: the run has {encoder: "),
     ("lr_schedule=null", "lr_schedule=null: the run has {encoder: "),
     ("~lr_schedule", "~lr_schedule: the run has {encoder: "),
     ("lr_schedule=aggressive_decay", "lr_schedule=aggressive_decay: means lr_schedule.encoder.intervals=["),
@@ -471,7 +471,6 @@ RATES = [
     ("lr_schedule.actor.intervals=[{lr: 1x}]", "lr_schedule.actor.intervals=[{lr: 1x}]: the run has [{start"),
     ("~lr_schedule.actor", "~lr_schedule.actor: the run has {type: step_decay, "),
     ("stddev=2", "stddev=2.0: the run has 1.0; "),
-    ("stddev_schedule=0.3", "stddev_schedule=0.3: the run has {type: linear_decay, "),
     (
         "stddev_schedule=linear(1,0.1,3k)",
         "stddev_schedule=linear(1,0.1,3k): the run has {type: linear_decay, ",

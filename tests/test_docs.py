@@ -243,7 +243,7 @@ def test_every_shape_key_and_preset_is_described() -> None:
         keys = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
         assert set(keys) == set(SHAPES[heading].keys), heading
     assert not [key for key in KEYS if f"`{key}`" not in TEXT and f"`{key}: " not in TEXT]
-    presets = {file.stem for file in (ROOT / "cfgs" / "lr_schedule").glob("*.yaml")} - TRANSIENT
+    presets = {file.stem for file in (ROOT / "cfgs" / "lr_schedule").glob("*.yaml")}
     assert presets == set(re.findall(r"^### Preset `(\w+)`$", TEXT, re.MULTILINE)) == set(NUMBERS)
     assert presets == set(drawing().PRESETS)
 
@@ -252,9 +252,6 @@ def test_the_defaults_of_a_plateau_are_those_given() -> None:
     section = TEXT.split("### `reduce_on_plateau`")[1].split("\n## ")[0]
     given = dict(re.findall(r"^\| `(\w+)` \| `?([\w.]+)`? \|", section, re.MULTILINE))
     assert {field.name: str(field.default).removesuffix(".0") for field in fields(Plateau)} == given
-
-
-TRANSIENT = {"your_preset", "your_networks", "readme_example"}  # what other tests put there for a while
 
 
 def test_every_tag_is_described() -> None:

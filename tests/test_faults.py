@@ -39,11 +39,6 @@ RUN = (
 SNAPSHOTS = (checkpoint.ROLLING, checkpoint.PREVIOUS)
 
 
-@pytest.fixture(autouse=True)
-def _no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "measure_costs", lambda *arguments: {})
-
-
 @contextmanager
 def at_frame(frame: int, action: Callable[[Trainer], object]) -> Iterator[None]:
     """Do something to the trainer once, before the updates of the first vector step that reaches ``frame``."""
@@ -91,18 +86,21 @@ def finish(run: Path, straight: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", launch.STOP_SIGNALS)
 def test_a_signal_ends_the_run_within_a_vector_step(
-    number: signal.Signals, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Each of the signals once in the life of one run."""
     run = tmp_path / "run"
-    before = signal.getsignal(number)
-    with at_frame(350, lambda trainer: signal.raise_signal(number)):
-        assert train(run, *RUN) == 128 + number
-    assert signal.getsignal(number) is before
-    assert load(run / "snapshot.pt")["frame"] == 352  # four environments: the first multiple of 4 from 350 on
-    told = capsys.readouterr().out.splitlines()
-    assert told[-3:] == ["Stopped at frame 352.", "Resume it:", f"  {resume_command(run)}"]
+    for number, frame in zip(launch.STOP_SIGNALS, range(350, 800, 100), strict=False):
+        before = signal.getsignal(number)
+        with at_frame(frame, lambda trainer, number=number: signal.raise_signal(number)):
+            assert train(run, *RUN) == 128 + number
+        assert signal.getsignal(number) is before
+        last = -(-frame // 4) * 4  # four environments: the first multiple of 4
+        assert load(run / "snapshot.pt")["frame"] == last
+        told = capsys.readouterr().out.splitlines()
+        assert told[-3:] == [f"Stopped at frame {last}.", "Resume it:", f"  {resume_command(run)}"]
+    assert number == launch.STOP_SIGNALS[-1]
     finish(run, straight)
 
 
@@ -342,30 +340,30 @@ def test_too_little_disk_is_said_before_anything_is_written(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("network", "value"),
-    [("encoder", float("nan")), ("actor", float("nan")), ("critic", float("nan")), ("critic", float("inf"))],
-)
 def test_a_bad_gradient_stops_the_run_and_names_the_network(
-    network: str, value: float, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def poison(trainer: Trainer) -> None:
-        parameters = list(trainer._parts.agent.networks[network].parameters())
-        handle = parameters[-1].register_hook(lambda gradient: (handle.remove(), gradient + value)[1])
-
+    """Of each network once in the life of one run."""
     run = tmp_path / "run"
-    with at_frame(500, poison):
-        assert train(run, *RUN) == 1
-    output = capsys.readouterr().out
-    assert f"diverged: {network}" in output
-    assert resume_command(run) in output
-    content = load(run / "snapshot.pt")
-    assert content["frame"] == 400
-    assert all(
-        bool(tensor.isfinite().all())
-        for module in content["agent"]["networks"].values()
-        for tensor in module.values()
-    )
+    bad = {"encoder": float("inf"), "actor": float("nan"), "critic": float("nan")}
+    for frame, (network, value) in zip((300, 500, 700), bad.items(), strict=True):
+
+        def poison(trainer: Trainer, network: str = network, value: float = value) -> None:
+            parameters = list(trainer._parts.agent.networks[network].parameters())
+            handle = parameters[-1].register_hook(lambda gradient: (handle.remove(), gradient + value)[1])
+
+        with at_frame(frame, poison):
+            assert train(run, *RUN) == 1
+        output = capsys.readouterr().out
+        assert f"diverged: {network}" in output
+        assert resume_command(run) in output
+        content = load(run / "snapshot.pt")
+        assert content["frame"] == frame - 100
+        assert all(
+            bool(tensor.isfinite().all())
+            for module in content["agent"]["networks"].values()
+            for tensor in module.values()
+        )
     finish(run, straight)
 
 

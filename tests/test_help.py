@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,9 @@ def test_what_help_offers_is_accepted(
             option for option in options if option.startswith(f"{group}=")
         ]
     if not everything:
-        for option in options:
-            accept(program, [*NEEDED[program], option])
+        by_group = [[option for option in options if option.startswith(f"{group}=")] for group in groups]
+        for one_of_each in zip_longest(*by_group):
+            accept(program, [*NEEDED[program], *filter(None, one_of_each)])
     # Typing what is the default changes nothing; policy=null would say that nothing is to be evaluated.
     assert accept(program, [word for word in keys if word != "policy=null"] + NEEDED[program]) == plain
 

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -253,18 +253,11 @@ def test_schedules_of_the_guide_as_files(name: str, tmp_path: Path) -> None:
     check(["--config-dir", str(tmp_path / "files"), "lr_schedule=mine"], rates, turns)
 
 
-@pytest.fixture
-def dropped_in() -> Iterator[str]:
-    """The guide's custom preset among the shipped ones; its name."""
-    path = CONFIG_DIR / "lr_schedule" / "your_preset_to_preview.yaml"
-    path.write_text(YOUR_PRESET, encoding="utf-8")
-    yield path.stem
-    path.unlink()
-
-
 @pytest.mark.usefixtures("no_picture")
-def test_a_preset_dropped_into_the_folder(dropped_in: str) -> None:
-    check([f"lr_schedule={dropped_in}"], (stairs((0, 1e-4), (2_000_000, 5e-5)),), [2_000_000])
+def test_a_preset_dropped_into_the_folder(cfgs: Path) -> None:
+    (cfgs / "lr_schedule" / "your_preset_to_preview.yaml").write_text(YOUR_PRESET, encoding="utf-8")
+    words = [f"--config-path={cfgs}", "lr_schedule=your_preset_to_preview"]
+    check(words, (stairs((0, 1e-4), (2_000_000, 5e-5)),), [2_000_000])
 
 
 # --- What is sampled ------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glideslope import launch
 from glideslope.csv_table import read_csv_table
 from glideslope.lr_scheduler import LiveSchedules, build_schedules
 from glideslope.plots import plot_run
@@ -69,7 +68,6 @@ def test_reductions_jump_at_the_update_after_their_evaluation() -> None:
 def test_a_training_logs_both_sides_and_its_picture_has_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "measure_costs", lambda *arguments: {})
     run = tmp_path / "run"
     overrides = (
         *("profile=smoke", "encoder_bundle@agent=state", "save_video=false", "num_train_frames=600"),

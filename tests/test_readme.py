@@ -67,14 +67,11 @@ def test_the_schedule_example_runs() -> None:
     assert optimizer.param_groups[0]["lr"] == pytest.approx(1.65e-4)
 
 
-def test_the_schedule_file_is_valid(tmp_path: Path) -> None:
+def test_the_schedule_file_is_valid(cfgs: Path) -> None:
     (example,) = fenced("yaml")
-    preset = ROOT / "cfgs" / "lr_schedule" / "readme_example.yaml"
-    preset.write_text(example, encoding="utf-8")
-    try:
-        settings = compose(TRAIN_CONFIG, ["lr_schedule=readme_example"], Settings).settings
-    finally:
-        preset.unlink(missing_ok=True)
+    (cfgs / "lr_schedule" / "readme_example.yaml").write_text(example, encoding="utf-8")
+    words = [f"--config-path={cfgs}", "lr_schedule=readme_example"]
+    settings = compose(TRAIN_CONFIG, words, Settings).settings
     schedules = build_schedules(
         settings.lr_schedule,
         base=settings.base_rates,

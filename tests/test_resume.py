@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from benchmarks.soak import differences, state_of
-from glideslope import launch
 from glideslope.trainer import Trainer
 from tests.training import train
 
@@ -26,11 +25,6 @@ BUSY = (
     *("curriculum.cooldown_episodes=2", "curriculum.replay_earlier_stages=0.2"),
 )
 SENSES = {"pixels": (), "state": ("encoder_bundle@agent=state",)}
-
-
-@pytest.fixture(autouse=True)
-def _no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "measure_costs", lambda *arguments: {})
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, frame: int, where: str = "_show") -> None:

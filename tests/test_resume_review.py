@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from benchmarks.soak import differences, state_of
-from glideslope import launch
 from glideslope.checkpoint import load
 from glideslope.logger import Logger
 from glideslope.replay_store import ReplayStore
@@ -21,11 +20,6 @@ from tests.training import ROOT, train
 
 class Killed(BaseException):
     """The process ends here, as by kill -9: nothing catches it."""
-
-
-@pytest.fixture(autouse=True)
-def _no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "measure_costs", lambda *arguments: {})
 
 
 @pytest.fixture(scope="module")

@@ -132,7 +132,6 @@ def test_a_network_that_diverges_ends_the_training_and_is_said(
             self.actor.output.bias.fill_(float("nan"))
         return metrics
 
-    monkeypatch.setattr(launch, "measure_costs", lambda *arguments: {})
     monkeypatch.setattr(DrQV2Agent, "update", broken)
     assert train(tmp_path / "run", *TINY_STATE, "log_every_frames=100000") == 1
     # The first update's loss was a number still; the second one's, in the same vector step, was not.
@@ -164,10 +163,7 @@ def test_a_stop_in_the_last_step_leaves_the_evaluations_to_a_resume(
 @pytest.mark.slow
 def test_rates_depend_on_frames_alone(tmp_path: Path) -> None:
     variants = {
-        "one": ["num_envs=1", "update_every_steps=2"],
-        "eight": ["num_envs=8", "update_every_steps=2"],
-        "rare": ["num_envs=8", "update_every_steps=10"],
-        "late": ["num_envs=4", "num_seed_frames=190"],
+        "many": ["num_envs=8", "update_every_steps=10", "num_seed_frames=190"],
         "repeat": ["num_envs=4", "action_repeat=2"],
     }
     logged: dict[str, dict[int, float]] = {}
@@ -185,7 +181,7 @@ def test_rates_depend_on_frames_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("num_envs", "every"), [(1, 2), (4, 2), (6, 4), (3, 5)])
+@pytest.mark.parametrize(("num_envs", "every"), [(6, 4), (3, 5)])
 def test_updates_keep_their_ratio_to_steps(
     num_envs: int, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,7 +193,6 @@ def test_updates_keep_their_ratio_to_steps(
         updates += 1
         return update(self, *arguments, **named)
 
-    monkeypatch.setattr(launch, "measure_costs", lambda *arguments: {})
     monkeypatch.setattr(DrQV2Agent, "update", counted)
     sizes = [f"num_envs={num_envs}", f"update_every_steps={every}", "num_train_frames=240"]
     assert train(tmp_path / "run", *TINY_STATE, *sizes) == 0

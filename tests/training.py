@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from glideslope import launch
 from glideslope.cli import TRAIN_CONFIG, run_cli
 from glideslope.settings import Settings
 from train_gimbal_curriculum import main
@@ -15,10 +16,17 @@ from train_gimbal_curriculum import main
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def train(run_dir: Path, *overrides: str) -> int:
-    """What ``python train_gimbal_curriculum.py`` does with these overrides; the exit status."""
+def train(run_dir: Path, *overrides: str, pictures: bool = False) -> int:
+    """What ``python train_gimbal_curriculum.py`` does with these overrides; the exit status.
+
+    Its costs are not measured beforehand, nor its pictures drawn unless asked for: each takes longer than the training.
+    """
     arguments = [*overrides, f"hydra.run.dir={run_dir}", "num_threads=1"]
-    return run_cli(main, TRAIN_CONFIG, Settings, arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "measure_costs", lambda *arguments: {})
+        if not pictures:
+            patch.setattr(launch, "plot_run", lambda *arguments, **named: None)
+        return run_cli(main, TRAIN_CONFIG, Settings, arguments)
 
 
 def read_tags(run_dir: Path) -> dict[str, dict[int, float]]:
