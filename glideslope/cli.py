@@ -52,7 +52,6 @@ from glideslope.spelling import Vocabulary, misspelt
 from glideslope.sweeps import (
     BY_SIGNAL,
     USER_FAULT,
-    Job,
     chooses_sweeper,
     finish_sweep,
     message,
@@ -72,6 +71,12 @@ PROGRAMS: Mapping[str, tuple[str, type[Any]]] = {
     "compare": (COMPARE_CONFIG, CompareSettings),
 }
 """The configuration and the settings of each program."""
+_SCRIPTS: Mapping[type[CheckedSettings], str] = {
+    Settings: "train_gimbal_curriculum.py",
+    EvaluateSettings: "evaluate.py",
+    PreviewSettings: "preview_lr_schedule.py",
+    CompareSettings: "compare_runs.py",
+}
 INTERRUPTED = BY_SIGNAL + 2
 
 _VERSION_BASE = "1.3"
@@ -298,17 +303,23 @@ def _schedule_faults(settings: Settings) -> Iterator[str]:
 
 
 def _of_other_programs(mapping: dict[str, Any], settings: type[CheckedSettings]) -> Iterator[str]:
-    """Settings that are another program's, and those of the command line; takes them out of `mapping`."""
-    if settings is Settings:
-        for key in sorted(
-            mapping.keys() & (PreviewSettings.model_fields.keys() - Settings.model_fields.keys())
-        ):
-            yield fault(key, "is a setting of preview_lr_schedule.py; a training has none", mapping.pop(key))
-    if issubclass(settings, Settings):
+    """Keys that are another program's, and those of the command line; takes them out of `mapping`."""
+    if issubclass(settings, Settings):  # a preview's configuration is made of a training's
         for key in _COMMAND_KEYS:
-            value = mapping.pop(key, None)
-            if value not in (None, DEFAULT_OBJECTIVE) and settings is not Settings:
-                yield fault(key, "is a setting of train_gimbal_curriculum.py; a preview has none", value)
+            if settings is Settings or mapping.get(key) in (None, DEFAULT_OBJECTIVE):
+                mapping.pop(key, None)
+    for key in sorted(mapping.keys() - settings.model_fields.keys()):
+        owner = next((model for model in _SCRIPTS if key in _keys_of(model)), None)
+        if owner is None or owner is settings or isinstance(mapping[key], dict):
+            continue
+        rule = f"is a setting of {_SCRIPTS[owner]}; {_SCRIPTS[settings]} has none"
+        if settings is Settings and key == "run":
+            rule += "; a training goes on with resume=<run folder>"
+        yield fault(key, rule, mapping.pop(key))
+
+
+def _keys_of(settings: type[CheckedSettings]) -> set[str]:
+    return {*settings.model_fields, *(_COMMAND_KEYS if settings is Settings else ())}
 
 
 # --- Flags, and what Hydra does itself ------------------------------------------------------------
@@ -380,7 +391,7 @@ def _vocabulary(
         for option in options_of(group):
             options.setdefault(option, []).append(group)
     return Vocabulary(
-        keys={*settings.model_fields, *(_COMMAND_KEYS if settings is Settings else ()), *groups, "hydra"},
+        keys={*_keys_of(settings), *groups, "hydra"},
         options=options,
         path_keys={Settings: ["resume"], EvaluateSettings: ["run"]}.get(settings, []),
         flag_length=lambda words: _flag_length(parser, words),
@@ -436,11 +447,17 @@ def _hand_over(
     main: Callable[[Composed[S]], int], arguments: _Arguments, config_name: str, settings: type[S]
 ) -> int:
     """Let Hydra act on the command line; return the worst status of the jobs that it runs."""
-    words = list(arguments.flags.overrides)
+    words: list[str] = list(arguments.flags.overrides)
+    planned: list[list[str]] = []
     if not arguments.flags.shell_completion:
-        words = _check_jobs(arguments, config_name, settings)
+        words, jobs = _check_jobs(arguments, config_name, settings)
+        planned = [[word for word in job if not word.startswith("hydra")] for job in jobs]
 
     def run(overrides: Sequence[str], folder: Path) -> tuple[int, float | None]:
+        if list(overrides) in planned and len(planned) > 1:
+            own = [word for word in overrides if not all(word in job for job in planned)]
+            number = planned.index(list(overrides)) + 1
+            say(screen(), f"\nJob {number} of {len(planned)}: {' '.join(word.lstrip('+') for word in own)}")
         composed = _compose(arguments.for_job(overrides), config_name, settings, job_dir=folder)
         status = main(composed)
         if status or settings is not Settings:
@@ -450,19 +467,21 @@ def _hand_over(
             sys.stderr.write(f"{OBJECTIVE}={composed.objective}: this run has no such number: {folder}\n")
         return status, value
 
-    jobs: list[Job] = run_jobs(run, [sys.argv[0], *arguments.words], words, CONFIG_DIR, config_name)
-    if settings is Settings and len(jobs) > 1:
+    ended = run_jobs(run, [sys.argv[0], *arguments.words], words, CONFIG_DIR, config_name)
+    if settings is Settings and len(ended) > 1:
         from glideslope.comparison import show
 
-        console, folders = screen(), [job.folder for job in jobs]
+        console, folders = screen(), [job.folder for job in ended]
         show(folders, console)
         say(console, "The same with a picture and a page:")
         say(console, "  ", compare_command(Path(os.path.commonpath(folders))))
-    return finish_sweep(jobs)
+    return finish_sweep(ended)
 
 
-def _check_jobs(arguments: _Arguments, config_name: str, settings: type[S]) -> list[str]:
-    """The overrides as Hydra is to get them, once every job of a sweep over a grid has been checked."""
+def _check_jobs(
+    arguments: _Arguments, config_name: str, settings: type[S]
+) -> tuple[list[str], list[list[str]]]:
+    """The overrides as Hydra is to get them and the jobs of a sweep over a grid, once every one has been checked."""
     with _hydra_for(arguments, config_name) as groups:
         overrides, faults = read_overrides(arguments.flags.overrides, groups, sweeps=arguments.multirun)
         composer = Composer(groups)
@@ -496,4 +515,4 @@ def _check_jobs(arguments: _Arguments, config_name: str, settings: type[S]) -> l
         raise SettingsError(list(dict.fromkeys(faults)))
     if folder is not None:
         texts.append(f"hydra.sweep.dir='{make_new(folder)}'")
-    return texts
+    return texts, jobs

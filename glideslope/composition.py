@@ -110,7 +110,7 @@ class Composer:
             blamed = _blamed(hydra.compose(self.groups.config_name, chosen), overrides) or [explain(error)]
             raise SettingsError([*faults, *blamed]) from error
         faults += self._misnamed(mapping, overrides, keys)
-        faults += [*_misplaced(mapping, overrides), *_unused(config, overrides)]
+        faults += [*_misplaced(mapping, overrides, choices), *_unused(config, overrides)]
         if not run_dir:
             faults.append(fault("hydra.run.dir", "must not be empty", run_dir))
         own = {group: file for group, file in choices.items() if not group.startswith("hydra/")}
@@ -203,13 +203,18 @@ def _job_dir(config: DictConfig, job: int) -> str:
     return str(Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir))
 
 
-def _misplaced(mapping: dict[str, Any], overrides: Overrides) -> Iterator[str]:
+def _misplaced(mapping: dict[str, Any], overrides: Overrides, choices: dict[str, str]) -> Iterator[str]:
     """Chosen files whose content has landed below the name of their group; takes it out of `mapping`."""
+    rule = "its file must begin with the line `# @package _global_`; add it there"
+    schedule = mapping.get("lr_schedule")
+    if isinstance(schedule, dict) and "lr_schedule" in schedule:
+        mapping["lr_schedule"] = None
+        yield fault("lr_schedule", rule, choices.get("lr_schedule"))
     for group in ("profile", "curriculum_preset", "curriculum_stages"):
         typed = [key for key in sorted(overrides.keys) if key.startswith(f"{group}.")]
         yield from (f"{key}: {group} is the name of a file; it has no keys" for key in typed)
         if mapping.pop(group, None) is not None and not typed:
-            yield f"{group}: its file must begin with the line `# @package _global_`; add it there"
+            yield fault(group, rule, choices.get(group))
 
 
 def _unused(config: DictConfig, overrides: Overrides) -> Iterator[str]:

@@ -198,11 +198,12 @@ def _list_evaluations(folder: Path, scored: Sequence[Evaluation], console: Conso
     for heading in ("stage", "landed", "state"):
         table.add_column(heading, justify="right", no_wrap=True)
     for evaluation in scored:
-        last = evaluation.rows[-1] if evaluation.rows else None
+        stages = list(dict.fromkeys(str(row["stage"]) for row in evaluation.rows))
+        rates = [row["success_rate"] for row in evaluation.rows]
         table.add_row(
             evaluation.folder.name,
-            "–" if last is None else str(last["stage"]),
-            "–" if last is None else f"{last['success_rate']:.1%}",
+            " to ".join(dict.fromkeys([stages[0], stages[-1]])) if stages else "–",
+            " to ".join(dict.fromkeys(f"{rate:.1%}" for rate in (min(rates), max(rates)))) if rates else "–",
             "complete" if evaluation.complete else "unfinished",
         )
     count = f"{len(scored)} {'evaluation' if len(scored) == 1 else 'evaluations'}"

@@ -449,7 +449,8 @@ def _conclude(
         except OSError as error:
             fault = failure(error)
     done = "Finished" if fault is None else "Trained"
-    say(f"{done} in {duration(trainer.seconds)}. The policy on held-out scenarios:")
+    before = ", the time before resuming included" if trainer.was_resumed else ""
+    say(f"{done} in {duration(trainer.seconds)}{before}. The policy on held-out scenarios:")
     console.print(results_table(rows), markup=False)
     unfinished = unfinished_curriculum(trainer.reached, settings.curriculum.stage_names, "the run")
     if unfinished is not None:

@@ -123,6 +123,11 @@ class Trainer:
         return self._seconds_before + time.monotonic() - self._began
 
     @property
+    def was_resumed(self) -> bool:
+        """Whether this training goes on with what another process began."""
+        return self._seconds_before > 0
+
+    @property
     def saved(self) -> bool:
         """Whether the rolling snapshot holds this very state."""
         return self._saved == (self._step, self._due)

@@ -152,8 +152,14 @@ MALFORMED: list[tuple[str, str, str]] = [
         "task.gimbal_max_acceleration=1e+308: must be at most 1000000",
         "",
     ),
-    ("steps=[0,5]", "steps=[0, 5]: ", "is a setting of preview_lr_schedule.py; a training has none"),
-    ("scale=log", "scale=log: ", "is a setting of preview_lr_schedule.py; a training has none"),
+    ("steps=[0,5]", "steps=[0, 5]: ", "is a setting of preview_lr_schedule.py"),
+    (
+        "scale=log",
+        "scale=log: ",
+        "is a setting of preview_lr_schedule.py; train_gimbal_curriculum.py has none",
+    ),
+    ("stage=2", "stage=2: is a setting of evaluate.py; train_gimbal_curriculum.py has none"),
+    ("run=exp", "run=exp: is a setting of evaluate.py", "a training goes on with resume=<run folder>"),
     ("on_write_error=stp", "on_write_error=stp: must be continue or stop", "did you mean stop?"),
     ("keep_replay=yes", "keep_replay=yes: ", "must be true or false"),
     # Resumes; tests/test_cli_resume.py has more
@@ -284,7 +290,7 @@ SCHEDULE = "lr_schedule:\n  actor: {type: constant, intervals: [{lr: 0.5x}]}\n"
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("lr_schedule/mine.yaml", SCHEDULE, ("lr_schedule.lr_schedule", "# @package _global_")),
+        ("lr_schedule/mine.yaml", SCHEDULE, ("lr_schedule=mine: its file must begin", "# @package _global_")),
         (
             "curriculum_preset/mine.yaml",
             "curriculum: {window: 3}\n",

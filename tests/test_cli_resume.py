@@ -191,6 +191,7 @@ NO_RUN = [
     ("resume=", "resume='': must be a run folder"),
     ("resume=exp/rum_7", "resume=exp/rum_7: no such run folder; did you mean exp/run_7?"),
     ("resume=exq/run_7", "resume=exq/run_7: no such run folder; did you mean exp?"),
+    ("resume=/opft", "resume=/opft: no such run folder"),
     ("resume=nothing/like/it", "resume=nothing/like/it: no such run folder"),
     ("resume=exp/run_7/snapshot.pt", "is a file, not a run folder; give the run folder, resume=exp/run_7"),
     ("resume=exp/run_7/snapshot.pt/x", "resume=exp/run_7/snapshot.pt/x: no such run folder"),
@@ -219,7 +220,7 @@ def test_what_is_no_run(line: str, words: str, capsys: pytest.CaptureFixture[str
     Path("exp/empty").mkdir()
     (found,) = refused(capsys, *line.split())
     assert words in found
-    if line.startswith("resume=nothing"):
+    if line.startswith(("resume=nothing", "resume=/")):
         assert "mean" not in found
 
 

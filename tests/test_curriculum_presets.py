@@ -237,7 +237,7 @@ FAULTS = {
     "curriculum.stages.1.name=calm: stage 0 has this name too": STAGES.replace("windy", "calm"),
     "curriculum.stages.0.name: is missing": STAGES.replace("- name: calm\n      pad", "- pad"),
     "curriculum.stages.1.wind=strong: must be a number": STAGES.replace("2.0", "strong"),
-    "curriculum_stages: its file must begin with the line `# @package _global_`; add it there": (
+    "curriculum_stages=harbour: its file must begin with the line `# @package _global_`; add it there": (
         STAGES.partition("\n")[2]
     ),
 }

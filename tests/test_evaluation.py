@@ -231,14 +231,17 @@ def test_each_evaluation_has_a_folder_of_its_own(
     assert "evaluation_compared.json" not in names(run / "evaluations" / f"{first.name}_2")
     assert names(run) == {"snapshot.pt", "evaluations"}
 
+    of_all = run / "evaluations" / "20300102-030405_all_2_snapshot" / "evaluation.json"
+    results = json.loads(of_all.read_text(encoding="utf-8"))
+    results[1]["success_rate"] = 0.5
+    of_all.write_text(json.dumps(results), encoding="utf-8")
     capsys.readouterr()
     assert evaluate(f"inspect={run}") == 0
     told = capsys.readouterr().out
     assert f"{run / 'evaluations'}: 4 evaluations, the newest last" in told
-    listed = [line.split() for line in told.splitlines() if " 20300102-" in line[:12]]
-    assert [(words[1], words[3]) for words in listed] == [
-        *(("4", "complete"), ("1", "complete"), ("4", "complete"), ("4", "complete"))
-    ]
+    listed = re.findall(r"^ 20300102-\S+ +(\d(?: to \d)?) +([\d.%to ]+) +complete", told, re.MULTILINE)
+    assert [stages for stages, _ in listed] == ["4", "1", "4", "0 to 4"]
+    assert listed[-1][1].strip() == "0.0% to 50.0%"
     # Then the figures of the newest: five stages, which is only one of the four.
     figures = told[told.index("The newest: run/snapshot.pt") :]
     assert all(f"{index} {name}" in figures for index, name in enumerate(STAGES))

@@ -398,9 +398,13 @@ def test_a_finished_run_says_so_and_goes_on_with_more_frames(
     assert train(run, *RUN, "num_train_frames=400") == 0
     assert (run / "finished.json").exists()
     assert train(run, *RUN, "num_train_frames=400") == 0
-    assert "This run is finished" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "This run is finished" in told
+    assert "before resuming" not in told
     assert train(run, *RUN) == 0
-    assert "Changed: num_train_frames: 400 -> 800" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Changed: num_train_frames: 400 -> 800" in told
+    assert re.search(r"Finished in [\w ]+, the time before resuming included", told.replace("\n", " "))
     # Its evaluations differ, as the end of 400 frames had one of its own; what it learnt does not.
     own, reference = state_of(run), state_of(straight)
     for part in ("agent", "curriculum", "run"):

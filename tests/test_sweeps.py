@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import metadata
 from pathlib import Path
 
@@ -118,8 +119,9 @@ def test_every_failed_job_of_a_grid_is_named(capsys: pytest.CaptureFixture[str])
 
     # No job has a finished run: those that end well have no objective, which a grid doesn't ask for.
     assert run_cli(main, TRAIN_CONFIG, Settings, ["-m", "seed=1,2,3,4", "hydra.sweep.dir=sweep"]) == 2
-    err = capsys.readouterr().err
+    out, err = capsys.readouterr()
     assert seen == [1, 2, 3, 4]
+    assert re.findall(r"^Job .*", out, re.MULTILINE) == [f"Job {n} of 4: seed={n}" for n in seen]
     assert "Error: no seed 1\n" in err
     assert "Error: no seed 2\n" in err
     assert "3 of 4 jobs failed:\n" in err
