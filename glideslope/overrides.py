@@ -16,9 +16,11 @@ from itertools import count
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
@@ -282,7 +284,12 @@ class Groups:
 
     @cached_property
     def _names(self) -> set[str]:
-        return set(self.loader.list_groups(""))
+        return {name for source in self._sources for name in source.list("", ObjectType.GROUP)}
+
+    @cached_property
+    def _sources(self) -> list[ConfigSource]:
+        """Where files are looked for, the folders of `search_path` aside."""
+        return [source for source in self.loader.get_sources() if source.available()]
 
     @cached_property
     def _chosen(self) -> list[str]:
@@ -315,13 +322,13 @@ class Groups:
         return [] if override.is_delete() else self._choice_faults(key, group, override)
 
     def _choice_faults(self, key: str, group: str, override: Override) -> list[str]:
-        options = self.options(group)
         choices = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
         faults = []
         for choice in (getattr(choice, "text", choice) for choice in choices):
             name = str(choice)
-            if name in options or self._is_nested(group, name):
+            if self._is_ours(group, name) or name in self.options(group) or self._is_nested(group, name):
                 continue
+            options = self.options(group)
             file = file_of(name)
             if file is None:
                 rule = f"must be {listed(options)}{meant(name, options)}"
@@ -350,6 +357,10 @@ class Groups:
                 group, config_name=self.config_name, overrides=self.search_path
             )
         return self._options[group]
+
+    def _is_ours(self, group: str, name: str) -> bool:
+        """Whether a choice is among the files of every training; `options`, which has them too, takes much longer."""
+        return name.isidentifier() and any(source.is_config(f"{group}/{name}") for source in self._sources)
 
     def _is_nested(self, group: str, choice: object) -> bool:
         """Whether a choice such as mine/preset exists: the options of a group leave its folders out."""

@@ -94,9 +94,9 @@ def _nearest(path: Path) -> str:
         names = [entry.name for entry in missing.parent.iterdir()]
     except OSError:
         return f"; {missing.parent} is no folder" if missing.parent.is_file() else ""
-    # Folders of the system are never meant.
-    own = [] if missing.parent == Path(missing.anchor) else names
-    close = get_close_matches(missing.name, own, n=1, cutoff=0.5)
+    if str(missing.parent) == missing.anchor:
+        return ""  # folders of the system are never meant
+    close = get_close_matches(missing.name, names, n=1, cutoff=0.5)
     return f"; did you mean {missing.parent / close[0]}?" if close else ""
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from absl import logging as absl_logging
 
+from glideslope import preview
 from glideslope.catalogue import CONFIG_DIR
 
 # One for each worker: two workers with two threads each keep two processors waiting.
@@ -36,6 +37,12 @@ def pytest_runtest_call() -> None:
 def cfgs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of cfgs/ to put presets into, for --config-path."""
     return shutil.copytree(CONFIG_DIR, tmp_path_factory.mktemp("copy") / "cfgs")
+
+
+@pytest.fixture
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the drawing of a preview's PNG, most of its time."""
+    monkeypatch.setattr(preview, "plot_learning_rates", lambda *arguments, **named: None)
 
 
 @pytest.fixture

@@ -42,6 +42,11 @@ NARROW = {
 LEARNING_BY_HEART = ("augmentation_pad=0", "stddev_clip=0.0")
 
 every_bundle = pytest.mark.parametrize(("encoder", "pair"), BUNDLES)
+# Each encoder with two pairs, each pair with two encoders.
+each_twice = pytest.mark.parametrize(
+    ("encoder", "pair"),
+    [(encoder, PAIRS[(i + shift) % len(PAIRS)]) for shift in (0, 2) for i, encoder in enumerate(ENCODERS)],
+)
 
 
 @functools.cache
@@ -178,7 +183,7 @@ def test_each_parameter_is_in_its_networks_optimizer_and_in_no_other(encoder: st
     assert owner == expected
 
 
-@every_bundle
+@each_twice
 def test_a_tiny_batch_is_learnt_by_heart(encoder: str, pair: str) -> None:
     """First the values become the rewards; then, as the values are held, the policy climbs them."""
     agent, batch = build(encoder, pair, *LEARNING_BY_HEART, "lr=2.0e-3"), sample(encoder)
@@ -198,7 +203,7 @@ def test_a_tiny_batch_is_learnt_by_heart(encoder: str, pair: str) -> None:
     assert climbed["actor_loss"] < held["actor_loss"] - 0.01
 
 
-@every_bundle
+@each_twice
 def test_a_loaded_state_goes_on_bit_for_bit(encoder: str, pair: str) -> None:
     agent, other = build(encoder, pair), build(encoder, pair, seed=2)
     for seed in range(2):

@@ -158,7 +158,7 @@ MALFORMED: list[tuple[str, str, str]] = [
         "scale=log: ",
         "is a setting of preview_lr_schedule.py; train_gimbal_curriculum.py has none",
     ),
-    ("stage=2", "stage=2: is a setting of evaluate.py; train_gimbal_curriculum.py has none"),
+    ("stage=2", "stage=2: ", "is a setting of evaluate.py; train_gimbal_curriculum.py has none"),
     ("run=exp", "run=exp: is a setting of evaluate.py", "a training goes on with resume=<run folder>"),
     ("on_write_error=stp", "on_write_error=stp: must be continue or stop", "did you mean stop?"),
     ("keep_replay=yes", "keep_replay=yes: ", "must be true or false"),

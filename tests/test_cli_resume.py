@@ -250,7 +250,7 @@ def test_other_programs_do_not_resume(capsys: pytest.CaptureFixture[str]) -> Non
     assert all("train_gimbal_curriculum.py" in line for line in lines)
     assert not compose(PREVIEW_CONFIG, ["hydra.run.dir=run"], PreviewSettings).resume
     assert run_cli(main, EVALUATE_CONFIG, EvaluateSettings, ["policy=expert", "resume=run"]) == 2
-    assert "resume=run: unknown key" in capsys.readouterr().err
+    assert "resume=run: is a setting of train_gimbal_curriculum.py" in capsys.readouterr().err
 
 
 def test_a_folder_that_can_only_be_read_is_read() -> None:

@@ -145,8 +145,7 @@ def equal(first: Any, second: Any) -> bool:
     return torch.equal(first, second) if isinstance(first, Tensor) else bool(first == second)
 
 
-@pytest.mark.parametrize("actor_critic", ACTOR_CRITICS)
-@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize(("encoder", "actor_critic"), list(zip(ENCODERS, ACTOR_CRITICS, strict=True)))
 def test_an_update_is_bit_for_bit_the_same_with_diagnostics(encoder: str, actor_critic: str) -> None:
     (plain, batches), (measured, _) = make(encoder, actor_critic), make(encoder, actor_critic)
     draws = torch.get_rng_state()

@@ -162,7 +162,7 @@ def test_the_sentences_quoted_are_said(tmp_path: Path) -> None:
     (note,) = schedules.notes
     assert f"`{note}`" in flat
     headless = YAML[-1].split("\n", 1)[1]
-    with pytest.raises(ValueError, match="first line") as error:
+    with pytest.raises(ValueError, match="must begin with") as error:
         block_as_preset(headless, tmp_path)
     assert f"``{str(error.value).partition(': ')[2]}``" in flat
 

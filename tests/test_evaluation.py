@@ -421,11 +421,8 @@ def test_a_damaged_snapshot_is_named_and_an_older_one_played(
     )
 
 
-@pytest.mark.parametrize("encoder", [STATE, PIXELS], ids=["state", "pixels"])
-def test_films_of_some_episodes_and_of_the_best_and_the_worst(
-    tmp_path: Path, encoder: dict[str, Any]
-) -> None:
-    settings = untrained(encoder, episode_seconds=1.0)
+def test_films_of_some_episodes_and_of_the_best_and_the_worst(tmp_path: Path) -> None:
+    settings = untrained(PIXELS, episode_seconds=1.0)
     snapshot = checkpoint.save(tmp_path / "snapshot.pt", content_of(settings, stage=3))
     assert evaluate(f"run={snapshot}", "episodes=3", "compare=[]", "video=true", "sweep.wind=[1]") == 0
     out = newest(tmp_path)

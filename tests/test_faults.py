@@ -404,7 +404,7 @@ def test_a_finished_run_says_so_and_goes_on_with_more_frames(
     assert train(run, *RUN) == 0
     told = capsys.readouterr().out
     assert "Changed: num_train_frames: 400 -> 800" in told
-    assert re.search(r"Finished in [\w ]+, the time before resuming included", told.replace("\n", " "))
+    assert re.search(r"Finished in [\w. ]+, the time before resuming included", told.replace("\n", " "))
     # Its evaluations differ, as the end of 400 frames had one of its own; what it learnt does not.
     own, reference = state_of(run), state_of(straight)
     for part in ("agent", "curriculum", "run"):

@@ -35,12 +35,6 @@ Rate = Callable[[int], float]
 pytestmark = pytest.mark.usefixtures("workplace")
 
 
-@pytest.fixture
-def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves out the drawing of the PNG, most of a preview's time."""
-    monkeypatch.setattr(glideslope.preview, "plot_learning_rates", lambda *args, **named: None)
-
-
 def preview(*argv: str) -> int:
     return run_cli(main, PREVIEW_CONFIG, PreviewSettings, list(argv))
 

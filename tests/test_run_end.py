@@ -29,7 +29,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr("sys.stdout", file)
         run.mkdir()
         (run / "landing.mp4").write_text("of another end of this run")
-        assert train(run, *TINY, "lr_schedule=gentle_decay") == 0
+        assert train(run, *TINY, "lr_schedule=gentle_decay", pictures=True) == 0
     return run
 
 
