@@ -131,24 +131,26 @@ def test_an_empty_folder_and_one_with_other_files_are_new_runs() -> None:
     assert not train("hydra.run.dir=run").resume
 
 
+NAMES = [
+    "run",
+    "a b",
+    "Läufe/größe=1",
+    "ラン",
+    "it's (one), [two] & {three}",
+    "2024",
+    "1e3",
+    "true",
+    "a'b",
+    "50%",
+    "x;y!",
+    "-m",
+]
+
+
+# Each name with one of the keys, in turn.
 @pytest.mark.parametrize(
-    "name",
-    [
-        "run",
-        "a b",
-        "Läufe/größe=1",
-        "ラン",
-        "it's (one), [two] & {three}",
-        "2024",
-        "1e3",
-        "true",
-        "a'b",
-        "50%",
-        "x;y!",
-        "-m",
-    ],
+    ("name", "key"), [(name, ("resume", "hydra.run.dir")[i % 2]) for i, name in enumerate(NAMES)]
 )
-@pytest.mark.parametrize("key", ["resume", "hydra.run.dir"])
 def test_folders_of_any_name(name: str, key: str) -> None:
     settings = start(name, "seed=5")
     composed = train(f"{key}={name}", "num_train_frames=7M")
@@ -384,15 +386,15 @@ def test_the_keys_that_may_change_are_settings() -> None:
     assert not MAY_CHANGE & SCHEDULES
 
 
-@pytest.mark.parametrize("key", ALLOWED)
-def test_what_may_change(key: str) -> None:
+def test_what_may_change() -> None:
     settings = start("run", "profile=cpu")
-    word = f"{key}={ALLOWED[key][0]}"
-    composed = train("resume=run", word)
-    assert composed.changes == (f"{key}: {ALLOWED[key][1]}",)
-    assert composed.settings == train("profile=cpu", word).settings != settings
-    assert composed.overrides == ("profile=cpu", word)
-    assert composed.given == {key}
+    words = [f"{key}={value}" for key, (value, _) in ALLOWED.items()]
+    composed = train("resume=run", *words)
+    assert sorted(composed.changes) == sorted(f"{key}: {change}" for key, (_, change) in ALLOWED.items())
+    assert composed.settings == train("profile=cpu", *words).settings
+    assert all(getattr(composed.settings, key) != getattr(settings, key) for key in ALLOWED)
+    assert composed.overrides == ("profile=cpu", *words)
+    assert composed.given == ALLOWED.keys()
 
 
 def test_changes_add_up_over_resumes() -> None:

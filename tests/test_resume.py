@@ -15,7 +15,7 @@ from tests.training import train
 
 # A pad so large that random flight lands often: stages change, policies are kept, plateaus are met.
 BUSY = (
-    *("profile=smoke", "save_video=false", "num_train_frames=2000", "replay_buffer_size=1000"),
+    *("profile=smoke", "save_video=false", "num_train_frames=1400", "replay_buffer_size=1000"),
     *("snapshot_every_frames=300", "eval_every_frames=200", "num_eval_episodes=3", "final_eval_episodes=2"),
     *("lr_schedule=stage_based", "lr_schedule.critic.type=reduce_on_plateau", "lr=1.0e-4"),
     "lr_schedule.critic.intervals=[{stage: 0, lr: 1x, patience: 1},{stage: 1, lr: 0.5x, patience: 1}]",
@@ -68,7 +68,7 @@ def test_stop_and_resume_changes_no_bit(
     senses, reference = straight
     run = tmp_path / "run"
     draw = random.Random(list(SENSES).index(senses))
-    stops = sorted(draw.sample(range(1, 2000), 3))
+    stops = sorted(draw.sample(range(1, 1400), 3))
     for frame in stops:
         with monkeypatch.context() as patch:
             stop_at(patch, frame, draw.choice(["_show", "_learn", "_evaluate", "act_greedily"]))
