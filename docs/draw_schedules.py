@@ -104,8 +104,8 @@ def draw_overview(path: Path, presets: Mapping[str, Curves]) -> None:
         for axes, (name, (steps, rates, bands)) in zip(grid.flat, presets.items(), strict=False):
             for network, curve in rates.items():
                 axes.plot(steps, curve, label=network, solid_capstyle="butt", **plots._CURVES[network])
-            plots._rate_axis(axes, (4e-6, 2e-4), "log")
-            plots._count_axis(axes, steps, "")
+            plots.rate_axis(axes, (4e-6, 2e-4), "log")
+            plots.count_axis(axes, steps, "")
             plots._draw_bands(axes, bands)
             axes.grid(axis="y", which="major", color="0.88", linewidth=0.6)
             axes.set_title(name)

@@ -97,7 +97,7 @@ def plot_learning_rates(
     for name, curve in curves.items():
         if curve.shape != x.shape:
             raise ValueError(f"{name}: {curve.shape} rates for {x.shape} places on the x axis")
-    with _figure(path, height=2.9) as figure:
+    with drawing(path, height=2.9) as figure:
         axes = figure.subplots()
         for name, curve in curves.items():
             style = _CURVES.get(name, {"color": _GREY, "linewidth": 1.2})
@@ -105,8 +105,8 @@ def plot_learning_rates(
             axes.plot(x, curve, label=name, solid_capstyle="butt", drawstyle=drawn, **style)
         if seed_end > 0:
             axes.axvspan(0, seed_end, label=SEED_LABEL, zorder=0.4, **_SEED_STYLE)
-        _rate_axis(axes, rate_limits(x, curves, scale), scale)
-        _count_axis(axes, x, x_label)
+        rate_axis(axes, rate_limits(x, curves, scale), scale)
+        count_axis(axes, x, x_label)
         _draw_bands(axes, stages)
         axes.grid(axis="y", which="major", color="0.88", linewidth=0.6)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=2.6)
@@ -166,7 +166,7 @@ def plot_training(
     frame, stage, success = (_column(train, name)[whole] for name in columns)
     stages = stage_entries(frame, stage, stage_names)
     top = max([int(value) for value in stage[np.isfinite(stage)]] or [0])
-    with _figure(path, height=3.0 + 0.17 * (top + 1)) as figure:
+    with drawing(path, height=3.0 + 0.17 * (top + 1)) as figure:
         axes, below = figure.subplots(2, sharex=True, height_ratios=(2.4, 0.5 + 0.25 * top))
         axes.plot(
             *_broken_at_stages(frame, success, stage), color=_BLUE, linewidth=1.5, label="training window"
@@ -189,7 +189,7 @@ def plot_training(
         below.set(ylabel="stage", ylim=(-0.5, top + 0.5), yticks=range(top + 1))
         below.set_yticklabels([_stage_name(index, stage_names) for index in range(top + 1)])
         x = np.concatenate([frame, evaluation.get("frame", frame[:0])])
-        _count_axis(below, x, "frames")
+        count_axis(below, x, "frames")
         for part in (axes, below):
             _draw_bands(part, stages)
         _captions(figure, axes, title, "")
@@ -240,7 +240,7 @@ def plot_evaluation(path: Path, results: Sequence[Mapping[str, Any]], *, title: 
 def _plot_stages(path: Path, results: Sequence[Mapping[str, Any]], title: str) -> None:
     """A line of the picture per stage, the policies below each other in it."""
     stages, policies = _of(results, "name"), _of(results, "policy")
-    with _figure(path, height=1.1 + len(stages) * (0.16 + 0.13 * len(policies))) as figure:
+    with drawing(path, height=1.1 + len(stages) * (0.16 + 0.13 * len(policies))) as figure:
         axes = figure.subplots()
         for place, policy in enumerate(policies):
             rows = [row for row in results if row["policy"] == policy]
@@ -267,7 +267,7 @@ def _plot_sweep(path: Path, results: Sequence[Mapping[str, Any]], key: str, titl
     step = min((b - a for a, b in pairwise(values)), default=1.0)
     columns = min(len(stages), 3)
     lines = -(-len(stages) // columns)
-    with _figure(path, height=0.7 + 2.2 * lines) as figure:
+    with drawing(path, height=0.7 + 2.2 * lines) as figure:
         panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
         for panel in panels.flat[len(stages) :]:
             panel.set_axis_off()
@@ -298,7 +298,7 @@ def _plot_grid(path: Path, results: Sequence[Mapping[str, Any]], title: str) -> 
     stages, policies = _of(results, "name"), _of(results, "policy")
     speeds, winds = (sorted({row[key] for row in results}) for key in _SWEPT)
     numbered = max(len(speeds), len(winds)) <= _MOST_ANNOTATED
-    with _figure(path, height=0.9 + len(stages) * max(1.5, 0.36 * len(winds) + 0.5)) as figure:
+    with drawing(path, height=0.9 + len(stages) * max(1.5, 0.36 * len(winds) + 0.5)) as figure:
         panels = figure.subplots(len(stages), len(policies), sharex=True, sharey=True, squeeze=False)
         for at, stage in enumerate(stages):
             for axes, policy in zip(panels[at], policies, strict=True):
@@ -382,7 +382,8 @@ def _broken_at_stages(frame: Array, success: Array, stage: Array) -> tuple[Array
 
 
 @contextmanager
-def _figure(path: Path, *, height: float) -> Iterator[Figure]:
+def drawing(path: Path, *, height: float) -> Iterator[Figure]:
+    """A figure of the page's width and ``height`` inches to draw in, saved as ``path`` at the end of the block."""
     # The figure's own classes instead of pyplot: no global state, no display, safe on any thread.
     import matplotlib
     from matplotlib.figure import Figure
@@ -394,7 +395,8 @@ def _figure(path: Path, *, height: float) -> Iterator[Figure]:
             figure.savefig(temporary)
 
 
-def _rate_axis(axes: Axes, limits: tuple[float, float], scale: Scale) -> None:
+def rate_axis(axes: Axes, limits: tuple[float, float], scale: Scale) -> None:
+    """Make the vertical axis one of learning rates between ``limits``."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = limits
@@ -420,7 +422,8 @@ def _power_of_ten(value: float) -> str:
     return f"${power}$" if mantissa == "1" else f"${mantissa}\\times{power}$"
 
 
-def _count_axis(axes: Axes, x: Array, label: str) -> None:
+def count_axis(axes: Axes, x: Array, label: str) -> None:
+    """Make the horizontal axis one of counts, in k and M, as wide as ``x``."""
     from matplotlib.ticker import EngFormatter
 
     finite = x[np.isfinite(x)]

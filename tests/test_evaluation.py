@@ -535,7 +535,7 @@ def test_the_table_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Every figure that is written, for a look at what it holds."""
     figures: list[Figure] = []
-    original = plots._figure
+    original = plots.drawing
 
     @contextmanager
     def keep(path: Path, **options: Any) -> Iterator[Figure]:
@@ -543,7 +543,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
             figures.append(figure)
             yield figure
 
-    monkeypatch.setattr(plots, "_figure", keep)
+    monkeypatch.setattr(plots, "drawing", keep)
     return figures
 
 

@@ -24,7 +24,7 @@ X = np.linspace(0, 10_000, 500)
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Every figure that is written, for a look at what it holds."""
     figures: list[Figure] = []
-    original = plots._figure
+    original = plots.drawing
 
     @contextmanager
     def keep(path: Path, **options: Any) -> Iterator[Figure]:
@@ -32,7 +32,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
             figures.append(figure)
             yield figure
 
-    monkeypatch.setattr(plots, "_figure", keep)
+    monkeypatch.setattr(plots, "drawing", keep)
     return figures
 
 

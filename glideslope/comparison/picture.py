@@ -13,7 +13,7 @@ from glideslope.comparison.style import colour, dashes
 from glideslope.comparison.summary import Comparison, Summary
 
 # The house style; these are helpers of all its figures.
-from glideslope.plots import _count_axis, _figure, _rate_axis, rate_limits
+from glideslope.plots import count_axis, drawing, rate_axis, rate_limits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,14 +28,14 @@ def draw(path: Path, comparison: Comparison) -> None:
     staged = any(len(summary.entries) > 1 for summary in groups)
     panels = rate_panels(groups)
     heights = [2.4, *([0.2 + 0.16 * len(groups)] if staged else []), *[1.2] * len(panels)]
-    with _figure(path, height=sum(heights) + 0.7 + 0.2 * -(-len(groups) // 2)) as figure:
+    with drawing(path, height=sum(heights) + 0.7 + 0.2 * -(-len(groups) // 2)) as figure:
         axes = np.atleast_1d(figure.subplots(len(heights), sharex=True, height_ratios=heights))
         _draw_curves(axes[0], groups)
         if staged:
             _draw_entries(figure, axes[1], groups)
         for part, (title, network) in zip(axes[1 + staged :], panels.items(), strict=True):
             _draw_rates(part, title, network, groups)
-        _count_axis(axes[-1], np.array([0.0, length(groups)]), "frames")
+        count_axis(axes[-1], np.array([0.0, length(groups)]), "frames")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=min(len(groups), 2))
 
@@ -98,7 +98,7 @@ def _draw_rates(axes: Axes, title: str, network: str, groups: Sequence[Summary])
     for index, summary in enumerate(groups):
         for frame, rate in summary.rates[network]:
             axes.plot(frame, rate, linewidth=1.4, drawstyle="steps-post", **_line(index))
-    _rate_axis(axes, rate_bounds(network, groups), "log")
+    rate_axis(axes, rate_bounds(network, groups), "log")
     axes.grid(axis="y", which="major", color="0.88", linewidth=0.6)
     axes.set_ylabel(title.replace(", ", "\n"))
 
