@@ -26,7 +26,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from glideslope.catalogue import CONFIG_DIR, groups_of, options_of
-from glideslope.commands import compare_command
+from glideslope.commands import compare_command, sweep_command
 from glideslope.composition import Composer, Composition
 from glideslope.console import say, screen
 from glideslope.help_text import help_text
@@ -414,7 +414,8 @@ def _flag_length(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
 
 
 def _refuse_flag(message: str) -> NoReturn:
-    raise UserError(f"{message}; settings are written key=value, without dashes")
+    about_value = message.startswith("argument ")  # of a flag that there is, such as --cfg without `job`
+    raise UserError(message if about_value else f"{message}; settings are written key=value, without dashes")
 
 
 @contextmanager
@@ -449,8 +450,9 @@ def _hand_over(
     """Let Hydra act on the command line; return the worst status of the jobs that it runs."""
     words: list[str] = list(arguments.flags.overrides)
     planned: list[list[str]] = []
+    folder: Path | None = None
     if not arguments.flags.shell_completion:
-        words, jobs = _check_jobs(arguments, config_name, settings)
+        words, jobs, folder = _check_jobs(arguments, config_name, settings)
         planned = [[word for word in job if not word.startswith("hydra")] for job in jobs]
 
     def run(overrides: Sequence[str], folder: Path) -> tuple[int, float | None]:
@@ -467,7 +469,14 @@ def _hand_over(
             sys.stderr.write(f"{OBJECTIVE}={composed.objective}: this run has no such number: {folder}\n")
         return status, value
 
-    ended = run_jobs(run, [sys.argv[0], *arguments.words], words, CONFIG_DIR, config_name)
+    try:
+        ended = run_jobs(run, [sys.argv[0], *arguments.words], words, CONFIG_DIR, config_name)
+    except KeyboardInterrupt:
+        if settings is Settings and arguments.multirun:
+            typed = [*arguments.words, *arguments.flags.overrides]
+            say(screen(), "Go on with the sweep:")
+            say(screen(), "  ", sweep_command(typed, folder))
+        raise
     if settings is Settings and len(ended) > 1:
         from glideslope.comparison import show
 
@@ -480,8 +489,11 @@ def _hand_over(
 
 def _check_jobs(
     arguments: _Arguments, config_name: str, settings: type[S]
-) -> tuple[list[str], list[list[str]]]:
-    """The overrides as Hydra is to get them and the jobs of a sweep over a grid, once every one has been checked."""
+) -> tuple[list[str], list[list[str]], Path | None]:
+    """Check every job of a sweep over a grid.
+
+    Returns the overrides as Hydra is to get them, the jobs, and the sweep's new folder; None where the user named it.
+    """
     with _hydra_for(arguments, config_name) as groups:
         overrides, faults = read_overrides(arguments.flags.overrides, groups, sweeps=arguments.multirun)
         composer = Composer(groups)
@@ -514,5 +526,6 @@ def _check_jobs(
     if faults:
         raise SettingsError(list(dict.fromkeys(faults)))
     if folder is not None:
-        texts.append(f"hydra.sweep.dir='{make_new(folder)}'")
-    return texts, jobs
+        folder = make_new(folder)
+        texts.append(f"hydra.sweep.dir='{folder}'")
+    return texts, jobs, folder

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 TRAIN = "train_gimbal_curriculum.py"
@@ -22,6 +23,12 @@ def resume_command(run_dir: Path, *words: str) -> str:
 def evaluate_command(run_dir: Path, *words: str) -> str:
     """Return the command that evaluates a run, with more overrides."""
     return shlex.join([*_program(EVALUATE), f"run={_value(run_dir)}", *words])
+
+
+def sweep_command(words: Sequence[str], folder: Path | None) -> str:
+    """Return the command that goes on with a sweep that was started with ``words``, in its folder."""
+    place = [] if folder is None else [f"hydra.sweep.dir={_value(folder)}"]
+    return shlex.join([*_program(TRAIN), *words, *place])
 
 
 def compare_command(folder: Path) -> str:

@@ -125,6 +125,10 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
         out = make_folder(plan.home, _name(settings, plan))
     try:
         _evaluate(settings, plan, out, device, console)
+    except KeyboardInterrupt:
+        if any(out.iterdir()):
+            _tell(console, "What has been played is in ", str(near(out)))
+        raise
     finally:
         if settings.out is None:
             with suppress(OSError):  # it holds something, as it should

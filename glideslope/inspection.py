@@ -34,6 +34,8 @@ def inspect(path: Path, console: Console | None = None) -> int:
         UserError: it can't be read, or is no snapshot; a folder without any, and without evaluations.
     """
     console = console or Console()
+    if path.name == EVALUATIONS and path.is_dir():
+        path = path.absolute().parent
     if path.is_dir():
         _list_folder(path, console)
     else:
@@ -153,7 +155,7 @@ def _list_folder(folder: Path, console: Console) -> None:
     paths = sorted(folder.glob("*.pt"))
     scored, unreadable = evaluations(folder)
     if not paths and not scored and not unreadable:
-        raise UserError(f"{folder}: holds no snapshot")
+        raise UserError(f"{folder}: holds no snapshot and no evaluations")
     if paths:
         _list_snapshots(folder, paths, console)
     if scored:

@@ -121,8 +121,13 @@ def train(
     console = console or screen()
     planned = plan(settings, given)
     with claim_new(run_dir) if new_folder else claim(run_dir, resume=True) as folder:
-        if folder.contents == "finished" and settings.num_train_frames <= folder.finished_frames():
+        finished = folder.finished_frames() if folder.contents == "finished" else 0
+        if settings.num_train_frames < finished:
+            rule = f"the run has done {finished:,} frames already"
+            raise UserError(f"num_train_frames={settings.num_train_frames}: {rule}")
+        if settings.num_train_frames == finished:
             _say(console, f"This run is finished: {folder.path}")
+            _say_next(planned, folder.path, console)
             return 0
         use_writable_caches(lambda note: _say(console, f"Note: {note}"))
         _prepare_process(settings)
@@ -437,6 +442,7 @@ def _conclude(
     rows = [result.to_plain() for result in results]
     summary = {
         "frames": settings.num_train_frames,
+        "snapshot": trainer.played,
         "minutes": round(trainer.seconds / 60, 2),
         "evaluation": rows[stage],
         "stages": rows,
@@ -450,16 +456,17 @@ def _conclude(
             fault = failure(error)
     done = "Finished" if fault is None else "Trained"
     before = ", the time before resuming included" if trainer.was_resumed else ""
-    say(f"{done} in {duration(trainer.seconds)}{before}. The policy on held-out scenarios:")
+    policy = "last policy" if trainer.played is None else f"best policy, {trainer.played},"
+    say(f"{done} in {duration(trainer.seconds)}{before}. The {policy} on held-out scenarios:")
     console.print(results_table(rows), markup=False)
     unfinished = unfinished_curriculum(trainer.reached, settings.curriculum.stage_names, "the run")
     if unfinished is not None:
         say(f"Note: {unfinished}")
     _say(console, "Run folder: ", str(path))
-    say(f"In it: {', '.join(name for name in RESULT_FILES if (path / name).exists())}")
-    for purpose, command in _next_commands(planned, path):
-        say(f"{purpose}:")
-        _say(console, "  ", command)
+    left = [name for name in RESULT_FILES if (path / name).exists()]
+    best = [trainer.played] if trainer.played is not None else []
+    say(f"In it: {', '.join([*left, *best])}")
+    _say_next(planned, path, console)
     if fault is not None:
         say(f"Trained, but the results can't be written: {fault}")
     if not trainer.saved:
@@ -476,6 +483,13 @@ def _draw(path: Path, settings: Settings) -> str | None:
     except ValueError as error:  # somebody has changed a table
         return str(error)
     return None
+
+
+def _say_next(planned: Plan, path: Path, console: Console) -> None:
+    """Say what one would type after a training."""
+    for purpose, command in _next_commands(planned, path):
+        _say(console, f"{purpose}:")
+        _say(console, "  ", command)
 
 
 def _next_commands(planned: Plan, path: Path) -> Iterator[tuple[str, str]]:

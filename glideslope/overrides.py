@@ -129,7 +129,9 @@ def read_overrides(words: Sequence[str], groups: Groups, *, sweeps: bool) -> tup
         try:
             override = parser.parse_override(text)
         except HydraException as error:
-            faults.append(f"{word}: is not of the form key=value ({str(error).splitlines()[0]})")
+            why = str(error).splitlines()[0]
+            those = "" if "missing EQUAL" in why else f" ({why})"
+            faults.append(f"{word}: is not of the form key=value{those}")
             continue
         override.config_loader = loader
         found = _form_faults(override, sweeps) or groups.faults(override)
@@ -318,7 +320,7 @@ class Groups:
             rule = (
                 f"unknown group of files; there are {listed(self._chosen, 'and')}{meant(key, self._chosen)}"
             )
-            return [fault(key, rule)]
+            return [fault(key, rule, *([] if override.is_delete() else [override.value()]))]
         return [] if override.is_delete() else self._choice_faults(key, group, override)
 
     def _choice_faults(self, key: str, group: str, override: Override) -> list[str]:

@@ -331,7 +331,9 @@ def continued(
         settings = repaired if isinstance(repaired, Settings) else Settings.from_config(run.config)
     at_fault = {re.split(r"[.=:]", line.lstrip("~"))[0] for line in faults}
     changes = [
-        change for change in edit.changes(settings.to_plain()) if not faults or change.path[0] not in at_fault
+        change
+        for change in edit.changes(settings.to_plain())
+        if not faults or (change.path[0] not in at_fault and _is_asked_for(change.path, config, run.config))
     ]
     refused = [change for change in changes if not allowed(change, accept_schedule)]
     by_rates = list(_told_by_rates(run.folder, refused, settings)) if not faults else []
@@ -339,6 +341,11 @@ def continued(
     if faults:
         raise SettingsError(list(dict.fromkeys(faults)))
     return Continued(settings, tuple(as_stored(word) for word in both), (*held, *summary(changes)))
+
+
+def _is_asked_for(path: Route, config: Mapping[str, Any], had: Mapping[str, Any]) -> bool:
+    """Whether a configuration changes the value at `path`; a repair has put defaults in the place of others."""
+    return bool(value_at(config, path) != value_at(had, path))
 
 
 def _told_by_rates(folder: Path, refused: Sequence[Change], settings: Settings) -> Iterator[str]:

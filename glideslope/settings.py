@@ -650,8 +650,8 @@ class Settings(CheckedSettings):
 
     def _broken_lengths(self) -> Iterator[Broken]:
         if self.num_seed_frames >= self.num_train_frames:
-            rule = f"must be less than num_train_frames ({self.num_train_frames})"
-            yield Broken("num_seed_frames", rule, self.num_seed_frames, ("num_train_frames",))
+            rule = f"must be greater than num_seed_frames ({self.num_seed_frames})"
+            yield Broken("num_train_frames", rule, self.num_train_frames, ("num_seed_frames",))
         elif self.total_steps // self.update_every_steps <= self.seed_steps // self.update_every_steps:
             rule = "no update would fall between num_seed_frames and the end of the training"
             reads = ("num_train_frames", "num_seed_frames", "action_repeat")

@@ -394,8 +394,6 @@ _KINDS = {
     "dict_type": "must be a mapping",
     "bool_type": "must be true or false",
     "string_type": "must be text",
-    "tuple_type": "must be a list",
-    "list_type": "must be a list",
 }
 
 
@@ -419,4 +417,9 @@ def _rule(item: ErrorDetails, path: _Path, owner: Any, kin: Sequence[Any] = ()) 
         return f"must have at {words} {context[number]} of them, not {context['actual_length']}"
     if kind == "value_error":
         return str(context["error"])
+    if kind in ("tuple_type", "list_type"):
+        value = item["input"]
+        return "must be a list" + (
+            f", written [{typed(value)}]" if isinstance(value, str | int | float) else ""
+        )
     return _KINDS.get(kind, item["msg"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -115,7 +116,7 @@ MALFORMED: list[tuple[str, str, str]] = [
     ("encoder_bundle=state", "encoder_bundle=state: ", "is written encoder_bundle@agent=state"),
     (
         "encoder_bundel@agent=state",
-        "encoder_bundel@agent: unknown group",
+        "encoder_bundel@agent=state: unknown group",
         "did you mean encoder_bundle@agent?",
     ),
     ("agent.encoder=enc_B", "agent.encoder=enc_B: is chosen with encoder_bundle@agent=...", ""),
@@ -234,7 +235,7 @@ EVALUATIONS = [
     ("policy=expert curriculum_preset=aggressive stage=4", "stage=4: unknown stage; there are 0 S0_lock"),
     ("policy=expert episodes=0", "episodes=0: must be at least 1"),
     ("policy=expert episode=9", "episode=9: unknown key; did you mean episodes?"),
-    ("policy=expert profile=cpu", "profile: "),
+    ("policy=expert profile=cpu", "profile=cpu: unknown group"),
     ("run=x task.image_size=84", "task: goes with policy=..."),
     ("run=x curriculum_preset=aggressive", "curriculum_preset: goes with policy=..."),
     ("/", "/: is not of the form key=value; did you mean run=/?"),
@@ -602,7 +603,8 @@ def test_a_sweep_runs_each_job_in_a_folder_of_its_own(workplace: Path) -> None:
     assert not any(path.name.startswith(".hydra") for path in workplace.rglob("*"))
 
 
-def test_an_interrupted_job_ends_the_sweep() -> None:
+def test_an_interrupted_job_ends_the_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command that is told goes on with it, in its folder."""
     jobs: list[int] = []
 
     def main(composed: Composed[Settings]) -> int:
@@ -611,6 +613,19 @@ def test_an_interrupted_job_ends_the_sweep() -> None:
 
     assert answer(main, "-m", "seed=1,2") == 130
     assert jobs == [1]
+    told = capsys.readouterr().out.splitlines()
+    (folder,) = (path.parent for path in Path("exp_local").rglob("multirun.yaml"))
+    assert told[-2] == "Go on with the sweep:"
+    words = shlex.split(told[-1])
+    assert words[2:] == ["-m", "seed=1,2", f"hydra.sweep.dir={folder}"]
+
+    def goes_on(composed: Composed[Settings]) -> int:
+        assert composed.run_dir.parent.resolve() == folder.resolve()
+        jobs.append(composed.settings.seed)
+        return 0
+
+    assert answer(goes_on, *words[2:]) == 0
+    assert jobs == [1, 1, 2]
 
 
 def test_a_sweep_with_one_bad_job_runs_none(capsys: pytest.CaptureFixture[str]) -> None:

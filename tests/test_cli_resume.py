@@ -556,6 +556,14 @@ def test_one_report_of_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(len(line) < 450 for line in found)
 
 
+def test_a_length_that_is_too_short_is_the_only_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    """The seed frames that it does not fit were not typed, and stay what they are."""
+    start("run", "profile=smoke")
+    assert refused(capsys, "resume=run", "num_train_frames=50") == [
+        "num_train_frames=50: must be greater than num_seed_frames (100)"
+    ]
+
+
 def test_a_list_of_another_length_is_one_difference(capsys: pytest.CaptureFixture[str]) -> None:
     start("run", "curriculum.last_stage=0")
     (found,) = refused(capsys, "resume=run", "curriculum.stages=[{name: all_of_it}]")

@@ -278,7 +278,7 @@ def test_a_folder_with_an_evaluation_is_not_written_to(
 
 
 def test_an_interrupt_before_the_first_result_leaves_no_folder(
-    run: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*arguments: Any) -> list[Episode]:
         raise KeyboardInterrupt
@@ -286,6 +286,7 @@ def test_an_interrupt_before_the_first_result_leaves_no_folder(
     monkeypatch.setattr(evaluation, "play", interrupted)
     assert evaluate(f"run={run}", "episodes=2") == 130
     assert names(run) == {"snapshot.pt"}
+    assert "has been played" not in capsys.readouterr().out
 
 
 def test_evaluations_that_cannot_be_read_are_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -384,7 +385,9 @@ def test_a_full_disk_is_named_with_the_file(
     assert capsys.readouterr().err == f"Error: can't write {out / name}: No space left on device\n"
 
 
-def test_an_interrupt_leaves_what_was_played(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_leaves_what_was_played(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     calls = []
 
     def interrupted(*arguments: Any) -> list[Episode]:
@@ -397,6 +400,10 @@ def test_an_interrupt_leaves_what_was_played(run: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(evaluation, "play", interrupted)
     assert evaluate(f"run={run}", "stage=all", "episodes=2") == 130
     out = newest(run)
+    assert f"What has been played is in {out}" in capsys.readouterr().out.replace("\n", " ")
+    capsys.readouterr()
+    assert evaluate(f"inspect={run / 'evaluations'}") == 0
+    assert "unfinished" in capsys.readouterr().out
     assert [row["name"] for row in rows(out / "evaluation.json")] == STAGES[:2]
     assert len(played(out)) == 4
     assert json.loads((out / "evaluation_info.json").read_text())["complete"] is False
@@ -691,7 +698,7 @@ def test_foreign_files_are_refused_and_never_run(tmp_path: Path, capsys: pytest.
 
 def test_an_empty_folder_has_nothing_to_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(f"inspect={tmp_path}") == 2
-    assert capsys.readouterr().err == f"Error: {tmp_path}: holds no snapshot\n"
+    assert capsys.readouterr().err == f"Error: {tmp_path}: holds no snapshot and no evaluations\n"
 
 
 INSPECTION = """

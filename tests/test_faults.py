@@ -400,7 +400,10 @@ def test_a_finished_run_says_so_and_goes_on_with_more_frames(
     assert train(run, *RUN, "num_train_frames=400") == 0
     told = capsys.readouterr().out
     assert "This run is finished" in told
+    assert resume_command(run, "num_train_frames=800") in told
     assert "before resuming" not in told
+    assert train(run, *RUN, "num_train_frames=300") == 2
+    assert "num_train_frames=300: the run has done 400 frames already" in capsys.readouterr().err
     assert train(run, *RUN) == 0
     told = capsys.readouterr().out
     assert "Changed: num_train_frames: 400 -> 800" in told

@@ -488,7 +488,7 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     ("word", "told"),
     [
         ("steps=[]", "steps=[]: must have at least 1"),
-        ("steps=7", "steps=7: must be a list"),
+        ("steps=7", "steps=7: must be a list, written [7]"),
         ("steps=all", "steps=all: must be a list"),
         ("steps=[5,-1]", "steps.1=-1: must not be negative"),
         ("steps=[0.5]", "steps.0=0.5: steps are whole numbers"),

@@ -208,7 +208,7 @@ RULES = [
         "replay_buffer_size (2000)",
     ),
     ({"replay_buffer_size": 1823}, "replay_buffer_size=1823", "at least 1824"),
-    ({"num_seed_frames": 600, "num_train_frames": 600}, "num_seed_frames=600", "num_train_frames (600)"),
+    ({"num_seed_frames": 600, "num_train_frames": 600}, "num_train_frames=600", "num_seed_frames (600)"),
     ({"num_seed_frames": 63}, "num_seed_frames=63", "at least 64"),
     ({"task__image_size": 14}, "task.image_size=14", "at least 15 for the encoder's strides [2, 1, 1, 1]"),
     ({"augmentation_pad": 84}, "augmentation_pad=84", "less than task.image_size (84)"),
