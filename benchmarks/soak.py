@@ -110,8 +110,10 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k not in CLOCKS} for row in csv.DictReader(file)]
 
 
-def soak(folder: Path, kills: int, *, seed: int = 0, overrides: Sequence[str] = ()) -> Report:
-    """Train once without and once with ``kills`` kills, in ``folder``.
+def soak(
+    folder: Path, kills: int, *, seed: int = 0, overrides: Sequence[str] = (), longest: float = 0.05
+) -> Report:
+    """Train once without and once with ``kills`` kills, in ``folder``; a life lasts up to a share of the first's time.
 
     Raises:
         RuntimeError: a life ended by itself in another way than by finishing.
@@ -130,7 +132,7 @@ def soak(folder: Path, kills: int, *, seed: int = 0, overrides: Sequence[str] = 
             time.sleep(draw.uniform(0.0, 6.0))
         else:  # some time after the first line of the training itself
             _await(life, "elapsed")
-            time.sleep(draw.uniform(0.0, 0.05 * whole + 0.3))
+            time.sleep(draw.uniform(0.0, longest * whole + 0.3))
         life.send_signal(signal.SIGKILL)
         output = life.communicate()[0]
         if life.returncode == 0:
