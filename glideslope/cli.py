@@ -29,7 +29,7 @@ from glideslope.catalogue import CONFIG_DIR, groups_of, options_of
 from glideslope.commands import compare_command, sweep_command
 from glideslope.composition import Composer, Composition
 from glideslope.console import say, screen
-from glideslope.help_text import help_text
+from glideslope.help_text import help_text, script_of
 from glideslope.lr_scheduler import ScheduleError
 from glideslope.objective import DEFAULT as DEFAULT_OBJECTIVE
 from glideslope.objective import KEY as OBJECTIVE
@@ -71,12 +71,6 @@ PROGRAMS: Mapping[str, tuple[str, type[Any]]] = {
     "compare": (COMPARE_CONFIG, CompareSettings),
 }
 """The configuration and the settings of each program."""
-_SCRIPTS: Mapping[type[CheckedSettings], str] = {
-    Settings: "train_gimbal_curriculum.py",
-    EvaluateSettings: "evaluate.py",
-    PreviewSettings: "preview_lr_schedule.py",
-    CompareSettings: "compare_runs.py",
-}
 INTERRUPTED = BY_SIGNAL + 2
 
 _VERSION_BASE = "1.3"
@@ -309,10 +303,10 @@ def _of_other_programs(mapping: dict[str, Any], settings: type[CheckedSettings])
             if settings is Settings or mapping.get(key) in (None, DEFAULT_OBJECTIVE):
                 mapping.pop(key, None)
     for key in sorted(mapping.keys() - settings.model_fields.keys()):
-        owner = next((model for model in _SCRIPTS if key in _keys_of(model)), None)
+        owner = next((model for _, model in PROGRAMS.values() if key in _keys_of(model)), None)
         if owner is None or owner is settings or isinstance(mapping[key], dict):
             continue
-        rule = f"is a setting of {_SCRIPTS[owner]}; {_SCRIPTS[settings]} has none"
+        rule = f"is a setting of {script_of(owner)}; {script_of(settings)} has none"
         if settings is Settings and key == "run":
             rule += "; a training goes on with resume=<run folder>"
         yield fault(key, rule, mapping.pop(key))
@@ -472,7 +466,8 @@ def _hand_over(
     try:
         ended = run_jobs(run, [sys.argv[0], *arguments.words], words, CONFIG_DIR, config_name)
     except KeyboardInterrupt:
-        if settings is Settings and arguments.multirun:
+        # A sweeper that finds its values as it goes would begin anew.
+        if settings is Settings and arguments.multirun and not chooses_sweeper(words):
             typed = [*arguments.words, *arguments.flags.overrides]
             say(screen(), "Go on with the sweep:")
             say(screen(), "  ", sweep_command(typed, folder))

@@ -124,6 +124,11 @@ _FLAGS = (
 )
 
 
+def script_of(settings: type[CheckedSettings]) -> str:
+    """Return the name of the script that these settings are of."""
+    return _PAGES[settings].script
+
+
 def help_text(
     settings: type[CheckedSettings],
     mapping: Mapping[str, Any],

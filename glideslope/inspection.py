@@ -200,12 +200,12 @@ def _list_evaluations(folder: Path, scored: Sequence[Evaluation], console: Conso
     for heading in ("stage", "landed", "state"):
         table.add_column(heading, justify="right", no_wrap=True)
     for evaluation in scored:
-        stages = list(dict.fromkeys(str(row["stage"]) for row in evaluation.rows))
+        stages = [row["stage"] for row in evaluation.rows]
         rates = [row["success_rate"] for row in evaluation.rows]
         table.add_row(
             evaluation.folder.name,
-            " to ".join(dict.fromkeys([stages[0], stages[-1]])) if stages else "–",
-            " to ".join(dict.fromkeys(f"{rate:.1%}" for rate in (min(rates), max(rates)))) if rates else "–",
+            _range(stages, "d"),
+            _range(rates, ".1%"),
             "complete" if evaluation.complete else "unfinished",
         )
     count = f"{len(scored)} {'evaluation' if len(scored) == 1 else 'evaluations'}"
@@ -221,6 +221,13 @@ def _list_evaluations(folder: Path, scored: Sequence[Evaluation], console: Conso
 
 def _tell(console: Console, line: str) -> None:
     say(console, line)
+
+
+def _range(values: Sequence[float], form: str) -> str:
+    """The least and the greatest of some numbers, once where they are the same."""
+    if not values:
+        return "–"
+    return " to ".join(dict.fromkeys(format(value, form) for value in (min(values), max(values))))
 
 
 def _success_rate(content: Mapping[str, Any]) -> str:

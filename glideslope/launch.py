@@ -37,7 +37,7 @@ from glideslope.plots import plot_run
 from glideslope.progress import Progress
 from glideslope.replay_store import ReplayStore
 from glideslope.results import results_table, unfinished_curriculum
-from glideslope.resumption import Learner, Resumption, find_resumption
+from glideslope.resumption import Learner, Resumption, find_resumption, require_length
 from glideslope.run_folder import FINISHED, RunFolder, claim, claim_new, require_free_space, version_changes
 from glideslope.schedules import exploration_noise, learning_rates
 from glideslope.scoring import Score
@@ -122,9 +122,7 @@ def train(
     planned = plan(settings, given)
     with claim_new(run_dir) if new_folder else claim(run_dir, resume=True) as folder:
         finished = folder.finished_frames() if folder.contents == "finished" else 0
-        if settings.num_train_frames < finished:
-            rule = f"the run has done {finished:,} frames already"
-            raise UserError(f"num_train_frames={settings.num_train_frames}: {rule}")
+        require_length(settings.num_train_frames, finished)
         if settings.num_train_frames == finished:
             _say(console, f"This run is finished: {folder.path}")
             _say_next(planned, folder.path, console)

@@ -56,6 +56,16 @@ class Resumption:
         return self.content["run"]["trainer"].get("due") is not None
 
 
+def require_length(num_train_frames: int, done: int) -> None:
+    """Refuse a run that is to be shorter than what it has done, both in frames.
+
+    Raises:
+        UserError: with both numbers.
+    """
+    if num_train_frames < done:
+        raise UserError(f"num_train_frames={num_train_frames}: the run has done {done:,} frames already")
+
+
 def find_resumption(
     folder: RunFolder,
     learner: Learner,
@@ -85,9 +95,7 @@ def find_resumption(
             faults.append(str(error))
             note(f"Passed over: {error}")
             continue
-        if found.frame > num_train_frames:
-            rule = f"the run has done {found.frame:,} frames already"
-            raise UserError(f"num_train_frames={num_train_frames}: {rule}")
+        require_length(num_train_frames, found.frame)
         for line in _take_over_schedules(learner.schedules, found, num_train_frames):
             note(f"Changed: {line}")
         return found

@@ -97,9 +97,8 @@ class Trainer:
         self._rng = np.random.default_rng([settings.seed, 1])
         self._last_log = (time.monotonic(), 0)
         self._stop = False
-        self.played: str | None = (
-            None  # the snapshot that the final evaluation plays; None for the last networks
-        )
+        self.played: str | None = None
+        """The snapshot that the final evaluation plays; None for the last networks."""
         self._logged = -1  # the log interval that was last written; none yet
         self._resumed = False  # until the first update after a resume
         self._due: Evaluation = None

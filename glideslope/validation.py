@@ -371,6 +371,12 @@ def _place(model: type[CheckedSettings], location: tuple[int | str, ...]) -> tup
     return tuple(path), owner, [member for member in kin if owner in kin and member is not owner]
 
 
+def _is_of_any_length(annotation: Any) -> bool:
+    """Whether a list may have one item: tuple[X, ...], also within a union, and not a pair."""
+    parts = get_args(annotation)
+    return ... in parts or any(_is_of_any_length(part) for part in parts)
+
+
 def _names(member: Any) -> list[str]:
     """What the member of a union is chosen by."""
     return list(get_args(member.model_fields["name"].annotation))
@@ -418,8 +424,9 @@ def _rule(item: ErrorDetails, path: _Path, owner: Any, kin: Sequence[Any] = ()) 
     if kind == "value_error":
         return str(context["error"])
     if kind in ("tuple_type", "list_type"):
-        value = item["input"]
-        return "must be a list" + (
-            f", written [{typed(value)}]" if isinstance(value, str | int | float) else ""
-        )
+        field = None if owner is None else owner.model_fields.get(str(path[-1]))
+        single = isinstance(item["input"], str | int | float)
+        if single and field is not None and _is_of_any_length(field.annotation):
+            return f"must be a list, written [{typed(item['input'])}]"
+        return "must be a list"
     return _KINDS.get(kind, item["msg"])

@@ -169,6 +169,9 @@ def test_bad_values_are_refused_with_key_value_and_rule(key: str, value: Any, ru
 
 
 def test_a_missing_item_is_told_without_a_value() -> None:
+    assert faults(task__start_height=3.0) == (
+        "task.start_height=3.0: must be a list",
+    )  # [3.0] is none either
     assert faults(task__start_height=[3.0]) == ("task.start_height.1: is missing",)
     assert faults(agent__encoder={"channels": 8}) == ("agent.encoder.name: is missing",)
 
