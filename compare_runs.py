@@ -5,19 +5,19 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from glideslope.comparison.arguments import with_runs
-from glideslope.program import run
+from glideslope.cli.program import run
+from glideslope.evaluation.comparison.arguments import with_runs
 
 if TYPE_CHECKING:
-    from glideslope.cli import Composed
+    from glideslope.cli.main import Composed
     from glideslope.settings import CompareSettings
 
 
 def main(composed: Composed[CompareSettings]) -> int:
     """Compare as the composed settings say; return the exit status."""
     # Imported here, so that a mistyped command line is answered without waiting for the drawing.
-    from glideslope.comparison.command import compare
-    from glideslope.settings import UserError
+    from glideslope.errors import UserError
+    from glideslope.evaluation.comparison.command import compare
 
     if sum(word.startswith("runs=") for word in composed.overrides) > 1:
         raise UserError("runs: name the runs as bare paths or as runs=[...], not both")

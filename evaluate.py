@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from glideslope.program import run
+from glideslope.cli.program import run
 
 if TYPE_CHECKING:
-    from glideslope.cli import Composed
+    from glideslope.cli.main import Composed
     from glideslope.settings import EvaluateSettings
 
 
@@ -18,10 +18,10 @@ def main(composed: Composed[EvaluateSettings]) -> int:
     """Evaluate or inspect as the composed settings say; return the exit status."""
     # Imported here, so that a mistyped command line is answered without waiting for torch.
     if composed.settings.inspect is not None:
-        from glideslope.inspection import inspect, locate
+        from glideslope.evaluation.inspection import inspect, locate
 
         return inspect(locate("inspect", composed.settings.inspect))
-    from glideslope.evaluation import evaluate
+    from glideslope.evaluation.evaluate import evaluate
 
     return evaluate(composed.settings)
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from glideslope.program import run
+from glideslope.cli.program import run
 
 if TYPE_CHECKING:
-    from glideslope.cli import Composed
+    from glideslope.cli.main import Composed
     from glideslope.settings import PreviewSettings
 
 
 def main(composed: Composed[PreviewSettings]) -> int:
     """Draw and table the rates as the composed settings say; return the exit status."""
     # Imported here, so that a mistyped command line is answered without waiting for the drawing.
-    from glideslope.preview import preview
+    from glideslope.display.preview import preview
 
     return preview(composed.settings, given=composed.given)
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from glideslope.program import run
+from glideslope.cli.program import run
 
 if TYPE_CHECKING:
-    from glideslope.cli import Composed
+    from glideslope.cli.main import Composed
     from glideslope.settings import Settings
 
 
 def main(composed: Composed[Settings]) -> int:
     """Train as the composed settings say; return the exit status."""
     # Imported here, so that a mistyped command line is answered without waiting for torch.
-    from glideslope.launch import train
+    from glideslope.training.launch import train
 
     return train(
         composed.settings,

@@ -16,8 +16,8 @@ import torch
 
 from benchmarks.bench_update import fill
 from glideslope.agent import DrQV2Agent, keep_freed_memory
-from glideslope.assembly import make_agent, make_replay, resolve_device, use_threads, uses_pixels
-from glideslope.cli import TRAIN_CONFIG, compose
+from glideslope.build import make_agent, make_replay, resolve_device, use_threads, uses_pixels
+from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.envs.landing import PRIVILEGED_DIM, STATE_DIM
 from glideslope.settings import Settings
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from statistics import median
 
 from benchmarks.bench_update import fill
-from glideslope.assembly import make_agent, make_replay, use_threads
-from glideslope.cli import TRAIN_CONFIG, compose
+from glideslope.build import make_agent, make_replay, use_threads
+from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.settings import Settings
 
 

@@ -12,8 +12,8 @@ import torch
 from torch.optim import lr_scheduler as torch_schedulers
 
 from benchmarks.bench_update import fill
-from glideslope.assembly import make_agent, make_replay, use_threads
-from glideslope.cli import TRAIN_CONFIG, compose
+from glideslope.build import make_agent, make_replay, use_threads
+from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.lr_scheduler import SHAPES, LiveSchedules, build_schedules
 from glideslope.settings import Settings
 

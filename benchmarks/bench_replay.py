@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from glideslope.replay import ReplayBuffer
+from glideslope.replay.buffer import ReplayBuffer
 
 # (frame edge or None, batch size, frames stored, environments)
 CASES = ((None, 128, 100_000, 16), (48, 64, 100_000, 16), (84, 256, 100_000, 16), (84, 512, 400_000, 16))

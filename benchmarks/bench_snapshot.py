@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.timing import rate
-from glideslope.assembly import make_agent, make_env, make_replay, newest, use_threads
-from glideslope.checkpoint import Snapshots
-from glideslope.cli import TRAIN_CONFIG, compose
-from glideslope.replay_store import ReplayStore
+from glideslope.build import make_agent, make_env, make_replay, newest, use_threads
+from glideslope.cli.main import TRAIN_CONFIG, compose
+from glideslope.replay.store import ReplayStore
+from glideslope.runs.snapshots import Snapshots
 from glideslope.settings import Settings
 
 ROUNDS = 5

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from benchmarks.timing import rate
-from glideslope.assembly import make_agent, make_replay, resolve_device, use_threads
+from glideslope.build import make_agent, make_replay, resolve_device, use_threads
 from glideslope.envs.landing import PRIVILEGED_DIM, STATE_DIM
-from glideslope.replay import ReplayBuffer
+from glideslope.replay.buffer import ReplayBuffer
 from glideslope.settings import CurriculumSettings, Settings, StageSettings
 
 CASES = [

@@ -27,10 +27,11 @@ import numpy as np
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from glideslope.assembly import make_replay
-from glideslope.checkpoint import INDEX, load, resume_candidates
-from glideslope.replay_store import ReplayStore
-from glideslope.settings import Settings, UserError
+from glideslope.build import make_replay
+from glideslope.errors import UserError
+from glideslope.replay.store import ReplayStore
+from glideslope.runs.snapshots import INDEX, load, resume_candidates
+from glideslope.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 # From the simulator's state, with a pad so large that random flight lands often: snapshots every few moments,

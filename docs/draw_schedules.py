@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from glideslope import plots
-from glideslope.cli import PREVIEW_CONFIG, compose
+from glideslope.cli.main import PREVIEW_CONFIG, compose
+from glideslope.display import figures as plots
+from glideslope.display.preview import sample_steps
 from glideslope.lr_scheduler import LiveSchedules, Schedules
-from glideslope.preview import sample_steps
-from glideslope.schedules import learning_rates
 from glideslope.settings import PreviewSettings
+from glideslope.settings.schedules import learning_rates
 
 DOCS = Path(__file__).resolve().parent
 MANUAL = DOCS / "learning_rate_schedules.md"

@@ -10,8 +10,8 @@ import pytest
 import torch
 from absl import logging as absl_logging
 
-from glideslope import preview
-from glideslope.catalogue import CONFIG_DIR
+from glideslope.display import preview
+from glideslope.settings.catalogue import CONFIG_DIR
 
 # One for each worker: two workers with two threads each keep two processors waiting.
 torch.set_num_threads(1)

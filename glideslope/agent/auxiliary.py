@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from glideslope.agent.actor_critic import Trunk
+from glideslope.agent.networks.actor_critic import Trunk
 
 
 class GimbalPrediction(nn.Module):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glideslope.agent.actor_critic import TwinReLU
+from glideslope.agent.networks.actor_critic import TwinReLU
 
 THRESHOLD = 0.025  # tau: a dormant unit has at most this share of its layer's mean activity
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh)

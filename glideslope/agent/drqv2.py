@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from glideslope.agent.actor_critic import ActionParts, Sizes, initialize
 from glideslope.agent.augmentation import random_brightness, random_shift
 from glideslope.agent.auxiliary import GimbalPrediction
-from glideslope.agent.build_encoder import build_encoder
 from glideslope.agent.dormancy import DormantUnits
-from glideslope.agent.encoders import Observation
-from glideslope.agent.pairs import build_actor_critic
+from glideslope.agent.networks.actor_critic import ActionParts, Sizes, initialize
+from glideslope.agent.networks.build_encoder import build_encoder
+from glideslope.agent.networks.encoders import Observation
+from glideslope.agent.networks.pairs import build_actor_critic
 from glideslope.settings import AnyActorCriticSettings, EncoderSettings
 
 NETWORKS = ("encoder", "actor", "critic")

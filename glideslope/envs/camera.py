@@ -17,10 +17,10 @@ import numpy as np
 import warp as wp
 from numpy.typing import NDArray
 
-from glideslope.caches import use_writable_caches
 from glideslope.envs.native_output import without_native_lines
 from glideslope.envs.physics import Physics
 from glideslope.envs.scenario import GROUND_TEXTURES, PAD_TEXTURES, Scenarios
+from glideslope.storage.caches import use_writable_caches
 
 Ids = NDArray[np.intp]
 Image = NDArray[np.uint8]

@@ -1,0 +1,179 @@
+"""Builds a run's parts from its settings: the one place where settings meet constructors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from glideslope.agent import DrQV2Agent
+from glideslope.envs.gimbal import ANGLE_LIMITS
+from glideslope.envs.gym import LandingVectorEnv, Observation
+from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, STATE_DIM, privileged_dim
+from glideslope.envs.physics import usable_processors
+from glideslope.errors import UserError, data_size
+from glideslope.replay.buffer import Batch, ReplayBuffer
+from glideslope.settings import Settings, StageSettings, StateEncoderSettings
+
+
+def resolve_device(name: str, key: str = "device") -> str:
+    """The torch device to use for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        UserError: the device isn't there.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda"):
+        count = torch.cuda.device_count()
+        index = int(name.partition(":")[2] or 0)
+        if index >= count:
+            there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(count))])
+            raise UserError(f"{key}={name}: this machine has no such device; available: {there}")
+    return name
+
+
+def use_threads(num_threads: int) -> int:
+    """Give torch ``num_threads`` threads, all usable processors for 0; returns the number."""
+    threads = num_threads or usable_processors()
+    torch.set_num_threads(threads)
+    return threads
+
+
+def uses_pixels(settings: Settings) -> bool:
+    """Whether the policy sees images, so that views must be rendered."""
+    return not isinstance(settings.agent.encoder, StateEncoderSettings)
+
+
+def make_env(
+    settings: Settings, num_envs: int, stage: StageSettings, device: str, *, film: bool = False
+) -> LandingVectorEnv:
+    """The landing task as the policy of these settings sees it; for a film there are views in any case."""
+    pixels = uses_pixels(settings)
+    return LandingVectorEnv(
+        num_envs,
+        task=settings.task,
+        stage=stage,
+        pixels=pixels or film,
+        privileged=not pixels,
+        oracle_gimbal=settings.auxiliary_weight > 0,
+        frame_stack=settings.frame_stack,
+        action_repeat=settings.action_repeat,
+        device=device,
+        num_threads=settings.num_threads,
+    )
+
+
+def make_agent(settings: Settings, device: str) -> DrQV2Agent:
+    """An untrained agent."""
+    pixels = uses_pixels(settings)
+    size = settings.task.image_size
+    return DrQV2Agent(
+        pixels_shape=(settings.frame_stack, size, size) if pixels else None,
+        state_dim=settings.frame_stack * STATE_DIM if pixels else 0,
+        privileged_dim=0 if pixels else privileged_dim(settings.task),
+        action_dim=ACTION_DIM,
+        encoder=settings.agent.encoder,
+        actor_critic=settings.agent.actor_critic,
+        feature_dim=settings.feature_dim,
+        hidden_dim=settings.hidden_dim,
+        rates=settings.base_rates,
+        critic_target_tau=settings.critic_target_tau,
+        stddev_clip=settings.stddev_clip,
+        augmentation_pad=settings.augmentation_pad,
+        augmentation_brightness=settings.augmentation_brightness,
+        pretanh_penalty=settings.pretanh_penalty,
+        noise_scale=[
+            settings.gimbal_noise_scale if axis in GIMBAL_AXES else 1.0 for axis in range(ACTION_DIM)
+        ],
+        gimbal_axes=GIMBAL_AXES,
+        auxiliary_weight=settings.auxiliary_weight,
+        gimbal_limits_deg=np.rad2deg(ANGLE_LIMITS).tolist(),
+        device=device,
+        seed=settings.seed,
+    )
+
+
+def replay_bytes(settings: Settings) -> int:
+    """Memory that the replay buffer of these settings will take."""
+    return ReplayBuffer.estimate_bytes(**_replay_sizes(settings))
+
+
+def _replay_sizes(settings: Settings) -> dict[str, Any]:
+    pixels, size = uses_pixels(settings), settings.task.image_size
+    auxiliary_dim = len(GIMBAL_AXES) if settings.auxiliary_weight else 0
+    return {
+        "capacity": settings.replay_buffer_size,
+        "num_envs": settings.num_envs,
+        "frame_shape": (size, size) if pixels else None,
+        "state_dim": STATE_DIM,
+        "privileged_dim": auxiliary_dim if pixels else privileged_dim(settings.task),
+        "action_dim": ACTION_DIM,
+    }
+
+
+def require_memory(needed: int, device: str) -> None:
+    """Refuse a replay buffer that can't fit.
+
+    Raises:
+        UserError: the device has less free memory than ``needed`` bytes.
+    """
+    free = torch.cuda.mem_get_info(device)[0] if device != "cpu" else psutil.virtual_memory().available
+    if needed > free:
+        raise UserError(
+            f"replay_buffer_size: the replay buffer needs {data_size(needed)}, but only {data_size(free)}"
+            f" are free on {device}; lower replay_buffer_size, task.image_size or set replay_device"
+        )
+
+
+def make_replay(settings: Settings, device: str) -> ReplayBuffer:
+    """An empty replay buffer on ``device``."""
+    return ReplayBuffer(
+        **_replay_sizes(settings),
+        frame_stack=settings.frame_stack,
+        nstep=settings.nstep,
+        discount=settings.discount,
+        device=device,
+        # The agent draws from the seed itself; equal streams would tie its noise to the transitions drawn.
+        seed=int(np.random.SeedSequence([settings.seed, 2]).generate_state(1)[0]),
+    )
+
+
+def zero_batch(settings: Settings) -> Batch:
+    """A batch of zeros with all that one of the replay buffer has, on the CPU."""
+    sizes, count, frames = _replay_sizes(settings), settings.batch_size, settings.frame_stack
+    pixels = privileged = None
+    if sizes["frame_shape"] is not None:
+        pixels = torch.zeros(count, frames, *sizes["frame_shape"], dtype=torch.uint8)
+    if sizes["privileged_dim"]:
+        privileged = torch.zeros(count, sizes["privileged_dim"])
+    state = torch.zeros(count, frames * sizes["state_dim"])
+    return Batch(
+        pixels=pixels,
+        state=state,
+        privileged=privileged,
+        action=torch.zeros(count, sizes["action_dim"]),
+        reward=torch.zeros(count, 1),
+        discount=torch.zeros(count, 1),
+        next_pixels=pixels,
+        next_state=state,
+        next_privileged=privileged,
+    )
+
+
+def newest(observation: Observation) -> dict[str, Any]:
+    """The latest frame of each stack, as the replay buffer stores it.
+
+    Beside images the privileged values are the targets of the auxiliary task, where there is one.
+
+    Returns:
+        ``frame`` (N, H, W) or None, ``state`` (N, S), ``privileged`` (N, P) or None.
+    """
+    pixels = observation.get("pixels")
+    return {
+        "frame": None if pixels is None else pixels[:, -1],
+        "state": observation["state"][:, -1],
+        "privileged": observation.get("privileged", observation.get("oracle_gimbal")),
+    }

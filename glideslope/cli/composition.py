@@ -1,0 +1,229 @@
+"""The configuration that overrides ask for, as Hydra composes it from the files of `cfgs/`: plain, not yet checked."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from glideslope.cli.differences import value_at
+from glideslope.cli.edits import apply
+from glideslope.cli.overrides import (
+    COMPOSITION_FAULTS,
+    Groups,
+    Overrides,
+    changes_length,
+    explain,
+    has_index,
+    misnamed,
+    read_overrides,
+    spelled,
+)
+from glideslope.errors import SettingsError, fault
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What Hydra makes of some overrides.
+
+    Attributes:
+        mapping: the plain mapping, interpolations resolved, without Hydra's own settings.
+        choices: the file chosen in each group of `cfgs/`.
+        run_dir: where the run is to be put.
+        dated: whether the time is in the name of `run_dir`: it is meant for a new run.
+        overrides: the overrides, read.
+        faults: what is wrong with overrides that Hydra has no complaint about.
+    """
+
+    mapping: dict[str, Any]
+    choices: dict[str, str]
+    run_dir: str
+    dated: bool
+    overrides: Overrides
+    faults: tuple[str, ...]
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The mapping of a training, which has the name of its profile."""
+        return {**self.mapping, "profile": self.choices.get("profile", "none")}
+
+
+@dataclass(frozen=True)
+class Composer:
+    """Composes a primary config, in a process where Hydra has been initialised.
+
+    Attributes:
+        groups: those that the primary config chooses files from.
+        job: the number of the job in a sweep, which its folder is named by; None for a plain run.
+    """
+
+    groups: Groups
+    job: int | None = None
+
+    def read(self, words: Sequence[str]) -> tuple[Overrides, list[str]]:
+        """The overrides, and the faults of those that can't be read.
+
+        Raises:
+            SettingsError: a faulty choice leaves open what the other overrides are about.
+        """
+        return read_overrides(words, self.groups, sweeps=False)
+
+    def compose(self, words: Sequence[str]) -> Composition:
+        """Composes the configuration that the overrides `words` ask for.
+
+        Raises:
+            SettingsError: with the faults that nothing can be composed for.
+        """
+        overrides, faults = self.read(words)
+        chosen = [*self.groups.search_path, *overrides.choices]
+        try:
+            config = hydra.compose(self.groups.config_name, chosen, return_hydra_config=True)
+        except COMPOSITION_FAULTS as error:
+            raise SettingsError([*faults, explain(error)]) from error
+        keys = [str(key) for key in config]
+        try:
+            with open_dict(config):
+                # The name of the run's folder is made of them.
+                config.hydra.overrides.task = [
+                    str(override.input_line)
+                    for override in overrides.parsed
+                    if not override.is_hydra_override()
+                ]
+            for override in overrides.values:
+                apply(config, override)
+            run_dir = str(config.hydra.run.dir) if self.job is None else _job_dir(config, self.job)
+            dated = self.job is None and _is_dated(config.hydra.run)
+            choices = {group: str(file) for group, file in config.hydra.runtime.choices.items()}
+            with open_dict(config):
+                del config["hydra"]
+            mapping = cast(
+                "dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            )
+        except COMPOSITION_FAULTS as error:
+            blamed = _blamed(hydra.compose(self.groups.config_name, chosen), overrides) or [explain(error)]
+            raise SettingsError([*faults, *blamed]) from error
+        faults += self._misnamed(mapping, overrides, keys)
+        faults += [*_misplaced(mapping, overrides, choices), *_unused(config, overrides)]
+        if not run_dir:
+            faults.append(fault("hydra.run.dir", "must not be empty", run_dir))
+        own = {group: file for group, file in choices.items() if not group.startswith("hydra/")}
+        return Composition(mapping, own, run_dir, dated, overrides, tuple(faults))
+
+    def flattened(self, overrides: Overrides) -> list[str]:
+        """Return the overrides of one job as Hydra can compose them: lists whose length changes are set as a whole.
+
+        Raises:
+            SettingsError: with the faults that nothing can be composed for.
+        """
+        if not any(changes_length(str(override.input_line)) for override in overrides.values):
+            return overrides.texts
+        mapping = self.compose(overrides.texts).mapping
+        edited = [override for override in overrides.values if has_index(override.key_or_group)]
+        kept = [str(override.input_line) for override in overrides.parsed if override not in edited]
+        lists = dict.fromkeys(re.split(r"\.\d+(?:\.|$)", override.key_or_group)[0] for override in edited)
+        whole = {key: value_at(mapping, tuple(key.split("."))) for key in lists}
+        return [*kept, *(f"++{key}={spelled(value)}" for key, value in whole.items())]
+
+    def sweep_folder(self, overrides: Overrides) -> Path | None:
+        """Return the folder that a sweep is to have; None where it need not be a new one, as the user gave it.
+
+        Raises:
+            SettingsError: there is something wrong with the overrides of Hydra's own settings.
+        """
+        own = [override for override in overrides.parsed if override.is_hydra_override()]
+        if any(override.key_or_group == "hydra.sweep.dir" for override in own):
+            return None
+        words = [str(override.input_line) for override in own if not override.is_sweep_override()]
+        try:
+            config = hydra.compose(
+                self.groups.config_name, [*self.groups.search_path, *words], return_hydra_config=True
+            )
+            return Path(str(config.hydra.sweep.dir)) if _is_dated(config.hydra.sweep) else None
+        except COMPOSITION_FAULTS as error:
+            raise SettingsError([explain(error)]) from error
+
+    def _misnamed(self, mapping: dict[str, Any], overrides: Overrides, known: list[str]) -> Iterator[str]:
+        """Overrides that were meant to choose a file; takes what they set out of `mapping`."""
+        for override in overrides.values:
+            key = override.key_or_group
+            if "." in key or key in known or override.is_delete():
+                continue
+            line = misnamed(override, known, self.groups)
+            if line is not None and mapping.pop(key, None) is not None:
+                yield line
+
+
+def _blamed(files: DictConfig, overrides: Overrides) -> list[str]:
+    """The faults of the overrides that can't be applied to the composed files, one after the other."""
+    faults: list[str] = []
+    of_files = _unresolved(files)  # a fault of the files themselves, for which no override is to be blamed
+    for override in overrides.values:
+        changed = copy.deepcopy(files)
+        try:
+            apply(changed, override)
+        except SettingsError as error:
+            faults += error.faults
+            continue
+        key = override.key_or_group
+        problem = _unresolved(changed, key)
+        if problem in (None, of_files):
+            files = changed
+        else:
+            faults.append(fault(key, str(problem), *(() if override.is_delete() else (override.value(),))))
+    return faults
+
+
+def _unresolved(config: DictConfig, key: str = "") -> str | None:
+    """What keeps the interpolations of a configuration from being resolved."""
+    try:
+        OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except COMPOSITION_FAULTS as error:
+        return explain(error, key)
+    return None
+
+
+def _is_dated(folder: DictConfig) -> bool:
+    """Whether Hydra names a folder by the time."""
+    raw = cast("dict[str, Any]", OmegaConf.to_container(folder, resolve=False))
+    return "${now:" in str(raw["dir"])
+
+
+def _job_dir(config: DictConfig, job: int) -> str:
+    """The folder that Hydra's launcher gives a job of a sweep."""
+    with open_dict(config):
+        config.hydra.job.num = job
+        config.hydra.job.id = str(job)
+    return str(Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir))
+
+
+def _misplaced(mapping: dict[str, Any], overrides: Overrides, choices: dict[str, str]) -> Iterator[str]:
+    """Chosen files whose content has landed below the name of their group; takes it out of `mapping`."""
+    rule = "its file must begin with the line `# @package _global_`; add it there"
+    schedule = mapping.get("lr_schedule")
+    if isinstance(schedule, dict) and "lr_schedule" in schedule:
+        mapping["lr_schedule"] = None
+        yield fault("lr_schedule", rule, choices.get("lr_schedule"))
+    for group in ("profile", "curriculum_preset", "curriculum_stages"):
+        typed = [key for key in sorted(overrides.keys) if key.startswith(f"{group}.")]
+        yield from (f"{key}: {group} is the name of a file; it has no keys" for key in typed)
+        if mapping.pop(group, None) is not None and not typed:
+            yield fault(group, rule, choices.get(group))
+
+
+def _unused(config: DictConfig, overrides: Overrides) -> Iterator[str]:
+    """Overrides that nothing would read."""
+    raw = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
+    if "decay_rate" in overrides.keys and "${decay_rate}" not in repr(raw.get("lr_schedule")):
+        rule = "the lr_schedule chosen does not use it; lr_schedule=exponential_smooth does"
+        yield fault("decay_rate", rule, raw["decay_rate"])
+    if raw.get("run") is not None:
+        for root in sorted(
+            overrides.roots & {"task", "curriculum", "curriculum_preset", "curriculum_stages"}
+        ):
+            yield f"{root}: goes with policy=...; a run plays the task and the stages it was trained on"

@@ -1,0 +1,277 @@
+"""What `--help` shows: each key with its meaning and default, each option of a group with what it is for.
+
+Meanings are the descriptions of the settings, defaults those of the composed configuration, headings and what
+an option is for the comments in `cfgs/`: nothing of them is written here.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from glideslope.errors import typed
+from glideslope.settings import CommandSettings, CompareSettings, EvaluateSettings, PreviewSettings, Settings
+from glideslope.settings.catalogue import groups_of, headings_of, options_of
+from glideslope.settings.checks import CheckedSettings
+
+WIDTH = 80
+_COLUMN = 31  # where meanings begin
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What the help of a program says that no file says.
+
+    Attributes:
+        script: the program's file.
+        purpose: what it is for.
+        config: its primary config.
+        examples: command lines, without the program's name.
+        groups: its groups, those used most first.
+        groups_go_with: what the groups are for, where not for all that the program does.
+        usage: the form of its command line.
+        keys: the keys used most, those most of all first; `--help all` shows every key.
+    """
+
+    script: str
+    purpose: str
+    config: str
+    examples: tuple[str, ...]
+    groups: tuple[str, ...]
+    keys: tuple[str, ...]
+    groups_go_with: str = ""
+    usage: str = "[group=option] [key=value]"
+
+
+_GROUPS = (
+    *("lr_schedule", "profile", "curriculum_preset"),
+    *("encoder_bundle@agent", "actor_critic_bundle@agent", "task"),
+)
+_PAGES: Mapping[type[CheckedSettings], _Page] = {
+    Settings: _Page(
+        script="train_gimbal_curriculum.py",
+        purpose="Train a quadrotor to land on a moving pad, guided by its own gimbal camera.",
+        config="config_gimbal_curriculum",
+        examples=(
+            "profile=cpu",
+            "lr_schedule=gentle_decay lr=2.0e-4",
+            "-m lr_schedule=constant,gentle_decay seed=1,2",
+        ),
+        groups=_GROUPS,
+        keys=(
+            *("lr", "lr_encoder", "lr_actor", "lr_critic"),
+            *("seed", "device", "num_threads", "resume", "objective"),
+            *("num_train_frames", "num_seed_frames", "num_envs", "batch_size", "replay_buffer_size"),
+            *("eval_every_frames", "num_eval_episodes", "final_eval_episodes", "save_video"),
+        ),
+    ),
+    EvaluateSettings: _Page(
+        script="evaluate.py",
+        purpose="Score a trained or a scripted policy on scenarios that no training saw.",
+        config="config_evaluate",
+        examples=(
+            "run=exp_local/2026.01.31/101500_defaults",
+            "run=exp_local/2026.01.31/101500_defaults stage=all video=true",
+            "policy=expert stage=all",
+            "inspect=exp_local/2026.01.31/101500_defaults",
+        ),
+        groups=("curriculum_preset", "task"),
+        keys=(
+            *("run", "policy", "inspect", "stage", "episodes", "video", "out", "compare", "sweep"),
+            *("seed", "num_envs", "num_threads", "device"),
+        ),
+        groups_go_with=", with policy=...; a run plays its own",
+    ),
+    PreviewSettings: _Page(
+        script="preview_lr_schedule.py",
+        purpose="Show the learning rates of a training as a picture, a table and a drawing, without training.",
+        config="config_preview",
+        examples=(
+            "lr_schedule=gentle_decay",
+            "lr_schedule=exponential_smooth decay_rate=0.9998 steps=[0,1M,40%]",
+            "lr_schedule=stage_based stage_steps=[0,400k]",
+        ),
+        groups=_GROUPS,
+        keys=(
+            *("steps", "stage_steps", "scale", "out"),
+            *("lr", "lr_encoder", "lr_actor", "lr_critic", "num_train_frames"),
+        ),
+    ),
+    CompareSettings: _Page(
+        script="compare_runs.py",
+        purpose="Compare runs, grouped by the settings that differ: a table, a picture, a page and the numbers.",
+        config="config_compare",
+        examples=(
+            "exp_local/2026.01.31/101500_sweep",
+            "exp_local/2026.01.31 by=lr_schedule",
+            "exp_local/2026.01.31/101500_lr-1e-4 exp_local/2026.01.31/101700_lr-2e-4",
+        ),
+        groups=(),
+        keys=("runs", "by", "out"),
+        usage="FOLDER... [key=value]",
+    ),
+}
+_FLAGS = (
+    ("--help all", "Show every key"),
+    ("--version", "Show the version"),
+    ("--cfg job", "Show the composed configuration, run nothing"),
+    ("-m, --multirun", "Run a job for each value: key=a,b"),
+    ("--config-dir FOLDER", "Look for options in FOLDER/GROUP too"),
+)
+
+
+def script_of(settings: type[CheckedSettings]) -> str:
+    """Return the name of the script that these settings are of."""
+    return _PAGES[settings].script
+
+
+def help_text(
+    settings: type[CheckedSettings],
+    mapping: Mapping[str, Any],
+    choices: Mapping[str, str],
+    folders: Sequence[Path],
+    *,
+    everything: bool,
+) -> str:
+    """Return the help of a program, no line longer than 80 characters.
+
+    Args:
+        settings: the program's settings.
+        mapping: the composed configuration, whose values are the defaults shown.
+        choices: the option chosen in each group.
+        folders: the folders that have files of groups.
+        everything: whether every key is shown, or those used most.
+    """
+    page = _PAGES[settings]
+    lines = [
+        *textwrap.wrap(page.purpose, WIDTH),
+        "",
+        f"Usage: python {page.script} {page.usage}",
+    ]
+    lines += ["", "Examples:", *(_example(page.script, example) for example in page.examples)]
+    known = groups_of(page.config)
+    if known:
+        lines += ["", f"Groups, group=option (* is the default){page.groups_go_with}:"]
+    for group in (*page.groups, *(group for group in known if group not in page.groups)):
+        lines.append(f" {group}=")
+        for option, purpose in options_of(group, folders).items():
+            mark = "*" if choices.get(group) == option else " "
+            lines += _entry(f"{mark} {option}", purpose)
+    if settings is not Settings:  # a preview takes the keys of a training, but for these
+        mapping = {key: value for key, value in mapping.items() if key not in CommandSettings.model_fields}
+    lines += ["", "Keys, key=default:"]
+    for heading, keys in _headed(page, mapping, everything).items():
+        if heading:
+            lines.append(f" {heading}")
+        for key in keys:
+            lines += _lines_of(key, mapping[key], _field(settings, key))
+    if not everything and known:
+        lines.append("  ...  --help all shows every key")
+    lines += ["", "Flags:"]
+    for flag, purpose in _FLAGS:
+        lines += _entry(f"  {flag}", purpose)
+    return "\n".join(lines) + "\n"
+
+
+def meaning(field: FieldInfo) -> str:
+    """Return what a setting means, without a full stop, its choices behind it."""
+    text = " ".join((field.description or "").split()).rstrip(".")
+    choices = [str(choice) for choice in _choices(field.annotation)]
+    return f"{text}: {' | '.join(choices)}" if len(choices) > 1 else text
+
+
+def _choices(annotation: Any) -> Iterator[object]:
+    for part in get_args(annotation):
+        if get_origin(annotation) is Literal:
+            yield part
+        else:
+            yield from _choices(part)
+
+
+def _example(script: str, example: str) -> str:
+    line = f"  python {script} {example}"
+    return line if len(line) <= WIDTH else f"  python {script} \\\n    {example}"
+
+
+def _entry(name: str, text: str) -> list[str]:
+    """`name` and `text` in two columns."""
+    wrapped = textwrap.wrap(text, WIDTH - _COLUMN, break_long_words=False) or [""]
+    indent = " " * _COLUMN
+    if len(name) + 1 > _COLUMN:
+        return [name, *(indent + line for line in wrapped)]
+    return [f"{name:{_COLUMN}}{wrapped[0]}".rstrip(), *(indent + line for line in wrapped[1:])]
+
+
+def _headed(page: _Page, mapping: Mapping[str, Any], everything: bool) -> dict[str, list[str]]:
+    """The keys to be shown below their headings."""
+    headings = headings_of(page.config)
+    if page.config == "config_preview":
+        headings |= headings_of("config_gimbal_curriculum")
+    headed = {key for keys in headings.values() for key in keys}
+    files = [key for key in mapping if key not in headed]  # what the files of groups hold
+    headings = {**headings, "Of the options chosen": files}
+    shown = {
+        heading: [key for key in keys if key in mapping and (everything or key in page.keys)]
+        for heading, keys in headings.items()
+    }
+    if not everything:
+        rank = page.keys.index
+        shown = {
+            heading: sorted(keys, key=rank)
+            for heading, keys in sorted(shown.items(), key=lambda item: min(map(rank, item[1]), default=0))
+        }
+    return {heading: keys for heading, keys in shown.items() if keys}
+
+
+def _field(settings: type[CheckedSettings], key: str) -> FieldInfo:
+    return (CommandSettings if key in CommandSettings.model_fields else settings).model_fields[key]
+
+
+def _lines_of(key: str, value: Any, field: FieldInfo) -> list[str]:
+    """A key, and what is below it."""
+    model = _model(field.annotation, value)
+    if model is None and isinstance(value, list) and value and isinstance(value[0], Mapping):
+        return [
+            line
+            for name, item in value[0].items()
+            if name != "name"
+            for line in _lines_of(f"{key}.0.{name}", item, _item_model(field).model_fields[name])
+        ]
+    if model is not None and isinstance(value, Mapping):
+        below = [name for name in value if name in model.model_fields and name != "name"]
+        return [
+            line
+            for name in below
+            for line in _lines_of(f"{key}.{name}", value[name], model.model_fields[name])
+        ]
+    shown = "{...}" if isinstance(value, Mapping) else typed(value)
+    return _entry(f"  {key}={shown}", meaning(field))
+
+
+def _models(annotation: Any) -> Iterator[type[CheckedSettings]]:
+    if isinstance(annotation, type) and issubclass(annotation, CheckedSettings):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
+
+
+def _model(annotation: Any, value: Any) -> type[CheckedSettings] | None:
+    """The settings that a mapping is of: of several, those whose name it has."""
+    if not isinstance(value, Mapping):
+        return None
+    models = list(_models(annotation))
+    named = [m for m in models if value.get("name") in _choices_of_name(m)] if len(models) > 1 else models
+    return next(iter(named), None)
+
+
+def _choices_of_name(model: type[CheckedSettings]) -> list[object]:
+    return list(_choices(model.model_fields["name"].annotation))
+
+
+def _item_model(field: FieldInfo) -> type[CheckedSettings]:
+    return next(_models(field.annotation))

@@ -1,0 +1,124 @@
+"""Words of a command line that are not of the form key=value, and what was probably meant."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from glideslope.errors import listed, nearest
+
+_DASHED = re.compile(r"--?([A-Za-z][\w.@/-]*)(?:[=:]\s*(.*))?", re.DOTALL)
+_COLON = re.compile(r"([A-Za-z][\w.@/]*):\s*(.*)", re.DOTALL)
+_NUMBER = re.compile(r"-\.?\d.*")
+_DELETION = re.compile(r"~[A-Za-z].*")  # takes a setting away; it needs no value
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the words of a program's command line can be.
+
+    Attributes:
+        keys: its keys and its groups of files.
+        options: the groups that an option belongs to, such as {"smoke": ("profile",)}.
+        path_keys: the keys whose values are run folders or snapshots.
+        flag_length: how many of some words the flag that they begin with takes, itself included; 0 where the program
+            knows no such flag.
+    """
+
+    keys: Collection[str]
+    options: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    path_keys: Sequence[str] = ()
+    flag_length: Callable[[Sequence[str]], int] = lambda words: 0
+
+    def has(self, key: str) -> bool:
+        """Return whether ``key``, or what it is a part of, is known."""
+        return key in self.keys or key.partition(".")[0] in self.keys
+
+
+def misspelt(words: Sequence[str], known: Vocabulary) -> list[str]:
+    """Return a fault for each word that is not of the form key=value and has a right spelling, which it names.
+
+    Args:
+        words: the command line.
+        known: what can be in it.
+    """
+    return list(_faults(list(words), known))
+
+
+def _faults(words: list[str], known: Vocabulary) -> Iterator[str]:
+    at = 0
+    while at < len(words):
+        word, rest = words[at], words[at + 1 :]
+        if _DELETION.fullmatch(word):
+            fault, taken = None, 0
+        elif word.startswith("-") and not _NUMBER.fullmatch(word):
+            fault, taken = _dashed(word, rest, known)
+        elif "=" not in word.strip("=") or _COLON.fullmatch(word.partition("=")[0]):
+            fault, taken = _bare(word, rest, known)
+        else:
+            fault, taken = None, 0
+        if fault is not None:
+            yield fault
+        at += 1 + taken
+
+
+def _dashed(word: str, rest: list[str], known: Vocabulary) -> tuple[str | None, int]:
+    """The fault of a word with dashes, and how many of the next words belong to it."""
+    match, length = _DASHED.fullmatch(word), known.flag_length([word, *rest[:1]])
+    if match is None:
+        return (None, length - 1) if length else (f"{word}: unknown flag", 0)
+    key, value = match[1], match[2]
+    key = key if known.has(key) else key.replace("-", "_")
+    taken = 0
+    if value is None and rest and _is_value(rest[0]):
+        value, taken = rest[0], 1
+    # --run is a flag as well as a key; -profile=x would be the flag -p.
+    means_key = known.has(key) and (value is not None or not word.startswith("--"))
+    if length and not means_key:
+        return None, length - 1
+    typed = " ".join([word, *rest[:taken]])
+    rule = "settings are written key=value, without dashes"
+    if known.has(key):
+        return f"{typed}: {rule}; did you mean {key}={'...' if value is None else value}?", taken
+    near = nearest(key, sorted(known.keys))
+    return f"{typed}: unknown flag; {rule}" + (f"; did you mean {near}=...?" if near else ""), taken
+
+
+def _bare(word: str, rest: list[str], known: Vocabulary) -> tuple[str | None, int]:
+    """The fault of a word without dashes and without an equals sign inside it, as of `_dashed`."""
+    key, value, taken = word, None, 0
+    colon = _COLON.fullmatch(word)
+    if colon and known.has(colon[1]):
+        key, value = colon[1], colon[2] or None
+    elif word.endswith("=") and known.has(word[:-1]):
+        key = word[:-1]
+        if not (rest and _is_value(rest[0]) and rest[0] != "="):
+            return None, 0
+    if value is None and rest:
+        if rest[0] == "=" and len(rest) > 1:
+            value, taken = rest[1], 2
+        elif rest[0].startswith("=") and rest[0] != "=":
+            value, taken = rest[0][1:], 1
+        elif _is_value(rest[0]):
+            value, taken = rest[0], 1
+    if value is not None:
+        name = key if known.has(key) else nearest(key, sorted(known.keys))
+        if name:
+            typed = " ".join([word, *rest[:taken]])
+            return f"{typed}: is not of the form key=value; did you mean {name}={value}?", taken
+    if os.path.exists(os.path.expanduser(word)) and known.path_keys:
+        meant = listed([f"{path_key}={word}" for path_key in known.path_keys])
+        return f"{word}: is not of the form key=value; did you mean {meant}?", 0
+    if word in known.options:
+        meant = listed([f"{group}={word}" for group in known.options[word]])
+        return f"{word}: is not of the form key=value; did you mean {meant}?", 0
+    return None, 0
+
+
+def _is_value(word: str) -> bool:
+    """Whether a word can only be the value of the one before it."""
+    if "=" in word or _DELETION.fullmatch(word):
+        return False
+    return not word.startswith("-") or bool(_NUMBER.fullmatch(word))

@@ -1,0 +1,170 @@
+"""Shows what a training's learning rates will be: a picture, a table and a drawing in the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from glideslope.display.console import say
+from glideslope.display.figures import plot_learning_rates, rate_limits
+from glideslope.display.text_plot import short_count, text_plot
+from glideslope.errors import UserError, failure
+from glideslope.lr_scheduler import Schedule, Schedules
+from glideslope.settings import PreviewSettings
+from glideslope.settings.schedules import learning_rates
+from glideslope.storage.caches import use_writable_caches
+from glideslope.storage.files import replacing
+
+PICTURE = "lr_schedule.png"
+TABLE = "lr_schedule.csv"
+
+_POINTS = 2000  # spread evenly over the training
+_MOST_STAIRS = 2000  # more of them can't be told from a smooth curve
+_TABLE = 72  # columns that the widest table takes
+_WIDEST = 110  # columns of the drawing
+
+Array = NDArray[np.float64]
+Entries = Sequence[tuple[int, int]]
+
+
+def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: Console | None = None) -> int:
+    """Writes `lr_schedule.png` and `lr_schedule.csv` and shows the learning rates; returns the exit status.
+
+    Args:
+        settings: the training's settings, and what is to be shown.
+        given: the keys that the user set, to tell of those without effect.
+        console: where to show the rates; standard output by default.
+
+    Raises:
+        ScheduleError: a schedule is malformed.
+        UserError: the folder can't be written to; nothing has been written.
+    """
+    console = console or Console(highlight=False)
+    use_writable_caches(lambda note: say(console, f"Note: {note}"))
+    schedules = learning_rates(settings, given)
+    total, entries = settings.total_steps, settings.stage_entries
+    steps = sample_steps(schedules, entries, total)
+    rates = {network: schedule(steps, entries) for network, schedule in schedules.items()}
+    asked = steps if settings.asked_steps is None else np.array(settings.asked_steps, dtype=np.int64)
+    tabled = {network: schedule(asked, entries) for network, schedule in schedules.items()}
+
+    staged = settings.stage_steps is not None or any(
+        schedule.follows_stages for schedule in schedules.values()
+    )
+    names = settings.curriculum.stage_names
+    bands = [(step, names[stage]) for step, stage in entries if staged and step < total]
+    notes = list(_notes(settings, schedules, rates))
+    files = _write(settings, steps, rates, bands, notes, _lines(asked, tabled))
+
+    drawing = text_plot(
+        steps,
+        rates,
+        limits=rate_limits(steps, rates, settings.scale),
+        log=settings.scale == "log",
+        stages=bands,
+        x_label="environment steps (global)",
+        width=min(console.width, _WIDEST),
+        ascii_only=not console.encoding.lower().startswith("utf"),
+        seed_end=settings.seed_steps,
+    )
+    console.print(drawing, no_wrap=True, overflow="ignore", crop=False)
+    if settings.asked_steps is not None:
+        console.width = max(console.width, _TABLE)  # digits are worth more than a table's shape
+        console.print(_table(asked, tabled), crop=False)
+    for note in [*notes, *schedules.notes]:
+        say(console, f"Note: {note}")
+    say(console, "Written: ", " and ".join(map(str, files)))
+    return 0
+
+
+def sample_steps(schedules: Mapping[str, Schedule], entries: Entries, total: int) -> NDArray[np.int64]:
+    """Steps from 0 to `total` that show every curve: evenly spread, and both sides of each jump."""
+    steps = {round(Fraction(total * i, _POINTS)) for i in range(_POINTS + 1)}
+    for schedule in schedules.values():
+        for bound in _bounds(schedule, entries, total):
+            steps |= {bound - 1, bound}
+    return np.array(sorted(step for step in steps if 0 <= step <= total), dtype=np.int64)
+
+
+def _bounds(schedule: Schedule, entries: Entries, total: int) -> Iterator[int]:
+    """The first step of each interval, of what follows its warm-up and its end, and of each of its stairs."""
+    for interval in schedule.describe()["intervals"]:
+        starts = [Fraction(step) for step, _ in entries] if "stage" in interval else [interval["start"]]
+        for start in map(Fraction, starts):
+            yield math.ceil(start)
+            for length in (interval["warmup"], interval["span"]):
+                if length is not None:
+                    yield math.ceil(start + Fraction(length))
+            unit = Fraction(interval["unit"] or 1)
+            if interval["stairs"] and (total - start) / unit <= _MOST_STAIRS:
+                yield from (math.ceil(start + i * unit) for i in range(int((total - start) / unit) + 1))
+
+
+def _notes(settings: PreviewSettings, schedules: Schedules, rates: Mapping[str, Array]) -> Iterator[str]:
+    """What is to be known about the picture."""
+    if settings.stage_steps is None and any(schedule.follows_stages for schedule in schedules.values()):
+        times = ",".join(short_count(step) for step, _ in settings.stage_entries)
+        yield (
+            f"stages assumed evenly spread, stage_steps=[{times}]; in training each is entered when earned"
+        )
+    waiting = [network for network, schedule in schedules.items() if schedule.follows_evaluations]
+    if waiting:
+        yield f"{', '.join(waiting)}: drawn without the reductions that evaluations will make"
+    zero = [network for network, curve in rates.items() if (curve[1:] == 0).any()]
+    if zero and settings.scale == "log":
+        yield f"{', '.join(zero)}: rates of 0 lie below a logarithmic axis; scale=linear shows them"
+
+
+def _write(
+    settings: PreviewSettings,
+    steps: NDArray[np.int64],
+    rates: Mapping[str, Array],
+    bands: Sequence[tuple[int, str]],
+    notes: Sequence[str],
+    lines: Sequence[str],
+) -> list[Path]:
+    folder = Path(settings.out)
+    files = [folder / PICTURE, folder / TABLE]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            if file.is_dir():
+                raise UserError(f"out={settings.out}: can't write {file}: is a folder")
+        with replacing(files[1]) as table:  # the picture inside: both are new, or neither
+            table.write_text("".join(lines), encoding="utf-8")
+            plot_learning_rates(
+                files[0],
+                steps,
+                rates,
+                scale=settings.scale,
+                stages=bands,
+                x_label="environment steps (global)",
+                note="; ".join(notes),
+                seed_end=settings.seed_steps,
+                held=True,
+            )
+    except OSError as error:
+        raise UserError(f"out={settings.out}: can't write {failure(error)}") from error
+    return files
+
+
+def _lines(steps: NDArray[np.int64], rates: Mapping[str, Array]) -> list[str]:
+    """The table's lines; its rates are written so that reading gives the same double back."""
+    rows = zip(steps.tolist(), *(curve.tolist() for curve in rates.values()), strict=True)
+    return [f"step,{','.join(rates)}\n", *(f"{','.join(map(repr, row))}\n" for row in rows)]
+
+
+def _table(steps: NDArray[np.int64], rates: Mapping[str, Array]) -> Table:
+    table = Table()
+    for heading in ("step", *rates):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for i, step in enumerate(steps.tolist()):
+        table.add_row(f"{step:,}", *(f"{curve[i]:.6g}" for curve in rates.values()))
+    return table

@@ -1,0 +1,75 @@
+"""What the files of `cfgs/` offer, read from the files themselves: groups, their options, and headings of keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from glideslope.settings.yaml_files import YamlError, decode_text, read_yaml
+
+CONFIG_DIR = Path(__file__).resolve().parents[2] / "cfgs"
+
+_KEY = re.compile(r"(\w+):")
+
+
+@lru_cache
+def groups_of(config_name: str) -> tuple[str, ...]:
+    """Return the groups that a primary config chooses from, as on the command line: encoder_bundle@agent, ..."""
+    return tuple(dict.fromkeys(_groups(config_name)))
+
+
+def _groups(config_name: str) -> Iterator[str]:
+    path = CONFIG_DIR / f"{config_name}.yaml"
+    if not path.is_file():
+        return
+    for entry in read_yaml(path).get("defaults", []):
+        if isinstance(entry, dict):
+            yield from (group for group in entry if not group.startswith("override "))
+        elif entry != "_self_":
+            yield from _groups(entry)
+
+
+def options_of(group: str, folders: Sequence[Path] = (CONFIG_DIR,)) -> dict[str, str]:
+    """Return the options of a group, each with what it is for: the first line of its file that says something.
+
+    Args:
+        group: a group, with or without its place behind an @.
+        folders: where files are looked for, the first one before the others.
+    """
+    found: dict[str, str] = {}
+    for folder in folders:
+        for path in sorted((folder / group.partition("@")[0]).glob("*.yaml")):
+            if path.is_file():  # no folder, and no link of an editor's that leads nowhere
+                found.setdefault(path.stem, _first_comment(path))
+    return dict(sorted(found.items()))
+
+
+def _first_comment(path: Path) -> str:
+    try:
+        lines = decode_text(path.read_bytes()).splitlines()
+    except (OSError, YamlError):
+        return ""  # whoever chooses the file is told what is wrong with it
+    for line in lines:
+        text = line.lstrip("#").strip()
+        if not line.startswith("#"):
+            break
+        if text and not text.startswith("@package"):
+            return text
+    return ""
+
+
+def headings_of(config_name: str) -> dict[str, list[str]]:
+    """Return the top-level keys of a primary config below the comments that head them, in order."""
+    found: dict[str, list[str]] = {}
+    heading = ""
+    text = (CONFIG_DIR / f"{config_name}.yaml").read_text(encoding="utf-8")
+    for line in text.splitlines():
+        if line.startswith("defaults:"):
+            heading = ""  # comments above are about the whole file
+        elif line.startswith("# "):
+            heading = line.removeprefix("# ")
+        elif (match := _KEY.match(line)) and match[1] != "hydra":
+            found.setdefault(heading, []).append(match[1])
+    return found

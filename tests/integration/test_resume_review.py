@@ -1,0 +1,158 @@
+"""What a hostile review of stopping and going on found: each of these lost, or ended, a run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.soak import differences, state_of
+from glideslope.replay.store import ReplayStore
+from glideslope.runs.logger import Logger
+from glideslope.runs.snapshots import load
+from glideslope.training.trainer import Trainer
+from tests.integration.test_faults import RUN, at_frame
+from tests.support.paths import ROOT
+from tests.support.training import train
+
+
+class Killed(BaseException):
+    """The process ends here, as by kill -9: nothing catches it."""
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing befell."""
+    run = tmp_path_factory.mktemp("straight") / "run"
+    assert train(run, *RUN) == 0
+    return run
+
+
+def finish(run: Path, straight: Path) -> None:
+    """Go on to the end, which must be that of the run that nothing befell."""
+    assert train(run, *RUN) == 0
+    assert differences(state_of(straight), state_of(run)) == []
+
+
+@pytest.mark.slow
+def test_a_kill_behind_an_evaluation_made_anew(
+    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is in the logs at the snapshot's own frame: it must not stand in the way of the next life's."""
+    run = tmp_path / "run"
+    evaluate, log_eval, flush = Trainer.act_greedily, Logger.log_eval, Logger.flush
+
+    def stop(self: Trainer, *arguments: Any) -> Any:
+        self.stop()
+        return evaluate(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "act_greedily", stop)
+        assert train(run, *RUN) == 130
+    assert load(run / "snapshot.pt")["run"]["trainer"]["due"] is not None
+
+    def die(self: Logger, *arguments: Any) -> None:
+        log_eval(self, *arguments)
+        flush(self)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Logger, "log_eval", die)
+        for _ in range(2):
+            with pytest.raises(Killed):
+                train(run, *RUN)
+    finish(run, straight)
+
+
+@pytest.mark.slow
+def test_files_that_cannot_be_removed_do_not_hide_a_snapshot(
+    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(self: ReplayStore, manifests: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    run = tmp_path / "run"
+    monkeypatch.setattr(ReplayStore, "prune", refuse)
+    assert train(run, *RUN) == 0
+    output = capsys.readouterr().out
+    assert "snapshot can't be written" not in output
+    assert "Operation not permitted" in output
+    assert differences(state_of(straight), state_of(run)) == []
+
+
+@pytest.mark.slow
+def test_stop_before_the_first_step(straight: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    begin = Trainer._begin
+
+    def stop(self: Trainer) -> None:
+        begin(self)
+        self.stop()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_begin", stop)
+        assert train(run, *RUN) == 130
+    assert load(run / "snapshot.pt")["frame"] == 0
+    finish(run, straight)
+
+
+@pytest.mark.slow
+def test_logs_that_cannot_be_written_to_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+
+    def fill(trainer: Trainer) -> None:
+        (run / "train.csv").unlink()
+        (run / "train.csv").symlink_to("/dev/full")
+
+    with at_frame(700, fill):
+        assert train(run, *RUN) == 1
+    output = capsys.readouterr().out
+    assert f"The logs can't be written: {run / 'train.csv'}: No space left on device" in output
+    assert load(run / "snapshot.pt")["frame"] == 800
+    assert not (run / "finished.json").exists()
+
+
+COMMAND = (sys.executable, "train_gimbal_curriculum.py", *RUN, "num_threads=1", "num_train_frames=400")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["full", "pipe"])
+def test_a_display_that_takes_nothing(kind: str, tmp_path: Path) -> None:
+    """A log of the screen on the disk that is full, or a reader of it that has gone, ends no training."""
+    run = tmp_path / "run"
+    if kind == "full":
+        with open("/dev/full", "w") as screen:
+            subprocess.run([*COMMAND, f"hydra.run.dir={run}"], cwd=ROOT, stdout=screen, timeout=120)
+    else:
+        life = subprocess.Popen(
+            [*COMMAND, f"hydra.run.dir={run}"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        assert life.stdout is not None
+        life.stdout.readline()
+        life.stdout.close()
+        life.wait(120)
+    assert load(run / "snapshot.pt")["frame"] == 400
+    assert (run / "finished.json").exists()
+
+
+@pytest.mark.slow
+def test_a_best_snapshot_of_the_last_frame_gives_a_rolling_one(
+    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    snapshot = Trainer._snapshot
+
+    def die(self: Trainer) -> None:
+        if self.frame == 800:
+            raise Killed
+        snapshot(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_snapshot", die)
+        with pytest.raises(Killed):
+            train(run, *RUN)
+    finish(run, straight)
+    assert "Going on from frame 800: snapshot_best_" in capsys.readouterr().out

@@ -1,0 +1,442 @@
+"""The house rules: which way imports run, what stays light, and that no file is read in a way that could run code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Collection, Iterator
+from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+PACKAGE = "glideslope"
+
+# From the ground up: a room may import from those in lower rows and from itself, not from its own row.
+LAYERS = (
+    ("lr_scheduler",),
+    ("errors",),
+    ("settings", "storage"),
+    ("envs", "agent", "curriculum", "replay"),
+    ("runs", "display"),
+    ("build",),
+    ("evaluation",),
+    ("training",),
+    ("cli",),
+)
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+READS_HYDRA = {"cli"}
+ALONE = {"lr_scheduler"}  # usable in any program: imports nothing of ours
+# Its doors to other libraries' classes, which load those libraries; nothing else of it imports them.
+ADAPTS = {
+    "glideslope.lr_scheduler.torch_scheduler": {"torch"},
+    "glideslope.lr_scheduler.stable_baselines3": {"torch", "stable_baselines3"},
+}
+
+
+def sources() -> dict[str, Path]:
+    """Dotted name → file, of every module in the package."""
+    files = {}
+    for file in sorted((ROOT / PACKAGE).rglob("*.py")):
+        parts = list(file.relative_to(ROOT).with_suffix("").parts)
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return files
+
+
+def programs() -> list[Path]:
+    """Every Python file of the project that isn't a test."""
+    return [*sources().values(), *sorted(ROOT.glob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
+
+
+def parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"), str(file))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Dotted names that a tree imports, `from a import b` as `a.b`; relative imports begin with a dot."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def at_import_time(tree: ast.Module) -> Iterator[ast.AST]:
+    """What runs when the module is imported: everything but functions and blocks for type checkers."""
+    pending: list[ast.AST] = list(tree.body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            pending.extend(node.orelse)
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        pending.extend(ast.iter_child_nodes(node))
+
+
+def our_modules(tree: ast.AST, modules: set[str]) -> set[str]:
+    """Modules of the package that a tree imports."""
+    found = set()
+    for name in imported(tree):
+        if name.split(".")[0] == PACKAGE:
+            found.add(name if name in modules else name.rpartition(".")[0])
+    return found
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def outside(tree: ast.AST) -> set[str]:
+    """Top-level names of other packages that a tree imports."""
+    return {name.split(".")[0] for name in imported(tree)} - {PACKAGE, ""}
+
+
+# --- directions ---
+
+
+def test_every_part_has_its_place() -> None:
+    parts = {part_of(module) for module in sources()} - {""}
+    assert parts <= set(LEVEL), f"place {sorted(parts - set(LEVEL))} in LAYERS"
+
+
+def test_imports_run_one_way() -> None:
+    files = sources()
+    upward = []
+    for module, file in files.items():
+        for target in our_modules(parse(file), set(files)):
+            here, there = part_of(module), part_of(target)
+            if there and here != there and LEVEL[there] >= LEVEL.get(here, -1):
+                upward.append(f"{module} imports {target}")
+    assert not upward
+
+
+def test_no_modules_import_each_other() -> None:
+    files = sources()
+    graph = {}
+    for module, file in files.items():
+        tree = parse(file)
+        graph[module] = set().union(*(our_modules(node, set(files)) for node in at_import_time(tree))) - {
+            module
+        }
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+    assert set(files) <= set(order)
+
+
+def test_envs_and_agent_know_nothing_of_each_other() -> None:
+    files = sources()
+    for module, file in files.items():
+        tree = parse(file)
+        parts = {part_of(target) for target in our_modules(tree, set(files))}
+        if part_of(module) == "envs":
+            assert "agent" not in parts, module
+            assert not outside(tree) & {"torch"}, module
+        if part_of(module) == "agent":
+            assert "envs" not in parts, module
+            assert not outside(tree) & {"mujoco", "mujoco_warp", "warp", "gymnasium"}, module
+
+
+def test_the_scheduler_stands_alone_and_loads_torch_only_where_an_optimizer_is_touched() -> None:
+    checked = 0
+    for module, file in sources().items():
+        if part_of(module) not in ALONE:
+            continue
+        checked += 1
+        tree = parse(file)
+        assert {part_of(target) for target in our_modules(tree, set(sources()))} <= {part_of(module)}, module
+        assert outside(tree) <= sys.stdlib_module_names | {"torch", "numpy"} | ADAPTS.get(module, set()), (
+            module
+        )
+        if module not in ADAPTS:
+            assert "torch" not in {name for node in at_import_time(tree) for name in outside(node)}, module
+            assert not our_modules(tree, set(sources())) & set(ADAPTS), module
+    assert checked > 5
+
+
+def test_only_the_command_line_knows_hydra() -> None:
+    for module, file in sources().items():
+        if part_of(module) not in READS_HYDRA:
+            assert not outside(parse(file)) & {"hydra", "omegaconf"}, module
+
+
+def test_the_package_imports_no_scripts_and_nothing_relatively() -> None:
+    scripts = {file.stem for file in ROOT.glob("*.py")} | {"benchmarks", "tests"}
+    for module, file in sources().items():
+        tree = parse(file)
+        assert not outside(tree) & scripts, module
+        assert not any(name.startswith(".") for name in imported(tree)), module
+
+
+LIGHT = f"""
+import sys
+import {PACKAGE}.lr_scheduler, {PACKAGE}.settings, {PACKAGE}.envs
+heavy = {{"torch", "mujoco", "mujoco_warp", "warp", "hydra", "matplotlib"}} & set(sys.modules)
+if heavy:
+    sys.exit(f"loaded {{sorted(heavy)}}")
+import {PACKAGE}.training.launch
+sys.exit("a training loads the renderer before it draws" if "mujoco_warp" in sys.modules else 0)
+"""
+
+
+def test_schedules_settings_and_registration_load_nothing_heavy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# --- what is used is declared ---
+
+
+def test_every_package_used_is_a_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    distributions = packages_distributions()
+    found = set()
+    for module, file in sources().items():
+        tree = parse(file)
+        # What an extra brings is imported where it is used, so that the rest works without it.
+        early = {name for node in at_import_time(tree) for name in outside(node)}
+        for name in (
+            outside(tree) - sys.stdlib_module_names - {"__future__", "pydantic_core"}
+        ):  # pinned by pydantic
+            declared = project["dependencies"] + ([] if name in early else extras["track"] + extras["sweep"])
+            names = {distribution.lower() for distribution in distributions[name]}
+            assert names & set(map(package, declared)), f"{module}: {name} ({names}) is not in pyproject.toml"
+            found.add(name)
+    assert {"torch", "numpy", "mujoco", "mlflow"} <= found
+
+
+def package(requirement: str) -> str:
+    """The package that a requirement of pyproject.toml is about."""
+    return re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower()
+
+
+# --- reading files can't run code ---
+
+# Each runs code that it is given, as text or inside a file, or allows a reader to.
+FORBIDDEN = {
+    *("eval", "exec", "compile", "__import__", "builtins.eval", "builtins.exec", "os.system", "os.popen"),
+    *(
+        "pickle.load",
+        "pickle.loads",
+        "pickle.Unpickler",
+        "_pickle.load",
+        "_pickle.loads",
+        "_pickle.Unpickler",
+    ),
+    *("yaml.unsafe_load", "yaml.unsafe_load_all", "yaml.full_load", "yaml.full_load_all", "yaml.load_all"),
+    *("yaml.Loader", "yaml.FullLoader", "yaml.UnsafeLoader", "yaml.CLoader", "yaml.CFullLoader"),
+    *("torch.serialization.load", "torch.jit.load", "torch.package.PackageImporter", "torch.hub.load"),
+    *("torch.serialization.add_safe_globals", "torch.serialization.safe_globals", "pandas.read_pickle"),
+    *("runpy.run_path", "runpy.run_module", "importlib.import_module"),
+}
+FORBIDDEN_MODULES = {"cloudpickle", "dill", "joblib", "jsonpickle", "marshal", "shelve"}
+# Harmless with the right arguments only.
+CONDITIONAL = {"torch.load", "numpy.load", "yaml.load"}
+SAFE_LOADERS = ("SafeLoader", "CSafeLoader")
+
+
+def bound_names(tree: ast.AST) -> dict[str, str]:
+    """What the names that a tree's imports bind stand for."""
+    names = {"np": "numpy"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def harmless(name: str, call: ast.Call, safe_loaders: Collection[str] = ()) -> bool:
+    """Whether a call of one of `CONDITIONAL` reads nothing but data.
+
+    safe_loaders: the module's own classes that build on PyYAML's safe loader.
+    """
+    keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    if name == "torch.load":
+        return keywords.get("weights_only") == "True"
+    if name == "numpy.load":
+        return (
+            len(call.args) < 3 and None not in keywords and keywords.get("allow_pickle", "False") == "False"
+        )
+    loader = keywords.get("Loader", ast.unparse(call.args[1]) if len(call.args) > 1 else "")
+    return loader.rpartition(".")[2] in SAFE_LOADERS or loader in safe_loaders
+
+
+def dangers(tree: ast.AST) -> list[str]:
+    """Ways to run code out of a file, and broad handlers that hide what went wrong."""
+    bound = bound_names(tree)
+
+    def stands_for(node: ast.AST) -> str:
+        head, dot, rest = ast.unparse(node).partition(".")
+        return f"{bound.get(head, head)}{dot}{rest}"
+
+    own_loaders = {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and node.bases
+        and all(stands_for(base).removeprefix("yaml.") in SAFE_LOADERS for base in node.bases)
+    }
+    called = {
+        node.func
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and (stands_for(node.func) not in CONDITIONAL or harmless(stands_for(node.func), node, own_loaders))
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute):
+            # Also where it is only mentioned: it would be called under another name.
+            name = stands_for(node)
+            bad = name in FORBIDDEN or (name in CONDITIONAL and node not in called)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = set(imported(node))
+            bad = bool(names & FORBIDDEN or {name.split(".")[0] for name in names} & FORBIDDEN_MODULES)
+        elif isinstance(node, ast.Call):
+            bad = any(k.arg == "shell" and ast.unparse(k.value) != "False" for k in node.keywords)
+        elif isinstance(node, ast.ExceptHandler):
+            broad = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
+            bad = broad and all(isinstance(step, ast.Pass) for step in node.body)
+        else:
+            continue
+        if bad:
+            found.append(f"line {node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+def test_no_file_is_read_in_a_way_that_could_run_code() -> None:
+    found = {str(file.relative_to(ROOT)): dangers(parse(file)) for file in programs()}
+    assert not {file: lines for file, lines in found.items() if lines}
+    loads = [
+        node
+        for file in sources().values()
+        for node in ast.walk(parse(file))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    ]
+    assert loads  # the rule has something to hold for
+
+
+# --- the rules themselves ---
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "torch.load(path, weights_only=trusted)",
+        "torch.load(path, **options)",
+        "from torch import load\nload(path)",
+        "from torch import load as read\nread(path)",
+        "import torch as t\nt.load(path)",
+        "reader = torch.load",
+        "torch.serialization.add_safe_globals([Thing])",
+        "with torch.serialization.safe_globals([Thing]):\n    go()",
+        "torch.jit.load(path)",
+        "pickle.loads(data)",
+        "from pickle import loads",
+        "import pickle as p\np.load(file)",
+        "class Reader(pickle.Unpickler):\n    pass",
+        "import joblib",
+        "from dill import loads",
+        "import cloudpickle as pickle",
+        "import shelve",
+        "import marshal",
+        "eval(text)",
+        "exec(text)",
+        "run = eval",
+        "__import__(name)",
+        "np.load(path, allow_pickle=True)",
+        "np.load(path, None, True)",
+        "np.load(path, **options)",
+        "import numpy\nnumpy.load(path, allow_pickle=trusted)",
+        "from numpy import load\nload(path, allow_pickle=True)",
+        "yaml.load(text, Loader=yaml.Loader)",
+        "yaml.load(text, yaml.UnsafeLoader)",
+        "yaml.load(text)",
+        "class Own(yaml.Loader):\n    pass\nyaml.load(text, Own)",
+        "yaml.load(text, Loader=Elsewhere)",
+        "yaml.unsafe_load(text)",
+        "yaml.full_load(text)",
+        "subprocess.run(line, shell=True)",
+        "try:\n    go()\nexcept Exception:\n    pass",
+        "try:\n    go()\nexcept:\n    pass",
+    ],
+)
+def test_dangers_are_seen(source: str) -> None:
+    assert dangers(ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.load(path, map_location='cpu', weights_only=True)",
+        "from torch import load\nload(path, weights_only=True)",
+        "np.load(path)",
+        "np.load(path, allow_pickle=False)",
+        "yaml.safe_load(text)",
+        "yaml.load(text, Loader=yaml.SafeLoader)",
+        "yaml.load(text, yaml.CSafeLoader)",
+        "class Own(yaml.SafeLoader):\n    pass\nyaml.load(text, Loader=Own)",
+        "network.eval()",
+        "re.compile(pattern)",
+        "state.load(path)",
+        "try:\n    go()\nexcept pickle.UnpicklingError:\n    pass",
+        "try:\n    go()\nexcept OSError:\n    pass",
+        "try:\n    go()\nexcept Exception as error:\n    raise ValueError from error",
+    ],
+)
+def test_harmless_calls_are_left_alone(source: str) -> None:
+    assert not dangers(ast.parse(source))
+
+
+def test_imports_are_seen_wherever_they_hide() -> None:
+    source = """
+import a.b, c as d
+from e.f import g, h
+from . import i
+from .j import k
+if TYPE_CHECKING:
+    import l
+else:
+    import m
+def function():
+    import n
+class Thing:
+    import o
+    def method(self):
+        from p import q
+try:
+    import r
+except ImportError:
+    import s
+"""
+    tree = ast.parse(source)
+    assert set(imported(tree)) == {
+        *("a.b", "c", "e.f.g", "e.f.h", "..i", ".j.k", "l", "m", "n", "o", "p.q", "r", "s")
+    }
+    early = {name for node in at_import_time(tree) for name in imported(node)}
+    assert early == {"a.b", "c", "e.f.g", "e.f.h", "..i", ".j.k", "m", "o", "r", "s"}
+
+
+def test_our_modules_are_told_from_their_contents() -> None:
+    tree = ast.parse(
+        "from glideslope import __version__\nfrom glideslope.runs import snapshots\n"
+        "from glideslope.storage.files import replacing\nimport torch"
+    )
+    modules = {"glideslope", "glideslope.runs.snapshots", "glideslope.storage.files"}
+    assert our_modules(tree, modules) == modules

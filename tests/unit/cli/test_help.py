@@ -1,0 +1,244 @@
+"""What `--help` says is true: whatever it offers is accepted, and what it tells comes from one source."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from glideslope.cli.help_text import meaning
+from glideslope.cli.main import PROGRAMS, compose, run_cli
+from glideslope.evaluation.comparison.arguments import with_runs
+from glideslope.settings import (
+    CommandSettings,
+    CurriculumSettings,
+    EvaluateSettings,
+    PreviewSettings,
+    Settings,
+    StageSettings,
+    SweepSettings,
+    TaskSettings,
+)
+from glideslope.settings.catalogue import CONFIG_DIR, groups_of, options_of
+from glideslope.settings.checks import CheckedSettings
+
+pytestmark = pytest.mark.usefixtures("workplace")
+
+# What makes a program's empty command line a complete one.
+NEEDED = {"train": [], "preview": [], "evaluate": ["policy=expert"], "compare": ["runs=[a]"]}
+
+
+def shown(program: str, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    def main(composed: object) -> int:
+        raise AssertionError("help runs nothing")
+
+    assert run_cli(main, *PROGRAMS[program], ["--help", *words]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert list(Path.cwd().iterdir()) == []
+    return out
+
+
+def accept(program: str, words: list[str]) -> Any:
+    config, settings = PROGRAMS[program]
+    return compose(config, words, settings).settings
+
+
+def options_in(text: str) -> list[str]:
+    """group=option, of every option offered."""
+    found, group = [], ""
+    if "Groups," not in text:
+        return []
+    for line in text.split("Groups,")[1].split("\n\n")[0].splitlines()[1:]:
+        if match := re.fullmatch(r" ([\w@]+)=", line):
+            group = match[1]
+        elif match := re.match(r"[* ] (\w+)( |$)", line):
+            found.append(f"{group}={match[1]}")
+    return found
+
+
+def keys_in(text: str) -> list[str]:
+    """key=default, of every key offered."""
+    return re.findall(r"^  ([\w.]+=(?:\[.*?\]|\S+))", text.split("\nKeys,")[1].split("\n\n")[0], re.MULTILINE)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("everything", [[], ["all"]], ids=["short", "all"])
+def test_what_help_offers_is_accepted(
+    program: str, everything: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = shown(program, capsys, *everything)
+    plain = accept(program, NEEDED[program])
+    options, keys = options_in(text), keys_in(text)
+    groups = {option.partition("=")[0] for option in options}
+    assert groups == set(groups_of(PROGRAMS[program][0]))
+    for group in groups:
+        assert [f"{group}={option}" for option in options_of(group)] == [
+            option for option in options if option.startswith(f"{group}=")
+        ]
+    if not everything:
+        by_group = [[option for option in options if option.startswith(f"{group}=")] for group in groups]
+        for one_of_each in zip_longest(*by_group):
+            accept(program, [*NEEDED[program], *filter(None, one_of_each)])
+    # Typing what is the default changes nothing; policy=null would say that nothing is to be evaluated.
+    assert accept(program, [word for word in keys if word != "policy=null"] + NEEDED[program]) == plain
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_examples_of_help_are_accepted(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(program, capsys).split("Examples:\n")[1].split("\n\n")[0].replace("\\\n", "")
+    lines = [shlex.split(line) for line in text.splitlines()]
+    assert len(lines) >= 3
+    for words in lines:
+        assert words[0] == "python"
+        assert (CONFIG_DIR.parent / words[1]).is_file()
+        if "-m" in words:
+            jobs: list[object] = []
+            assert run_cli(
+                lambda composed, jobs=jobs: jobs.append(composed) or 1, *PROGRAMS[program], words[2:]
+            )
+            assert len(jobs) == 4
+        else:
+            accept(program, with_runs(words[2:]) if program == "compare" else words[2:])
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_fits_on_two_screens_and_all_of_it_names_every_key(
+    program: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short, full = shown(program, capsys), shown(program, capsys, "all")
+    assert len(short.splitlines()) <= 90
+    assert all(len(line) <= 80 for line in [*short.splitlines(), *full.splitlines()])
+    assert "\x1b" not in short
+    plain = accept(program, NEEDED[program]).to_plain()
+    words = {word.partition("=")[0] for word in keys_in(full)}
+    expected = set(_leaves(plain)) - {
+        "profile",
+        "decay_rate",
+        "agent.encoder.name",
+        "agent.actor_critic.name",
+    }
+    assert words - set(CommandSettings.model_fields) == {
+        key for key in expected if not re.match(r"curriculum\.stages\.([1-9]|0\.name)", key)
+    }
+    # Each key has something said of it.
+    assert not re.findall(
+        r"^  [\w.]+=\S+$(?!\n {31})", full.split("\nKeys,")[1].split("\n\n")[0], re.MULTILINE
+    )
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, f"{key}.{name}" if key else name)
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for i, item in enumerate(value):
+            yield from _leaves(item, f"{key}.{i}")
+    else:
+        yield key
+
+
+def test_help_shows_the_defaults_of_what_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("all", "profile=cpu", "lr_schedule=exponential_smooth", "encoder_bundle@agent=enc_A")
+    text = shown("train", capsys, *words)
+    assert "* cpu " in text
+    keys = keys_in(text)
+    # The profile's rate, the preset's own key, and the bundle's.
+    assert {"lr=0.0005", "decay_rate=0.9995", "agent.encoder.d_model=64", "task.image_size=48"} <= set(keys)
+
+
+# --- One source -----------------------------------------------------------------------------------
+
+
+def models_of(path: Path) -> dict[tuple[str, ...], type[CheckedSettings]]:
+    """Path of a mapping in a file of cfgs/ → the settings that it is of."""
+    group = path.parent.name
+    encoder = {model.model_fields["name"].default: model for model in _members("encoder")}
+    actor_critic = {
+        name: model
+        for model in _members("actor_critic")
+        for name in re.findall(r"'(\w+)'", str(model.model_fields["name"].annotation))
+    }
+    return {
+        "config_gimbal_curriculum": {(): Settings},
+        "config_evaluate": {(): EvaluateSettings, ("sweep",): SweepSettings},
+        "config_preview": {(): PreviewSettings},
+        "task": {(): TaskSettings, ("rewards",): type(TaskSettings().rewards)},
+        "curriculum_preset": {("curriculum",): CurriculumSettings},
+        "curriculum_stages": {("curriculum", "stages"): StageSettings},
+        "encoder_bundle": {("encoder",): encoder.get(path.stem, encoder["original"])},
+        "actor_critic_bundle": {("actor_critic",): actor_critic.get(path.stem, actor_critic["original"])},
+    }.get(path.stem if group == "cfgs" else group, {})
+
+
+def _members(part: str) -> list[type[CheckedSettings]]:
+    from typing import get_args
+
+    from glideslope.settings import AnyActorCriticSettings, EncoderSettings
+
+    return list(get_args({"encoder": EncoderSettings, "actor_critic": AnyActorCriticSettings}[part]))
+
+
+def comments(path: Path) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Mapping, key and comment behind it, of each line of a file that has one."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+
+    def walk(node: yaml.Node, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+        if isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                yield from walk(item, above)
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                _, mark, comment = lines[key.start_mark.line].partition(" # ")
+                if mark:
+                    yield above, key.value, comment.strip()
+                yield from walk(value, (*above, key.value))
+
+    return walk(yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader), ())
+
+
+def said_in_files() -> Iterator[tuple[Path, str, str, str]]:
+    """File, key, comment and the meaning of the key, wherever a setting has a comment."""
+    for path in sorted(CONFIG_DIR.rglob("*.yaml")):
+        models = models_of(path)
+        for above, key, comment in comments(path):
+            model = models.get(above)
+            if model is None or key == "name" or above[:1] in (("defaults",), ("hydra",)):
+                continue
+            fields = {**model.model_fields, **(CommandSettings.model_fields if model is Settings else {})}
+            if key in fields:
+                yield path, key, comment, meaning(fields[key])
+
+
+def test_comments_in_the_files_say_what_the_settings_say() -> None:
+    said = list(said_in_files())
+    assert len(said) > 120
+    wrong = [
+        f"{path.name}: {key}: {comment!r}, not {text!r}"
+        for path, key, comment, text in said
+        if comment.lower() != text.lower()
+    ]
+    assert not wrong
+
+
+def test_what_is_no_file_is_no_option(tmp_path: Path) -> None:
+    """Such as the link that an editor makes beside a file with changes, which leads nowhere."""
+    folder = tmp_path / "lr_schedule"
+    (folder / "odd.yaml").mkdir(parents=True)
+    (folder / ".#mine.yaml").symlink_to("user@host.1234")
+    (folder / "latin.yaml").write_bytes(b"# caf\xe9\nlr_schedule: null\n")
+    (folder / "mine.yaml").write_text("# Mine.\n", encoding="utf-8")
+    assert options_of("lr_schedule", [tmp_path]) == {"latin": "", "mine": "Mine."}
+
+
+def test_every_option_says_in_one_line_what_it_is_for() -> None:
+    groups = {group for config, _ in PROGRAMS.values() for group in groups_of(config)}
+    for group in groups:
+        for option, purpose in options_of(group).items():
+            assert 10 < len(purpose) <= 49, (group, option)
