@@ -394,7 +394,7 @@ def test_without_dropout_nothing_is_drawn_and_no_stream_is_kept(name: str) -> No
 def faults(*words: str) -> tuple[str, ...]:
     with pytest.raises(SettingsError) as caught:
         compose(TRAIN_CONFIG, list(words), Settings)
-    return caught.value.faults
+    return tuple(map(str, caught.value.faults))
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_places_without_a_run_say_what_is_there(tmp_path: Path) -> None:
     places = ["day/101500_gentel", "empty", "notes", "day/101500_gentle/replay", "day/101500_gentle/eval.csv"]
     with pytest.raises(SettingsError) as caught:
         find_runs([tmp_path / place for place in places])
-    rules = [line.split(": ", 1)[1] for line in caught.value.faults]
+    rules = [fault.rule for fault in caught.value.faults]
     assert rules == [
         "there is no such folder; did you mean 101500_gentle?",
         "no run in it or below it; it is empty",

@@ -234,7 +234,7 @@ def test_a_changed_schedule_is_refused_with_its_differences(change, shown):
     with pytest.raises(ScheduleChangedError) as caught:
         live.load_state_dict(saved)
     assert isinstance(caught.value, ScheduleError)
-    assert all(line.startswith("actor") for line in caught.value.faults)
+    assert all(fault.key.startswith("actor") for fault in caught.value.faults)
     assert shown in str(caught.value)
     assert live.state_dict() == before
     live.load_state_dict(saved, accept_changes=True)
