@@ -68,7 +68,7 @@ def test_the_schedule_example_runs() -> None:
 
 
 def test_the_schedule_file_is_valid(cfgs: Path) -> None:
-    (example,) = fenced("yaml")
+    _, example = fenced("yaml")
     (cfgs / "lr_schedule" / "readme_example.yaml").write_text(example, encoding="utf-8")
     words = [f"--config-path={cfgs}", "lr_schedule=readme_example"]
     settings = compose(TRAIN_CONFIG, words, Settings).settings
