@@ -6,8 +6,10 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from stable_baselines3 import DDPG
 
 from glideslope.cli.main import EVALUATE_CONFIG, PREVIEW_CONFIG, TRAIN_CONFIG, compose
@@ -65,6 +67,18 @@ def test_the_schedule_example_runs() -> None:
     exec(example, {"optimizer": optimizer, "step": 50_000})
     # Half-way, a cosine from 3e-4 to 3e-5 is at their mean.
     assert optimizer.param_groups[0]["lr"] == pytest.approx(1.65e-4)
+
+
+def test_the_first_schedule_is_the_preset_differential() -> None:
+    shown, _ = fenced("yaml")
+    settings = compose(TRAIN_CONFIG, ["lr_schedule=differential"], Settings).settings
+    example, preset = (
+        build_schedules(schedule, base=settings.base_rates, total_steps=settings.total_steps)
+        for schedule in (yaml.safe_load(shown)["lr_schedule"], settings.lr_schedule)
+    )
+    steps = np.arange(0, settings.total_steps + 1, 250)
+    for network in settings.base_rates:
+        assert np.array_equal(example[network](steps), preset[network](steps))
 
 
 def test_the_schedule_file_is_valid(cfgs: Path) -> None:
