@@ -41,11 +41,9 @@ def resolve_device(name: str, key: str = "device") -> str:
     return name
 
 
-def use_threads(num_threads: int) -> int:
-    """Give torch ``num_threads`` threads, all usable processors for 0; return the number."""
-    threads = num_threads or usable_processors()
-    torch.set_num_threads(threads)
-    return threads
+def use_threads(num_threads: int) -> None:
+    """Give torch ``num_threads`` threads, all usable processors for 0."""
+    torch.set_num_threads(num_threads or usable_processors())
 
 
 def uses_pixels(settings: Settings) -> bool:

@@ -88,18 +88,8 @@ class Curriculum:
 
     @property
     def window_rate(self) -> float | None:
-        """The same, but None while the window is empty."""
+        """`success_rate_window`, but None while the window is empty."""
         return self.success_rate_window if self._outcomes else None
-
-    @property
-    def window_episodes(self) -> int:
-        """Episodes in the window; none yet at a stage's start and during its cooldown."""
-        return len(self._outcomes)
-
-    @property
-    def episodes_in_stage(self) -> int:
-        """Episodes counted since the current stage was entered, those of the cooldown included."""
-        return self._episodes
 
     def record(self, stage: int, success: bool, step: int) -> bool:
         """Take one finished episode; return whether it changed the stage, up or down.
