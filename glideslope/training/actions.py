@@ -8,33 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glideslope.curriculum.stages import Curriculum
-from glideslope.display.progress import Progress
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import ACTION_DIM
-from glideslope.runs.resume import Learner
-from glideslope.settings import Settings
 from glideslope.settings.schedules import NOISE
-from glideslope.training.clock import Clock
-from glideslope.training.stopping import Stop, StoppedError, diverged
+from glideslope.training.run import TrainingRun
+from glideslope.training.stopping import StoppedError, diverged
 
 
 class Actions:
     """Actions (N, 5) float32 for the observations of N environments."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        clock: Clock,
-        stop: Stop,
-        learner: Learner,
-        curriculum: Curriculum,
-        progress: Progress,
-    ) -> None:
-        self._seed_steps, self._num_envs = settings.seed_steps, settings.num_envs
-        self._clock, self._stop, self._learner = clock, stop, learner
-        self._curriculum, self._progress = curriculum, progress
-        self._rng = np.random.default_rng([settings.seed, 1])
+    def __init__(self, run: TrainingRun) -> None:
+        self._run = run
+        self._rng = np.random.default_rng([run.settings.seed, 1])
 
     def explore(self, observation: Observation) -> NDArray[Any]:
         """Return the actions to learn from: random ones in the seed frames, then the policy's with noise.
@@ -42,10 +28,10 @@ class Actions:
         Raises:
             TrainingError: a network has diverged.
         """
-        step = self._clock.step
-        if step < self._seed_steps:
-            return self._rng.uniform(-1.0, 1.0, (self._num_envs, ACTION_DIM)).astype(np.float32)
-        stddev = self._learner.schedules.rate(NOISE, step, self._curriculum.history)
+        run, step = self._run, self._run.clock.step
+        if step < run.settings.seed_steps:
+            return self._rng.uniform(-1.0, 1.0, (run.settings.num_envs, ACTION_DIM)).astype(np.float32)
+        stddev = run.learner.schedules.rate(NOISE, step, run.curriculum.history)
         return self._policy(observation, stddev)
 
     def greedy(self, env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
@@ -55,17 +41,17 @@ class Actions:
             StoppedError: a stop was requested; evaluations don't delay it.
             TrainingError: a network has diverged.
         """
-        if self._stop.requested:
+        if self._run.stop.requested:
             raise StoppedError
-        self._progress.tick()
+        self._run.display.progress.tick()
         return self._policy(observation, None)
 
     def _policy(self, observation: Observation, stddev: float | None) -> NDArray[Any]:
-        agent = self._learner.agent
+        agent = self._run.learner.agent
         actions: NDArray[Any] = agent.act(observation, stddev).cpu().numpy()
         # A network may have diverged since its losses were last looked at.
         if not np.isfinite(actions).all():
-            raise diverged("the policy's actions are not numbers", agent, self._clock.frame)
+            raise diverged("the policy's actions are not numbers", agent, self._run.clock.frame)
         return actions
 
     def state_dict(self) -> dict[str, Any]:

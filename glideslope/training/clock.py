@@ -54,10 +54,6 @@ class Clock:
         before = (self.step - self._settings.num_envs) * self._settings.action_repeat
         return self.frame // every > before // every
 
-    def update_steps(self) -> list[int]:
-        """Return the global steps of the last vector step that have an update."""
-        return update_steps(self._settings, self.step)
-
     def state_dict(self) -> dict[str, Any]:
         """Return the seconds; a snapshot holds the step itself."""
         return {"seconds": self.seconds}

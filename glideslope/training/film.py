@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from glideslope.display.progress import Progress
 from glideslope.display.workload import film_episodes, film_pictures
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.evaluation.scoring import Act, record_episodes
-from glideslope.settings import Settings, StageSettings
-from glideslope.training.write_errors import OnWriteError
+from glideslope.settings import StageSettings
+from glideslope.training.run import TrainingRun
 
 FILM = "landing.mp4"
 
@@ -19,12 +17,12 @@ FILM = "landing.mp4"
 class NoFilm:
     """Makes no film: the setting `save_video` is off."""
 
-    def __init__(self, run_dir: Path, write: OnWriteError) -> None:
-        self._path, self._write = run_dir / FILM, write
+    def __init__(self, run: TrainingRun) -> None:
+        self._run, self._path = run, run.folder / FILM
 
     def remove(self) -> None:
         """Remove the film of an earlier end of this run, which shows another policy."""
-        self._write(lambda: self._path.unlink(missing_ok=True), "the film")
+        self._run.write(lambda: self._path.unlink(missing_ok=True), "the film")
 
     def make(self, stage: StageSettings, index: int, seeds: Sequence[int], episode_length: float) -> None:
         """Film the first scenarios of a stage.
@@ -41,33 +39,23 @@ class LandingFilm(NoFilm):
     """Makes the film.
 
     Args:
-        settings: the run's settings.
-        run_dir: its folder.
+        run: what all parts share.
         make_env: makes one environment with views; called where the film is made, as it loads the renderer.
         act: the policy.
-        write: deals with a film that can't be written.
-        progress: shows it.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        run_dir: Path,
-        make_env: Callable[[], LandingVectorEnv],
-        act: Act,
-        write: OnWriteError,
-        progress: Progress,
-    ) -> None:
-        super().__init__(run_dir, write)
-        self._settings, self._make_env, self._act, self._progress = settings, make_env, act, progress
+    def __init__(self, run: TrainingRun, make_env: Callable[[], LandingVectorEnv], act: Act) -> None:
+        super().__init__(run)
+        self._make_env, self._act = make_env, act
 
     def make(self, stage: StageSettings, index: int, seeds: Sequence[int], episode_length: float) -> None:
         """Film the first scenarios of a stage."""
-        pictures = film_pictures(self._settings, episode_length)
-        chosen = seeds[: film_episodes(self._settings)]
-        self._progress.plan({"film": pictures, "draw": 1.0})
-        with self._progress.activity("film", "filming", units=pictures):
-            self._write(lambda: self._record(stage, index, chosen), "the film")
+        settings, progress = self._run.settings, self._run.display.progress
+        pictures = film_pictures(settings, episode_length)
+        chosen = seeds[: film_episodes(settings)]
+        progress.plan({"film": pictures, "draw": 1.0})
+        with progress.activity("film", "filming", units=pictures):
+            self._run.write(lambda: self._record(stage, index, chosen), "the film")
 
     def _record(self, stage: StageSettings, index: int, seeds: Sequence[int]) -> None:
         env = self._make_env()

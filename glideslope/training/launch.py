@@ -30,6 +30,7 @@ from glideslope.training.introduction import introduce, tell_duration
 from glideslope.training.parts import Parts, connect
 from glideslope.training.plan import TrainingPlan, make_plan, require_space
 from glideslope.training.process import prepare_process
+from glideslope.training.run import TrainingRun, begin_run
 from glideslope.training.stopping import StoppedError, TrainingError
 from glideslope.training.summary import conclude, say_next, say_stopped
 from glideslope.training.trainer import Trainer
@@ -165,14 +166,14 @@ def _run(
         stack.callback(lambda: logger.tracker.finish(_film(path, end), end))
         if resumption is None:
             tell_duration(progress, plan.device)
-        parts = _connect(plan, path, learner, logger, progress, stack)
-        trainer = Trainer(settings, parts)
+        run, parts = _build(plan, path, learner, logger, progress, stack)
+        trainer = Trainer(run, parts)
         if resumption is not None:
             _restore(trainer, resumption)
-            parts.display.plan()
+            run.display.plan()
             tell_duration(progress, plan.device)
         try:
-            with parts.stop.on_signals():
+            with run.stop.on_signals():
                 result = parts.final_evaluation.run() if trainer.train() else None
         except StoppedError:
             pass
@@ -191,17 +192,17 @@ def _run(
         say_stopped(f"Stopped: {failed}", path, console)
         return 1
     if result is None:
-        say_stopped(f"Stopped at frame {parts.clock.frame:,}.", path, console)
-        return 128 + parts.stop.signal
+        say_stopped(f"Stopped at frame {run.clock.frame:,}.", path, console)
+        return 128 + run.stop.signal
     if unwritten:
         say_stopped("Trained, but not finished: its logs are incomplete.", path, console)
         return 1
-    return conclude(plan, folder, parts, result, undrawn, console)
+    return conclude(plan, folder, run, result, undrawn, parts.snapshots.is_saved, console)
 
 
-def _connect(
+def _build(
     plan: TrainingPlan, run_dir: Path, learner: Learner, logger: Logger, progress: Progress, stack: ExitStack
-) -> Parts:
+) -> tuple[TrainingRun, Parts]:
     """Build what the training needs besides the learner, and connect it; the environments close with the stack."""
     settings = plan.settings
     make = partial(make_env, settings, stage=settings.curriculum.stages[0], device=plan.device)
@@ -209,18 +210,9 @@ def _connect(
     env, eval_env = make(num_envs=settings.num_envs), make(num_envs=scoring_envs(settings))
     stack.callback(env.close)
     stack.callback(eval_env.close)
-    return connect(
-        settings,
-        run_dir,
-        env=env,
-        eval_env=eval_env,
-        make_film_env=partial(make, num_envs=1, film=True),
-        learner=learner,
-        curriculum=make_curriculum(settings),
-        logger=logger,
-        progress=progress,
-        files=open_snapshots(settings, run_dir, progress.note),
-    )
+    run = begin_run(settings, run_dir, env, learner, make_curriculum(settings), logger, progress)
+    files = open_snapshots(settings, run_dir, progress.note)
+    return run, connect(run, eval_env, partial(make, num_envs=1, film=True), files)
 
 
 def _restore(trainer: Trainer, resumption: Resumption) -> None:

@@ -10,31 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glideslope.curriculum.stages import Curriculum
 from glideslope.lr_scheduler import read_lr
-from glideslope.runs.logger import RATE_TAGS, STAGE_TAG, SUCCESS_TAG, Logger
-from glideslope.runs.resume import Learner
-from glideslope.settings import Settings
+from glideslope.runs.logger import RATE_TAGS, STAGE_TAG, SUCCESS_TAG
 from glideslope.settings.schedules import NOISE
-from glideslope.training.clock import Clock
-from glideslope.training.write_errors import OnWriteError
+from glideslope.training.run import TrainingRun
 
 
 class Records:
     """Collects what happens between two rows, and writes the rows."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        clock: Clock,
-        learner: Learner,
-        curriculum: Curriculum,
-        logger: Logger,
-        write: OnWriteError,
-    ) -> None:
-        self._settings, self._clock = settings, clock
-        self._learner, self._curriculum = learner, curriculum
-        self._logger, self._write = logger, write
+    def __init__(self, run: TrainingRun) -> None:
+        self._run = run
         self._episodes: dict[str, list[float]] = defaultdict(list)
         self._last_log = (time.monotonic(), 0)
         self._logged = -1  # the log interval that was last written; none yet
@@ -65,7 +51,7 @@ class Records:
         """Write the rates of the update before that of ``step``, where one jumps between the two."""
         self._jumps = self._rate_jumps(step)
         if self._jumps:
-            self._write_rates(step - self._settings.update_every_steps)
+            self._write_rates(step - self._run.settings.update_every_steps)
 
     def after_update(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Write the row that is due, if one is: a full one, or the rates behind a jump."""
@@ -76,7 +62,8 @@ class Records:
             self._write_rates(step)
 
     def _write_row(self, step: int, metrics: Mapping[str, Any]) -> None:
-        frame, history = step * self._settings.action_repeat, self._curriculum.history
+        run, history = self._run, self._run.curriculum.history
+        frame = step * run.settings.action_repeat
         values = {key if "/" in key else f"train/{key}": float(value) for key, value in metrics.items()}
         now = time.monotonic()
         since, frame_then = self._last_log
@@ -84,28 +71,29 @@ class Records:
         rates = self._held_rates()
         row: dict[str, float | None] = {f"lr_{network}": rate for network, rate in rates.items()}
         row[STAGE_TAG] = next(stage for entered, stage in reversed(history) if entered <= step)
-        row[SUCCESS_TAG] = self._curriculum.window_rate
+        row[SUCCESS_TAG] = run.curriculum.window_rate
         row |= values
         for network, rate in rates.items():
             norm = values[f"diagnostics/{network}_param_norm"]
             row[f"diagnostics/{network}_effective_lr"] = rate / norm
-        row["train/stddev"] = self._learner.schedules.rate(NOISE, step, history)
-        row["train/buffer_size"] = len(self._learner.replay)
+        row["train/stddev"] = run.learner.schedules.rate(NOISE, step, history)
+        row["train/buffer_size"] = len(run.learner.replay)
         row["train/fps"] = (frame - frame_then) / max(now - since, 1e-9)
         row |= {key: float(np.mean(collected)) for key, collected in self._episodes.items()}
         self._episodes.clear()
-        self._write(lambda: self._logger.log_train(frame, row), "the training log")
+        run.write(lambda: run.logger.log_train(frame, row), "the training log")
 
     def _write_rates(self, step: int) -> None:
         """Write the rates of the update of ``step`` alone, unless its frame has a row."""
-        frame = step * self._settings.action_repeat
-        if frame > self._logger.last_train_frame:
+        run, frame = self._run, step * self._run.settings.action_repeat
+        if frame > run.logger.last_train_frame:
             row = {f"lr_{network}": rate for network, rate in self._held_rates().items()}
-            row["train/stddev"] = self._learner.schedules.rate(NOISE, step, self._curriculum.history)
-            self._write(lambda: self._logger.log_train(frame, row), "the training log")
+            row["train/stddev"] = run.learner.schedules.rate(NOISE, step, run.curriculum.history)
+            run.write(lambda: run.logger.log_train(frame, row), "the training log")
 
     def _rate_jumps(self, step: int) -> bool:
-        settings, schedules, history = self._settings, self._learner.schedules, self._curriculum.history
+        run, settings = self._run, self._run.settings
+        schedules, history = run.learner.schedules, run.curriculum.history
         before = step - settings.update_every_steps
         resumed, self._resumed = self._resumed, False
         if before <= settings.seed_steps:
@@ -119,11 +107,11 @@ class Records:
         return bool(schedules.jumped(before, step, history, around=around))
 
     def _held_rates(self) -> dict[str, float]:
-        optimizers = self._learner.agent.optimizers
+        optimizers = self._run.learner.agent.optimizers
         return {tag.removeprefix("lr_"): read_lr(optimizers[tag.removeprefix("lr_")]) for tag in RATE_TAGS}
 
     def _interval(self, step: int) -> int:
-        return step * self._settings.action_repeat // self._settings.log_every_frames
+        return step * self._run.settings.action_repeat // self._run.settings.log_every_frames
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has been collected since the last row, and which one that was."""
@@ -135,4 +123,4 @@ class Records:
         self._episodes.update({tag: list(values) for tag, values in state["episodes"].items()})
         self._logged = int(state["logged"])
         self._resumed = True
-        self._last_log = (time.monotonic(), self._clock.frame)
+        self._last_log = (time.monotonic(), self._run.clock.frame)

@@ -18,8 +18,8 @@ from glideslope.runs.snapshots import ROLLING, resume_candidates
 from glideslope.settings.schedules import run_schedules
 from glideslope.training.film import FILM
 from glideslope.training.final_evaluation import FinalResult
-from glideslope.training.parts import Parts
 from glideslope.training.plan import TrainingPlan
+from glideslope.training.run import TrainingRun
 
 # What a finished training leaves to look at, where it could be written.
 RESULT_FILES = (FILM, "training.png", "learning_rates.png", "train.csv", "eval.csv", FINISHED, ROLLING)
@@ -28,19 +28,30 @@ RESULT_FILES = (FILM, "training.png", "learning_rates.png", "train.csv", "eval.c
 def conclude(
     plan: TrainingPlan,
     folder: RunFolder,
-    parts: Parts,
+    run: TrainingRun,
     result: FinalResult,
     fault: str | None,
+    saved: bool,
     console: Console,
 ) -> int:
-    """Mark the run finished, unless there is a fault, and print how it went; return the exit status."""
-    clock, settings, path = parts.clock, plan.settings, folder.path
+    """Mark the run finished, unless there is a fault, and print how it went; return the exit status.
+
+    Args:
+        plan: the run's.
+        folder: its folder.
+        run: the training.
+        result: its final evaluation.
+        fault: why a result can't be written.
+        saved: whether the rolling snapshot is of the last frame.
+        console: where to print.
+    """
+    clock, settings, path = run.clock, run.settings, folder.path
     rows = [score.to_plain() for score in result.scores]
     summary = {
         "frames": settings.num_train_frames,
         "snapshot": result.snapshot,
         "minutes": round(clock.seconds / 60, 2),
-        "evaluation": rows[parts.curriculum.stage],
+        "evaluation": rows[run.curriculum.stage],
         "stages": rows,
     }
     if fault is None:
@@ -55,7 +66,7 @@ def conclude(
     policy = "last policy" if result.snapshot is None else f"best policy, {result.snapshot},"
     say(console, f"{done} in {duration(clock.seconds)}{before}. The {policy} on held-out scenarios:")
     console.print(results_table(rows), markup=False)
-    unfinished = unfinished_curriculum(parts.curriculum.reached, settings.curriculum.stage_names, "the run")
+    unfinished = unfinished_curriculum(run.curriculum.reached, settings.curriculum.stage_names, "the run")
     if unfinished is not None:
         say(console, f"Note: {unfinished}")
     say(console, "Run folder: ", str(path))
@@ -65,7 +76,6 @@ def conclude(
     say_next(plan, path, console)
     if fault is not None:
         say(console, f"Trained, but the results can't be written: {fault}")
-    saved = parts.snapshots.is_saved
     if not saved:
         say(console, "The last snapshot could not be written; the ones there are good.")
     return 0 if fault is None and saved else 1

@@ -16,33 +16,34 @@ from torch import Tensor
 
 from glideslope.agent import DivergedError
 from glideslope.envs.gym import Observation
-from glideslope.settings import Settings
 from glideslope.settings.schedules import NOISE
+from glideslope.training.clock import update_steps
 from glideslope.training.parts import Parts
+from glideslope.training.run import TrainingRun
 from glideslope.training.stopping import StoppedError, TrainingError, diverged
 
 
 class Trainer:
     """One training run."""
 
-    def __init__(self, settings: Settings, parts: Parts) -> None:
-        self._settings = settings
+    def __init__(self, run: TrainingRun, parts: Parts) -> None:
+        self._run = run
         self._parts = parts
         self._observation: Observation = {}  # what the next actions answer; empty before the first
 
     @property
     def frame(self) -> int:
         """Frames done."""
-        return self._parts.clock.frame
+        return self._run.clock.frame
 
     def stop(self) -> None:
         """End after the vector step under way."""
-        self._parts.stop.request()
+        self._run.stop.request()
 
     def resume(self, content: Mapping[str, Any], *, rolling: bool) -> None:
         """Resume from a snapshot; see :meth:`glideslope.training.snapshots.RunSnapshots.restore`."""
         self._parts.snapshots.restore(content, rolling=rolling)
-        self._observation = self._parts.env.observations()
+        self._observation = self._run.env.observations()
 
     def train(self) -> bool:
         """Train to ``num_train_frames``; return whether it got there (False after a stop).
@@ -50,7 +51,7 @@ class Trainer:
         Raises:
             TrainingError: a network diverged, or a file can't be written and ``on_write_error`` is ``stop``.
         """
-        clock, stop, snapshots = self._parts.clock, self._parts.stop, self._parts.snapshots
+        clock, stop, snapshots = self._run.clock, self._run.stop, self._parts.snapshots
         if not self._observation:
             self._begin()
         elif not snapshots.is_saved:
@@ -63,7 +64,7 @@ class Trainer:
                 self._learn()
                 self._show()
                 self._evaluate()
-                if clock.passed(self._settings.snapshot_every_frames):
+                if clock.passed(self._run.settings.snapshot_every_frames):
                     snapshots.save()
         except StoppedError:
             pass
@@ -73,20 +74,20 @@ class Trainer:
 
     def _begin(self) -> None:
         """Reset the environments."""
-        settings, parts = self._settings, self._parts
+        settings = self._run.settings
         # Spread seeds: runs with neighbouring ones must not meet the same episodes.
         seeds = np.random.SeedSequence(settings.seed).generate_state(settings.num_envs)
-        parts.stages.play()
-        self._observation, _ = parts.env.reset(seed=[int(seed) for seed in seeds])
-        parts.experience.begin(self._observation)
+        self._parts.stages.play()
+        self._observation, _ = self._run.env.reset(seed=[int(seed) for seed in seeds])
+        self._parts.experience.begin(self._observation)
 
     def _vector_step(self) -> None:
         """Act once in every environment, store what follows, advance the curriculum by the episodes that ended."""
-        parts = self._parts
+        run, parts = self._run, self._parts
         actions = parts.actions.explore(self._observation)
-        self._observation, reward, terminated, truncated, infos = parts.env.step(actions)
+        self._observation, reward, terminated, truncated, infos = run.env.step(actions)
         parts.experience.add(actions, self._observation, reward, terminated, truncated, infos)
-        parts.clock.advance()
+        run.clock.advance()
         parts.records.step_taken(infos)
         changed = False
         for env in np.flatnonzero(terminated | truncated).tolist():
@@ -97,29 +98,29 @@ class Trainer:
         """Take the episode that ended in an environment; return whether the curriculum advanced, or went back."""
         parts = self._parts
         parts.records.episode_ended(final, env)
-        parts.display.episode_ended(float(final["episode_length"][env]))
+        self._run.display.episode_ended(float(final["episode_length"][env]))
         return parts.stages.episode_ended(int(final["stage"][env]), bool(final["success"][env]))
 
     def _learn(self) -> None:
         """Make the updates that fall into the last vector step."""
         losses = []
         try:
-            for step in self._parts.clock.update_steps():
+            for step in update_steps(self._run.settings, self._run.clock.step):
                 losses += self._update(step)
         except DivergedError as error:
             raise TrainingError(f"{error} at frame {self.frame:,}") from error
         # One look for all of them: a GPU is waited for once.
         if losses and not bool(torch.stack(losses).isfinite().all()):
-            raise diverged("a loss is not a number", self._parts.learner.agent, self.frame)
+            raise diverged("a loss is not a number", self._run.learner.agent, self.frame)
 
     def _update(self, step: int) -> list[Tensor]:
         """Make one gradient update with the rates of ``step``; return the losses."""
-        learner, records = self._parts.learner, self._parts.records
-        agent, schedules, history = learner.agent, learner.schedules, self._parts.curriculum.history
+        learner, records = self._run.learner, self._parts.records
+        agent, schedules, history = learner.agent, learner.schedules, self._run.curriculum.history
         records.before_update(step)  # before the rates are written over
         schedules.write(agent.optimizers, step, history)
         stddev = schedules.rate(NOISE, step, history)
-        batch = learner.replay.sample(self._settings.batch_size).to(agent.device)
+        batch = learner.replay.sample(self._run.settings.batch_size).to(agent.device)
         metrics = agent.update(batch, stddev, diagnostics=records.is_due(step))
         records.after_update(step, metrics)
         return [loss for name, loss in metrics.items() if name.endswith("_loss")]
@@ -132,4 +133,4 @@ class Trainer:
 
     def _show(self) -> None:
         parts = self._parts
-        parts.display.show(len(parts.validation.due_stages), parts.records.rates())
+        self._run.display.show(len(parts.validation.due_stages), parts.records.rates())

@@ -351,7 +351,7 @@ def test_a_bad_gradient_stops_the_run_and_names_the_network(
     for frame, (network, value) in zip((300, 500, 700), bad.items(), strict=True):
 
         def poison(trainer: Trainer, network: str = network, value: float = value) -> None:
-            parameters = list(trainer._parts.learner.agent.networks[network].parameters())
+            parameters = list(trainer._run.learner.agent.networks[network].parameters())
             handle = parameters[-1].register_hook(lambda gradient: (handle.remove(), gradient + value)[1])
 
         with at_frame(frame, poison):

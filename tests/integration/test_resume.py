@@ -35,7 +35,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, frame: int, where: str) -> None:
     pending = [True]
 
     def stopping(self: Any, *arguments: Any) -> Any:
-        if pending and (self._clock if owner is Actions else self).frame >= frame:
+        if pending and (self._run.clock if owner is Actions else self).frame >= frame:
             pending.clear()
             signal.raise_signal(signal.SIGTERM)
         return original(self, *arguments)

@@ -149,7 +149,7 @@ def test_a_best_snapshot_of_the_last_frame_gives_a_rolling_one(
     save = RunSnapshots.save
 
     def die(self: RunSnapshots) -> None:
-        if self._clock.frame == 800:
+        if self._run.clock.frame == 800:
             raise Killed
         save(self)
 

@@ -272,7 +272,7 @@ def test_full_profile_without_a_gpu_says_how_long_it_takes_and_what_to_use(
         raise BuiltTooEarlyError
 
     monkeypatch.setattr(launch, "measure_costs", lambda *arguments: {"learn": 100 * 86400.0 / 5_996_000})
-    monkeypatch.setattr(launch, "_connect", stop)
+    monkeypatch.setattr(launch, "_build", stop)
     composed = compose(TRAIN_CONFIG, ["device=cpu"], Settings)
     with pytest.raises(BuiltTooEarlyError):
         launch.train(composed.settings, tmp_path / "run")
