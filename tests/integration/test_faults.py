@@ -25,7 +25,8 @@ from glideslope.display.commands import resume_command
 from glideslope.runs import snapshots as checkpoint
 from glideslope.runs.snapshots import Snapshots, load
 from glideslope.settings import Settings
-from glideslope.training import launch
+from glideslope.training.final_evaluation import FinalEvaluation
+from glideslope.training.stopping import STOP_SIGNALS
 from glideslope.training.trainer import Trainer
 from tests.support.training import train
 
@@ -92,7 +93,7 @@ def test_a_signal_ends_the_run_within_a_vector_step(
 ) -> None:
     """Each of the signals once in the life of one run."""
     run = tmp_path / "run"
-    for number, frame in zip(launch.STOP_SIGNALS, range(350, 800, 100), strict=False):
+    for number, frame in zip(STOP_SIGNALS, range(350, 800, 100), strict=False):
         before = signal.getsignal(number)
         with at_frame(frame, lambda trainer, number=number: signal.raise_signal(number)):
             assert train(run, *RUN) == 128 + number
@@ -101,7 +102,7 @@ def test_a_signal_ends_the_run_within_a_vector_step(
         assert load(run / "snapshot.pt")["frame"] == last
         told = capsys.readouterr().out.splitlines()
         assert told[-3:] == [f"Stopped at frame {last}.", "Resume it:", f"  {resume_command(run)}"]
-    assert number == launch.STOP_SIGNALS[-1]
+    assert number == STOP_SIGNALS[-1]
     finish(run, straight)
 
 
@@ -110,14 +111,14 @@ def test_a_stop_in_the_final_evaluation_is_made_up_for(
     straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    scored = Trainer.finish
+    scored = FinalEvaluation.run
 
-    def interrupted(self: Trainer) -> Any:
-        self.stop()
+    def interrupted(self: FinalEvaluation) -> Any:
+        signal.raise_signal(signal.SIGINT)
         return scored(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "finish", interrupted)
+        patch.setattr(FinalEvaluation, "run", interrupted)
         assert train(run, *RUN) == 130
     assert not (run / "finished.json").exists()
     finish(run, straight)
@@ -186,7 +187,7 @@ def test_a_damaged_snapshot_is_named_and_the_one_before_used(
     output = capsys.readouterr().out
     assert "Passed over: " in output
     assert message in output
-    assert "Going on from frame 400: snapshot_previous.pt" in output
+    assert "Resuming from frame 400: snapshot_previous.pt" in output
     assert not (stopped / "sprung").exists()
 
 
@@ -204,7 +205,7 @@ def test_without_a_good_snapshot_nothing_is_touched(
     before = contents(stopped)
     assert train(stopped, *RUN) == 2
     fault = capsys.readouterr().err
-    assert "no snapshot can be gone on from" in fault
+    assert "no snapshot can be resumed" in fault
     assert all(name in fault for name in SNAPSHOTS)
     after = contents(stopped)
     assert {**before, ".lock": b""} == {**after, ".lock": b""}
@@ -219,7 +220,7 @@ def test_a_missing_replay_file_is_named_and_an_earlier_snapshot_used(
     finish(stopped, straight)
     output = capsys.readouterr().out
     assert f"Passed over: {newest}: is missing" in output
-    assert "Going on from frame 400: snapshot_previous.pt" in output
+    assert "Resuming from frame 400: snapshot_previous.pt" in output
 
 
 @pytest.mark.slow
@@ -350,7 +351,7 @@ def test_a_bad_gradient_stops_the_run_and_names_the_network(
     for frame, (network, value) in zip((300, 500, 700), bad.items(), strict=True):
 
         def poison(trainer: Trainer, network: str = network, value: float = value) -> None:
-            parameters = list(trainer._parts.agent.networks[network].parameters())
+            parameters = list(trainer._run.learner.agent.networks[network].parameters())
             handle = parameters[-1].register_hook(lambda gradient: (handle.remove(), gradient + value)[1])
 
         with at_frame(frame, poison):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.soak import differences, state_of
+from glideslope.training.actions import Actions
 from glideslope.training.trainer import Trainer
 from tests.support.training import train
 
@@ -27,18 +28,19 @@ BUSY = (
 SENSES = {"pixels": (), "state": ("encoder_bundle@agent=state",)}
 
 
-def stop_at(monkeypatch: pytest.MonkeyPatch, frame: int, where: str = "_show") -> None:
+def stop_at(monkeypatch: pytest.MonkeyPatch, frame: int, where: str) -> None:
     """Make the next training get a signal when it reaches ``frame``, in the method ``where``."""
-    original = getattr(Trainer, where)
+    owner: Any = Actions if where == "greedy" else Trainer
+    original = getattr(owner, where)
     pending = [True]
 
-    def stopping(self: Trainer, *arguments: Any) -> Any:
-        if pending and self.frame >= frame:
+    def stopping(self: Any, *arguments: Any) -> Any:
+        if pending and (self._run.clock if owner is Actions else self).frame >= frame:
             pending.clear()
             signal.raise_signal(signal.SIGTERM)
         return original(self, *arguments)
 
-    monkeypatch.setattr(Trainer, where, stopping)
+    monkeypatch.setattr(owner, where, stopping)
 
 
 @pytest.fixture(scope="module", params=SENSES)
@@ -71,7 +73,7 @@ def test_stop_and_resume_changes_no_bit(
     stops = sorted(draw.sample(range(1, 1400), 3))
     for frame in stops:
         with monkeypatch.context() as patch:
-            stop_at(patch, frame, draw.choice(["_show", "_learn", "_evaluate", "act_greedily"]))
+            stop_at(patch, frame, draw.choice(["_show", "_learn", "_evaluate", "greedy"]))
             assert train(run, *BUSY, *SENSES[senses]) == 128 + signal.SIGTERM, frame
         assert not (run / "finished.json").exists()
     assert train(run, *BUSY, *SENSES[senses]) == 0

@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+from glideslope import build
 from glideslope.agent import DrQV2Agent
 from glideslope.cli.main import EVALUATE_CONFIG, TRAIN_CONFIG, compose, run_cli
 from glideslope.runs.snapshots import load
@@ -254,7 +255,7 @@ def test_networks_that_do_not_fit_into_memory_are_refused_and_leave_nothing(
     def full(*arguments: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(launch, "make_agent", full)
+    monkeypatch.setattr(build, "make_agent", full)
     assert train(tmp_path / "run", "profile=smoke", "encoder_bundle@agent=enc_B") == 2
     told = capsys.readouterr().err
     assert "lower hidden_dim (64), feature_dim (50) or the sizes of agent.encoder (enc_B)" in told
