@@ -14,7 +14,7 @@ from glideslope.replay.store import ReplayStore
 from glideslope.runs.logger import Logger
 from glideslope.runs.snapshots import load
 from glideslope.training.trainer import Trainer
-from tests.integration.test_faults import RUN, at_frame
+from tests.support.interruptions import RUN, at_frame
 from tests.support.paths import ROOT
 from tests.support.training import train
 
