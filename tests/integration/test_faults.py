@@ -34,14 +34,6 @@ SNAPSHOTS = (checkpoint.ROLLING, checkpoint.PREVIOUS)
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing befell."""
-    run = tmp_path_factory.mktemp("straight") / "run"
-    assert train(run, *RUN) == 0
-    return run
-
-
-@pytest.fixture(scope="module")
 def stopped_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("stopped") / "run"
     with at_frame(500, lambda trainer: trainer.stop()):

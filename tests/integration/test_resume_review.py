@@ -23,14 +23,6 @@ class Killed(BaseException):
     """The process ends here, as by kill -9: nothing catches it."""
 
 
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing befell."""
-    run = tmp_path_factory.mktemp("straight") / "run"
-    assert train(run, *RUN) == 0
-    return run
-
-
 def finish(run: Path, straight: Path) -> None:
     """Go on to the end, which must be that of the run that nothing befell."""
     assert train(run, *RUN) == 0
