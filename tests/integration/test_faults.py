@@ -10,7 +10,7 @@ import resource
 import shutil
 import signal
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,43 +28,10 @@ from glideslope.settings import Settings
 from glideslope.training.final_evaluation import FinalEvaluation
 from glideslope.training.stopping import STOP_SIGNALS
 from glideslope.training.trainer import Trainer
+from tests.support.interruptions import RUN, at_frame
 from tests.support.training import train
 
-# Quick, yet with several snapshots, evaluations and stages.
-RUN = (
-    *("profile=smoke", "encoder_bundle@agent=state", "save_video=false", "num_train_frames=800"),
-    *("snapshot_every_frames=200", "eval_every_frames=300", "num_eval_episodes=2", "final_eval_episodes=1"),
-    *("task.pad_size=14", "task.max_touchdown_speed=10", "task.start_height=[0.5,0.8]"),
-    *("curriculum.window=5", "curriculum.min_episodes=3", "curriculum.success_rate=0.4"),
-    *("curriculum.min_stage_episodes=20", "curriculum.cooldown_episodes=0"),
-)
 SNAPSHOTS = (checkpoint.ROLLING, checkpoint.PREVIOUS)
-
-
-@contextmanager
-def at_frame(frame: int, action: Callable[[Trainer], object]) -> Iterator[None]:
-    """Do something to the trainer once, before the updates of the first vector step that reaches ``frame``."""
-    original, pending = Trainer._learn, [True]
-
-    def learn(self: Trainer) -> None:
-        if pending and self.frame >= frame:
-            pending.clear()
-            action(self)
-        original(self)
-
-    Trainer._learn = learn  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Trainer._learn = original  # type: ignore[method-assign]
-
-
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing befell."""
-    run = tmp_path_factory.mktemp("straight") / "run"
-    assert train(run, *RUN) == 0
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,11 @@ from __future__ import annotations
 import random
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks.soak import differences, state_of
-from glideslope.training.actions import Actions
-from glideslope.training.trainer import Trainer
+from tests.support.interruptions import stop_at
 from tests.support.training import train
 
 # A pad so large that random flight lands often: stages change, policies are kept, plateaus are met.
@@ -26,21 +24,6 @@ BUSY = (
     *("curriculum.cooldown_episodes=2", "curriculum.replay_earlier_stages=0.2"),
 )
 SENSES = {"pixels": (), "state": ("encoder_bundle@agent=state",)}
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, frame: int, where: str) -> None:
-    """Make the next training get a signal when it reaches ``frame``, in the method ``where``."""
-    owner: Any = Actions if where == "greedy" else Trainer
-    original = getattr(owner, where)
-    pending = [True]
-
-    def stopping(self: Any, *arguments: Any) -> Any:
-        if pending and (self._run.clock if owner is Actions else self).frame >= frame:
-            pending.clear()
-            signal.raise_signal(signal.SIGTERM)
-        return original(self, *arguments)
-
-    monkeypatch.setattr(owner, where, stopping)
 
 
 @pytest.fixture(scope="module", params=SENSES)

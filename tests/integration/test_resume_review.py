@@ -17,21 +17,13 @@ from glideslope.runs.snapshots import load
 from glideslope.training.actions import Actions
 from glideslope.training.snapshots import RunSnapshots
 from glideslope.training.trainer import Trainer
-from tests.integration.test_faults import RUN, at_frame
+from tests.support.interruptions import RUN, at_frame
 from tests.support.paths import ROOT
 from tests.support.training import train
 
 
 class Killed(BaseException):
     """The process ends here, as by kill -9: nothing catches it."""
-
-
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing befell."""
-    run = tmp_path_factory.mktemp("straight") / "run"
-    assert train(run, *RUN) == 0
-    return run
 
 
 def finish(run: Path, straight: Path) -> None:
