@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glideslope.curriculum.intervals import wilson_interval
 from glideslope.display.films import Colour, Picture, grid, side_by_side, tile, write_video
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import Outcome
 from glideslope.settings import StageSettings
-from glideslope.settings.intervals import wilson_interval as wilson_interval
 
 GRID_COLUMNS = 4
 _TILE_SIZE = (320, 240)

@@ -26,6 +26,7 @@ from rich.console import Console
 from evaluate import main
 from glideslope.build import make_agent
 from glideslope.cli.main import EVALUATE_CONFIG, compose, run_cli
+from glideslope.curriculum.intervals import wilson_interval
 from glideslope.display import figures as plots
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.envs.landing import Outcome
@@ -33,7 +34,7 @@ from glideslope.errors import SettingsError
 from glideslope.evaluation import evaluate as evaluation
 from glideslope.evaluation import folder as evaluation_folder
 from glideslope.evaluation.report import Condition, Report, conditions
-from glideslope.evaluation.scoring import Episode, wilson_interval
+from glideslope.evaluation.scoring import Episode
 from glideslope.runs import snapshots as checkpoint
 from glideslope.settings import EvaluateSettings, Settings, StageSettings, SweepSettings, TaskSettings
 from glideslope.storage import files
