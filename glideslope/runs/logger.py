@@ -128,7 +128,7 @@ class Logger:
         if resume_frame is not None:
             for file in _event_files(run_dir):
                 cut(file, _kept_size(file.read_bytes(), lambda tag: self._first_of(tag, self._first_frame)))
-        self._events = AppendFile(_event_file(run_dir), _head(self._first_frame))
+        self._events = AppendFile(_event_file(run_dir), _head(self._first_frame), b"".join)
         self._events.append(b"")  # the head alone
 
     def __enter__(self) -> Self:
