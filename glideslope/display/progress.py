@@ -10,8 +10,8 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from rich import progress as rich_progress
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -93,9 +93,12 @@ class Progress:
         self._share = 0.0
         self._status = _Status(done)
         self._line: tuple[float, _Status] | None = None
-        self._bar: _Bar | None = None
+        self._bar: Live | None = None
         if self._console.is_interactive:
-            self._bar = _Bar(self._render, self._console, transient)
+            # Not rich.progress: it has the same columns in every row, and these lines are of different kinds.
+            self._bar = Live(
+                get_renderable=lambda: Group(*self._render()), console=self._console, transient=transient
+            )
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -271,20 +274,6 @@ class Progress:
         for parts in ([done, *_training(status)], _rates(status)):
             if parts:
                 yield Text("  ".join(parts))
-
-
-class _Bar(rich_progress.Progress):
-    """Rich's progress display, with lines of our own in place of a row for each task."""
-
-    def __init__(
-        self, render: Callable[[], Iterable[RenderableType]], console: Console, transient: bool
-    ) -> None:
-        self._render_lines = render
-        super().__init__(console=console, transient=transient, refresh_per_second=4)
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """Return the lines."""
-        return self._render_lines()
 
 
 def _named(activity: _Activity) -> str:
