@@ -15,9 +15,8 @@ from glideslope.agent.augmentation import random_brightness, random_shift
 from glideslope.agent.auxiliary import GimbalPrediction
 from glideslope.agent.dormancy import DormantUnits
 from glideslope.agent.networks.actor_critic import ActionParts, Sizes, initialize
-from glideslope.agent.networks.build_encoder import build_encoder
-from glideslope.agent.networks.encoders import Observation
-from glideslope.agent.networks.pairs import build_actor_critic
+from glideslope.agent.networks.build import build_actor_critic, build_encoder
+from glideslope.agent.networks.encoders import EncoderInput
 from glideslope.settings import AnyActorCriticSettings, EncoderSettings
 
 NETWORKS = ("encoder", "actor", "critic")
@@ -29,7 +28,7 @@ class DivergedError(ArithmeticError):
     """A loss isn't a finite number; the message names the networks whose weights aren't either."""
 
 
-class Batch(Protocol):
+class Transitions(Protocol):
     """Transitions over n steps. `discount` is gamma^n, or 0 where the episode terminated on the way."""
 
     @property
@@ -165,7 +164,7 @@ class DrQV2Agent:
             return mean
         return (mean + self._noise(mean, stddev)).clamp_(-1.0, 1.0)
 
-    def update(self, batch: Batch, stddev: float, *, diagnostics: bool = False) -> dict[str, Tensor]:
+    def update(self, batch: Transitions, stddev: float, *, diagnostics: bool = False) -> dict[str, Tensor]:
         """One update of critic and encoder, then of the actor, then of the target critic.
 
         stddev: standard deviation of the noise on the actions of target and actor. Returns 0-d tensors on the
@@ -290,12 +289,12 @@ class DrQV2Agent:
 
     def _observation(
         self, pixels: Tensor | None, state: Tensor | None, privileged: Tensor | None
-    ) -> Observation:
+    ) -> EncoderInput:
         """What the networks may see: of a batch's privileged values nothing, if there are images."""
         seen = None if self.encoder.uses_pixels else privileged
         if self._state_dim == 0 or state is None:
-            return Observation(pixels, None, seen)
-        return Observation(pixels, state.flatten(1), seen)
+            return EncoderInput(pixels, None, seen)
+        return EncoderInput(pixels, state.flatten(1), seen)
 
     def _noise(self, mean: Tensor, stddev: float) -> Tensor:
         noise = torch.randn(mean.shape, generator=self._generator, device=self.device)
@@ -308,7 +307,7 @@ class DrQV2Agent:
             clamped = (mean + noise).clamp_(-1.0 + _ACTION_MARGIN, 1.0 - _ACTION_MARGIN)
         return clamped + (mean - mean.detach())
 
-    def _target_q(self, following: Observation, reward: Tensor, discount: Tensor, stddev: float) -> Tensor:
+    def _target_q(self, following: EncoderInput, reward: Tensor, discount: Tensor, stddev: float) -> Tensor:
         """(B, 1): the n-step return with the smaller of the target critic's two values behind it."""
         features = self.encoder(following)
         action = self._sample(torch.tanh(self.actor(features, following.state)), stddev)

@@ -26,7 +26,7 @@ from glideslope.envs.landing import ACTION_DIM
 from glideslope.errors import SettingsError, UserError, failure
 from glideslope.evaluation.folder import film_name, make_folder, take_folder
 from glideslope.evaluation.inspection import locate
-from glideslope.evaluation.report import Condition, Report, conditions
+from glideslope.evaluation.report import Condition, EvaluationReport, conditions
 from glideslope.evaluation.scoring import (
     TEST_SEED,
     Act,
@@ -76,7 +76,7 @@ class Player:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What is to be played."""
 
     title: str  # of what is evaluated
@@ -143,7 +143,9 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
     return 0
 
 
-def _evaluate(settings: EvaluateSettings, plan: Plan, out: Path, device: str, console: Console) -> None:
+def _evaluate(
+    settings: EvaluateSettings, plan: EvaluationPlan, out: Path, device: str, console: Console
+) -> None:
     use_threads(settings.num_threads)
     use_writable_caches(lambda note: _tell(console, f"Note: {note}"))
     _tell(console, f"Evaluating {plan.title}")
@@ -152,7 +154,9 @@ def _evaluate(settings: EvaluateSettings, plan: Plan, out: Path, device: str, co
         _tell(console, f"Note: {note}")
     asked = settings.to_plain()
     info = {key: asked[key] for key in ("stage", "episodes", "seed", "sweep")}
-    report = Report(out, plan.players[0].name, plan.title, info={**plan.info, **info}, notes=plan.notes)
+    report = EvaluationReport(
+        out, plan.players[0].name, plan.title, info={**plan.info, **info}, notes=plan.notes
+    )
     progress = Progress(
         plan.episodes,
         unit="episodes",
@@ -181,7 +185,9 @@ def _ticking(act: Act, progress: Progress) -> Act:
     return acting
 
 
-def _play(plan: Plan, report: Report, progress: Progress) -> dict[Condition, list[Episode]]:
+def _play(
+    plan: EvaluationPlan, report: EvaluationReport, progress: Progress
+) -> dict[Condition, list[Episode]]:
     """Play everything into the report; return the evaluated policy's episodes."""
     kept = {}
     for player in plan.players:
@@ -199,7 +205,7 @@ def _play(plan: Plan, report: Report, progress: Progress) -> dict[Condition, lis
 
 
 def _film(
-    plan: Plan, own: dict[Condition, list[Episode]], out: Path, device: str, progress: Progress
+    plan: EvaluationPlan, own: dict[Condition, list[Episode]], out: Path, device: str, progress: Progress
 ) -> Iterator[Path]:
     """Film the evaluated policy under each condition: some episodes, then the best and the worst at once.
 
@@ -252,7 +258,7 @@ def _naming_failures(path: Path) -> Iterator[None]:
 # --- what is to be played ---
 
 
-def _of_run(settings: EvaluateSettings, device: str, console: Console) -> Plan:
+def _of_run(settings: EvaluateSettings, device: str, console: Console) -> EvaluationPlan:
     """The policy of a snapshot, or of a run folder's best one, and scripted ones on its task."""
     path = locate("run", str(settings.run))
     snapshot = (
@@ -288,7 +294,7 @@ def _of_run(settings: EvaluateSettings, device: str, console: Console) -> Plan:
     names = trained.curriculum.stage_names
     notes = _notes(settings, path, reached, names, frame, trained.num_train_frames)
     info = {"snapshot": snapshot.name, "frame": frame, "snapshot_stage": stage, "last_stage": len(names) - 1}
-    return Plan(
+    return EvaluationPlan(
         title=(
             f"{snapshot.resolve().parent.name}/{snapshot.name}"
             f" ({eyes}, frame {frame:,}, stage {stage} of 0-{len(names) - 1})"
@@ -317,11 +323,11 @@ def _notes(
         yield f"The run is not finished: this snapshot is of frame {frame:,} of {frames:,}."
 
 
-def _of_policy(settings: EvaluateSettings, device: str) -> Plan:
+def _of_policy(settings: EvaluateSettings, device: str) -> EvaluationPlan:
     """A scripted policy on the task and curriculum of the command line."""
     name = str(settings.policy)
     task = _with_moving_pad(settings.task, settings.sweep)
-    return Plan(
+    return EvaluationPlan(
         title=f"the scripted policy {name}",
         players=(_scripted(name, settings, task, settings.curriculum, device, action_repeat=1),),
         conditions=_conditions(settings, settings.curriculum, None),
@@ -415,7 +421,7 @@ def _seeds(settings: EvaluateSettings) -> range:
     return range(first, first + settings.episodes)
 
 
-def _product(plan: Plan) -> str:
+def _product(plan: EvaluationPlan) -> str:
     """The number of episodes as a product, such as `4 policies, 5 stages, 100 scenarios each`."""
     stages = len({condition.index for condition in plan.conditions})
     counts = (
@@ -429,7 +435,7 @@ def _product(plan: Plan) -> str:
     )
 
 
-def _name(settings: EvaluateSettings, plan: Plan) -> list[str]:
+def _name(settings: EvaluateSettings, plan: EvaluationPlan) -> list[str]:
     """What tells an evaluation from others of the run, as words of its folder's name."""
     stages = dict.fromkeys(condition.stage.name for condition in plan.conditions)
     swept = [key for key, values in settings.sweep.to_plain().items() if values is not None]

@@ -16,7 +16,7 @@ from glideslope.display.results import results_table
 from glideslope.errors import UserError, data_size, reason
 from glideslope.evaluation.folder import EVALUATIONS, Evaluation, evaluations
 from glideslope.runs.folder import runs_below
-from glideslope.runs.snapshots import Entry, contents, load, newest_snapshot
+from glideslope.runs.snapshots import SnapshotPart, contents, load, newest_snapshot
 from glideslope.settings import Settings
 
 _LONGEST_VALUE = 30
@@ -123,7 +123,7 @@ def _settings(content: Mapping[str, Any]) -> Iterator[str]:
     yield f"  stages {', '.join(settings.curriculum.stage_names)}"
 
 
-def _outline(entries: Sequence[Entry]) -> Iterator[tuple[str, Entry]]:
+def _outline(entries: Sequence[SnapshotPart]) -> Iterator[tuple[str, SnapshotPart]]:
     """The entries worth a line, with their names below what holds them indented."""
     above: list[str] = []
     for entry in entries:
@@ -137,7 +137,7 @@ def _outline(entries: Sequence[Entry]) -> Iterator[tuple[str, Entry]]:
         above.append(entry.path)
 
 
-def _what(entry: Entry) -> str:
+def _what(entry: SnapshotPart) -> str:
     if entry.shape is not None:
         return f"{list(entry.shape)} {entry.dtype}"
     if entry.kind == "mapping" or (entry.kind == "list" and entry.value is None):

@@ -80,7 +80,7 @@ class Result:
         }
 
 
-class Report:
+class EvaluationReport:
     """Takes results as they come and keeps the files up to date with them; an interrupt loses no condition.
 
     Args:

@@ -233,7 +233,7 @@ def newest_snapshot(run_dir: Path, note: Note | None = None) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SnapshotPart:
     """A part of a snapshot, for people to look at.
 
     Attributes:
@@ -256,27 +256,27 @@ class Entry:
     value: Any = None
 
 
-def contents(content: Mapping[str, Any]) -> list[Entry]:
+def contents(content: Mapping[str, Any]) -> list[SnapshotPart]:
     """What a snapshot holds, each mapping before its parts; a list of plain values is one entry."""
     return [entry for key, value in content.items() for entry in _entries((str(key),), value)]
 
 
-def _entries(path: tuple[str, ...], value: Any) -> list[Entry]:
+def _entries(path: tuple[str, ...], value: Any) -> list[SnapshotPart]:
     here, depth = ".".join(path), len(path)
     if isinstance(value, torch.Tensor):
         dtype = str(value.dtype).removeprefix("torch.")
         size = value.numel() * value.element_size()
-        return [Entry(here, depth, "tensor", shape=tuple(value.shape), dtype=dtype, bytes=size)]
+        return [SnapshotPart(here, depth, "tensor", shape=tuple(value.shape), dtype=dtype, bytes=size)]
     if isinstance(value, list | tuple) and not _holds_parts(value):
-        return [Entry(here, depth, "list", entries=len(value), value=value)]
+        return [SnapshotPart(here, depth, "list", entries=len(value), value=value)]
     if isinstance(value, Mapping | list | tuple):
         keyed = value.items() if isinstance(value, Mapping) else enumerate(value)
         parts = [_entries((*path, str(key)), part) for key, part in keyed]
         kind = "mapping" if isinstance(value, Mapping) else "list"
         size = sum(part[0].bytes for part in parts)
         inside = [entry for part in parts for entry in part]
-        return [Entry(here, depth, kind, entries=len(value), bytes=size), *inside]
-    return [Entry(here, depth, "none" if value is None else type(value).__name__, value=value)]
+        return [SnapshotPart(here, depth, kind, entries=len(value), bytes=size), *inside]
+    return [SnapshotPart(here, depth, "none" if value is None else type(value).__name__, value=value)]
 
 
 def _holds_parts(value: Any) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from glideslope.agent.networks.attention import Block, embedding
-from glideslope.agent.networks.encoders import ConvEncoder, Encoder, Observation
+from glideslope.agent.networks.encoders import ConvEncoder, Encoder, EncoderInput
 from glideslope.settings import AttentionSettings, CrossAttentionEncoderSettings, PatchEncoderSettings
 
 INSTRUMENTS = (3, 4, 4)  # a frame's state: velocity, attitude quaternion, gimbal quaternion
@@ -47,7 +47,7 @@ class FrameTokens(Encoder):
         """images: (B * K, H, W) uint8. states: (B * K, 11). Returns (B * K, D)."""
         raise NotImplementedError
 
-    def forward(self, observation: Observation) -> Tensor:
+    def forward(self, observation: EncoderInput) -> Tensor:
         assert observation.pixels is not None
         assert observation.state is not None
         images, states = observation.pixels.flatten(0, 1), observation.state.reshape(-1, _FRAME_STATE)
@@ -82,7 +82,7 @@ class CrossAttentionEncoder(FrameTokens):
         self.cross = _blocks(settings, settings.spatial_depth)
 
     def frame_tokens(self, images: Tensor, states: Tensor) -> Tensor:
-        features = self.convs(Observation(images.unsqueeze(1), None, None))
+        features = self.convs(EncoderInput(images.unsqueeze(1), None, None))
         token = self.image(features).unsqueeze(1)
         parts = zip(self.instruments, torch.split(states, list(INSTRUMENTS), dim=1), strict=True)
         context = torch.stack([instrument(values) for instrument, values in parts], dim=1) + self.kinds

@@ -38,7 +38,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Run:
+class RecordedRun:
     """What a run's folder says.
 
     Attributes:
@@ -205,9 +205,9 @@ def _those(names: Sequence[str], where: Path | None) -> str:
 # --- Reading --------------------------------------------------------------------------------------
 
 
-def read_runs(paths: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
+def read_runs(paths: Sequence[Path]) -> tuple[list[RecordedRun], list[LeftOut]]:
     """Read runs. Those that can't be read are returned with the reason, and so are unfinished ones."""
-    runs: list[Run] = []
+    runs: list[RecordedRun] = []
     left_out: list[LeftOut] = []
     for path in paths:
         try:
@@ -221,7 +221,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
     return runs, left_out
 
 
-def _read_run(path: Path) -> Run:
+def _read_run(path: Path) -> RecordedRun:
     if not path.is_dir():
         raise UserError("there is no such folder")
     if not (path / CONFIG).exists():
@@ -246,7 +246,9 @@ def _read_run(path: Path) -> Run:
         frames, minutes, scores = _read_finished(path / FINISHED)
         last = int(config["curriculum"]["last_stage"])
         unfinished = "" if last in scores else f"{FINISHED} has no result of the last stage"
-    return Run(path, config, typed_overrides(path), frames, unfinished, minutes, scores, train, evaluation)
+    return RecordedRun(
+        path, config, typed_overrides(path), frames, unfinished, minutes, scores, train, evaluation
+    )
 
 
 def _is_curriculum(value: Any) -> bool:

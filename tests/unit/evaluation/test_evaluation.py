@@ -33,7 +33,7 @@ from glideslope.envs.landing import Outcome
 from glideslope.errors import SettingsError
 from glideslope.evaluation import evaluate as evaluation
 from glideslope.evaluation import folder as evaluation_folder
-from glideslope.evaluation.report import Condition, Report, conditions
+from glideslope.evaluation.report import Condition, EvaluationReport, conditions
 from glideslope.evaluation.scoring import Episode
 from glideslope.runs import snapshots as checkpoint
 from glideslope.settings import EvaluateSettings, Settings, StageSettings, SweepSettings, TaskSettings
@@ -522,7 +522,7 @@ def score_of(successes: int, trials: int, error: float | None = 0.25) -> list[Ep
 
 def test_the_table_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
     for policies in (("expert",), ("trained", "fixed_camera")):
-        report = Report(tmp_path, policies[0], "a run")
+        report = EvaluationReport(tmp_path, policies[0], "a run")
         for policy in policies:
             for point in ((None, None), (0.25, 2.5)):
                 condition = Condition.at(StageSettings(name="S2_yaw_pitch_small"), 2, point)
