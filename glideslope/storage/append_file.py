@@ -9,7 +9,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from glideslope.storage.files import replacing
+from glideslope.storage.files import flush_folder, replacing
 
 Record = TypeVar("Record")
 
@@ -91,7 +91,7 @@ class AppendFile(Generic[Record]):
             raise
         self._unflushed.clear()
         if not self._name_flushed:
-            _flush_folder(self._path.parent)
+            flush_folder(self._path.parent)
             self._name_flushed = True
 
     def close(self) -> None:
@@ -203,11 +203,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _flush_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -40,7 +40,8 @@ from glideslope.display.workload import (
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, gimbal_scale
 from glideslope.errors import UserError, failure
-from glideslope.evaluation.scoring import TEST_SEED, VALIDATION_SEED, Score, record_episodes, score
+from glideslope.evaluation.filming import record_episodes
+from glideslope.evaluation.scoring import TEST_SEED, VALIDATION_SEED, Score, score
 from glideslope.lr_scheduler import LiveSchedules, read_lr
 from glideslope.replay.buffer import ReplayBuffer
 from glideslope.replay.store import ReplayStore

@@ -33,6 +33,7 @@ from glideslope.envs.landing import Outcome
 from glideslope.errors import SettingsError
 from glideslope.evaluation import evaluate as evaluation
 from glideslope.evaluation import folder as evaluation_folder
+from glideslope.evaluation import plan
 from glideslope.evaluation.report import Condition, EvaluationReport, conditions
 from glideslope.evaluation.scoring import Episode
 from glideslope.runs import snapshots as checkpoint
@@ -159,7 +160,7 @@ def test_a_sweep_gives_a_row_for_each_point_in_each_stage(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("speed", [0.0, 0.5, 2.0])
 def test_a_swept_pad_moves_at_that_speed(speed: float) -> None:
-    task = evaluation._with_moving_pad(TaskSettings(), SweepSettings(pad_speed=(speed,)))
+    task = plan._with_moving_pad(TaskSettings(), SweepSettings(pad_speed=(speed,)))
     condition = Condition.at(StageSettings(name="S3_mid"), 3, (speed, 1.25))
     assert condition.stage.wind == 1.25
     env = LandingVectorEnv(60, task=task, stage=condition.stage, pixels=False, num_threads=1)
@@ -716,6 +717,6 @@ def test_listing_loads_no_simulator() -> None:
 
 def test_the_task_for_a_sweep_differs_in_its_paths_alone() -> None:
     task = pinned_task(pad_paths=("circular", "static"))
-    moving = evaluation._with_moving_pad(task, SweepSettings(pad_speed=(0.0, 1.0)))
+    moving = plan._with_moving_pad(task, SweepSettings(pad_speed=(0.0, 1.0)))
     assert moving == pinned_task(pad_paths=("circular",))
-    assert evaluation._with_moving_pad(task, SweepSettings(wind=(0.0, 1.0))) is task
+    assert plan._with_moving_pad(task, SweepSettings(wind=(0.0, 1.0))) is task

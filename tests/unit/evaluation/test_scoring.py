@@ -15,16 +15,14 @@ from glideslope.curriculum.intervals import wilson_interval
 from glideslope.envs.baselines import expert
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import Outcome
-from glideslope.evaluation import scoring
+from glideslope.evaluation import filming
+from glideslope.evaluation.filming import best_and_worst, record_episodes, record_grid
 from glideslope.evaluation.scoring import (
     TEST_SEED,
     VALIDATION_SEED,
     Episode,
     Score,
-    best_and_worst,
     play,
-    record_episodes,
-    record_grid,
     score,
     summarise,
 )
@@ -199,7 +197,7 @@ def test_films_show_each_episode_whole_and_its_end_for_a_second(
     def keep(path: Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> None:
         films.append((path, list(frames), fps))
 
-    monkeypatch.setattr(scoring, "write_video", keep)
+    monkeypatch.setattr(filming, "write_video", keep)
     task = SHORT.model_copy(update={"episode_seconds": 0.5})
     env = LandingVectorEnv(1, task=task, pixels=pixels, num_threads=1)
     record_episodes(env, lambda *_: np.zeros((1, 5)), STAGE, 2, [5, 6], tmp_path / "film.mp4")
@@ -268,7 +266,7 @@ def test_a_grid_shows_episodes_at_once_and_freezes_those_that_ended(
     def keep(path: Path, frames: Iterable[NDArray[np.uint8]], fps: float, quality: float) -> None:
         films.append((path, list(frames), fps))
 
-    monkeypatch.setattr(scoring, "write_video", keep)
+    monkeypatch.setattr(filming, "write_video", keep)
     task = SHORT.model_copy(update={"episode_seconds": 3.0, "start_height": (0.8, 1.0)})
     near = STAGE.model_copy(update={"start_offset": 0.2})
     env = LandingVectorEnv(3, task=task, pixels=False, num_threads=1)
