@@ -36,7 +36,7 @@ _HOST_LAYOUT: Layout = {
 }
 _COUNTERS = ("written", "started", "known", "lost")  # none is ever larger than the one before
 # What rows taken out of a buffer cover, per environment: numbers of slots and of transitions.
-_EXTENTS = ("first_slot", "end_slot", "first_transition", "end_transition")
+EXTENTS = ("first_slot", "end_slot", "first_transition", "end_transition")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,10 +148,6 @@ class ReplayBuffer:
     def num_frames(self) -> int:
         """Number of observations stored now."""
         return int(np.minimum(self._written, self._slots).sum())
-
-    def can_sample(self) -> bool:
-        """Whether there is a transition to sample; once true, it stays so."""
-        return len(self) > 0
 
     def add_first(
         self, env_ids: Array, frame: Array | None, state: Array, privileged: Array | None = None
@@ -282,7 +278,7 @@ class ReplayBuffer:
         rows = {key: ring.index_select(0, on_device).cpu() for key, ring in self._rows.items()}
         for key, ring in self._host.items():
             rows[key] = torch.from_numpy(ring[transitions if key == "order" else slots.numpy()])
-        ends = zip(_EXTENTS, (first_slot, self._written, first_transition, self._started), strict=True)
+        ends = zip(EXTENTS, (first_slot, self._written, first_transition, self._started), strict=True)
         return {**{key: torch.from_numpy(end.copy()) for key, end in ends}, **rows}
 
     def clear(self) -> None:
@@ -298,12 +294,12 @@ class ReplayBuffer:
         They count as stored only once `restore` sets the counters. Raises ValueError, and changes nothing,
         for missing or other entries, shapes or types.
         """
-        expected = {*_EXTENTS, *self._rows, *self._host}
+        expected = {*EXTENTS, *self._rows, *self._host}
         if set(rows) != expected:
             raise ValueError(f"it has the entries {sorted(rows)}, expected {sorted(expected)}")
-        for key in _EXTENTS:
+        for key in EXTENTS:
             _check_tensor(key, rows[key], (self._num_envs,), torch.int64)
-        first_slot, end_slot, first_transition, end_transition = (rows[key].numpy() for key in _EXTENTS)
+        first_slot, end_slot, first_transition, end_transition = (rows[key].numpy() for key in EXTENTS)
         for first, end in ((first_slot, end_slot), (first_transition, end_transition)):
             if not ((first >= 0) & (first <= end) & (end - first <= self._slots)).all():
                 raise ValueError(
@@ -344,7 +340,7 @@ class ReplayBuffer:
         """First row of a ring and slot in it, (B,) each, of transitions drawn uniformly."""
         ends = np.cumsum(self._known - self._lost)
         if ends[-1] == 0:
-            raise RuntimeError("no transition can be sampled yet; see can_sample()")
+            raise RuntimeError("no transition can be sampled yet")
         # 63 random bits: the remainder's bias is below capacity / 2**63.
         bits = torch.randint(2**63 - 1, (batch_size,), generator=self._generator).numpy()
         rank = bits % ends[-1]

@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 
 from glideslope.errors import UserError
-from glideslope.replay.buffer import ReplayBuffer
+from glideslope.replay.buffer import EXTENTS, ReplayBuffer
 from glideslope.storage import archive
 from glideslope.storage.files import remove_temporaries
 
 FORMAT = 1
 _NAME = re.compile(r"segment_(\d{6,})\.pt")
-_EXTENTS = ("first_slot", "end_slot", "first_transition", "end_transition")
 
 
 class ReplayError(UserError):
@@ -120,7 +119,7 @@ class ReplayStore:
         rows = self._buffer.rows_since(self._saved)
         content = {"format": FORMAT, "buffer": self._buffer.settings(), "rows": rows}
         archive.write(path, content)
-        ends = {key: rows[key].tolist() for key in _EXTENTS}
+        ends = {key: rows[key].tolist() for key in EXTENTS}
         return Segment(path.name, path.stat().st_size, archive.fingerprint(path), **ends)
 
     def _take(self, segment: Segment) -> None:

@@ -34,9 +34,12 @@ CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
 VERSIONS = "versions.json"
 FINISHED = "finished.json"
+TRAIN_CSV = "train.csv"
+EVAL_CSV = "eval.csv"
+ROLLING = "snapshot.pt"
 LONGEST_NAME = 80  # characters in the name of a run's folder
 # Any of these shows that a run began here.
-_TRACES = (CONFIG, "train.csv", "eval.csv", "snapshot.pt")
+_TRACES = (CONFIG, TRAIN_CSV, EVAL_CSV, ROLLING)
 
 _PACKAGES = (
     *("torch", "mujoco", "mujoco-warp", "warp-lang", "gymnasium", "numpy", "hydra-core", "omegaconf"),

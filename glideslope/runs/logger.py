@@ -15,6 +15,7 @@ from torch.utils.tensorboard.summary import hparams, text
 
 from glideslope.errors import typed
 from glideslope.runs.event_file import EventFile, cut_events
+from glideslope.runs.folder import EVAL_CSV, TRAIN_CSV
 from glideslope.runs.tracking import Tracker, flat_settings
 from glideslope.settings.yaml_files import dump_yaml
 from glideslope.storage.csv_table import CsvTable, Number, check_csv_table
@@ -33,9 +34,6 @@ HELD_OUT_TAGS = tuple(
     for name in ("success_rate", "touchdown_error_m", "touchdown_speed", "episode_reward")
 )
 _SESSION_END = "_hparams_/session_end_info"
-
-TRAIN_CSV = "train.csv"
-EVAL_CSV = "eval.csv"
 
 _DIAGNOSTICS = {  # chart: how its tags end
     "gradient norm": "grad_norm",
@@ -133,30 +131,18 @@ class Logger:
         """Frame of the latest row of train.csv; -1 before the first."""
         return self._train.last_frame
 
-    def scalars(self, frame: int, values: Mapping[str, Number]) -> None:
-        """Write numbers to TensorBoard; None is left out.
+    def log_train(self, frame: int, values: Mapping[str, Number]) -> None:
+        """Write numbers to TensorBoard, which leaves None out, and to train.csv, under the same names.
 
         Raises:
-            ValueError: a tag that this project doesn't have (one of `TAGS`, or in one of `TAG_GROUPS`), or
-                a frame that is not later than the tag's latest. Nothing is kept then.
+            ValueError: a tag that this project doesn't have (one of `TAGS`, or in one of `TAG_GROUPS`), or a
+                frame that is not later than the tag's or the table's latest. Nothing is kept then.
             OSError: these or earlier numbers could not be written; they are kept for the next call.
         """
-        self._add(frame, self._numbers(frame, values))
-
-    def train_row(self, frame: int, values: Mapping[str, Number]) -> None:
-        """Add one row to train.csv; see `CsvTable.append`."""
-        self._train.append(frame, values)
-
-    def eval_row(self, frame: int, values: Mapping[str, Number]) -> None:
-        """Add one row to eval.csv; see `CsvTable.append`."""
-        self._eval.append(frame, values)
-
-    def log_train(self, frame: int, values: Mapping[str, Number]) -> None:
-        """Write the same numbers to TensorBoard and to train.csv, under the same names. Raises what these do."""
         self._log(self._train, frame, values)
 
     def log_eval(self, frame: int, values: Mapping[str, Number]) -> None:
-        """Write the same numbers to TensorBoard and to eval.csv, under the same names. Raises what these do."""
+        """Write numbers to TensorBoard and to eval.csv, as `log_train` does to train.csv."""
         self._log(self._eval, frame, values)
 
     def flush(self) -> None:
@@ -183,7 +169,7 @@ class Logger:
             command: the command line that starts this run.
 
         Raises:
-            OSError: as `scalars`.
+            OSError: as `log_train`.
         """
         flat = {key: _hyperparameter(value) for key, value in flat_settings(settings)}
         resolved = dump_yaml(dict(settings))
@@ -205,7 +191,7 @@ class Logger:
         """Write the held-out result to TensorBoard: the run's last numbers.
 
         Raises:
-            ValueError, OSError: as `scalars`.
+            ValueError, OSError: as `log_train`.
         """
         numbers = self._numbers(frame, values)
         self.tracker.log(frame, numbers)

@@ -21,11 +21,11 @@ from typing import Any, TypeAlias, TypeGuard
 import torch
 
 from glideslope.errors import UserError, reason
+from glideslope.runs.folder import ROLLING as ROLLING
 from glideslope.storage import archive
 from glideslope.storage.files import write_text
 
 FORMAT = 2
-ROLLING = "snapshot.pt"
 PREVIOUS = "snapshot_previous.pt"
 INDEX = "best_checkpoints.json"
 KEEP_PER_STAGE = 3

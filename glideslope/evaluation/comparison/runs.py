@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from glideslope.display.figures import stage_entries
 from glideslope.errors import SettingsError, UserError, fault, listed, meant, reason
-from glideslope.runs.folder import CONFIG, FINISHED, has_run, read_config, typed_overrides
+from glideslope.runs.folder import (
+    CONFIG,
+    EVAL_CSV,
+    FINISHED,
+    TRAIN_CSV,
+    has_run,
+    read_config,
+    typed_overrides,
+)
 from glideslope.settings import Settings
 from glideslope.storage.csv_table import read_csv_table
 
@@ -233,7 +241,7 @@ def _read_run(path: Path) -> RecordedRun:
     except SettingsError as error:
         if not _is_curriculum(config.get("curriculum")):
             raise UserError(f"{CONFIG} is damaged: {error.faults[0]}") from error
-    train, evaluation = (_read_table(path / name) for name in ("train.csv", "eval.csv"))
+    train, evaluation = (_read_table(path / name) for name in (TRAIN_CSV, EVAL_CSV))
     logged = [table["frame"][-1] for table in (train, evaluation) if len(table.get("frame", ()))]
     frames = int(max(logged, default=0))
     minutes = math.nan
