@@ -24,7 +24,7 @@ _ACTIVITY_BAR_WIDTH = 20
 
 @dataclass(frozen=True)
 class _Activity:
-    """What goes on: its name and, where it has steps, how many are done."""
+    """What is being done: its name and, where it has steps, how many are done."""
 
     name: str
     total: int | None = None
@@ -48,7 +48,7 @@ _FRAMES: dict[Kind, str] = {"collect": "collecting (random actions)", "learn": "
 
 
 class Progress:
-    """Shows what is done, what goes on, the time left and, of a training, its latest numbers.
+    """Shows what is done and being done, the time left and, of a training, its latest numbers.
 
     In an interactive terminal: a bar that stays at the bottom. Elsewhere (a file, a pipe, CI): one line at
     the first sign of life, one every `line_seconds`, one at the end, each complete in itself.
@@ -176,7 +176,7 @@ class Progress:
                 self._status = replace(self._status, activity=outer.activity, kind=outer.kind)
 
     def advance(self, steps: int) -> None:
-        """So many more steps of the activity are done."""
+        """Report that so many more steps of the activity are done."""
         with self._lock:
             status = self._status
             activity = replace(status.activity, done=status.activity.done + steps)
@@ -184,7 +184,7 @@ class Progress:
             self._status = replace(status, done=done, activity=activity)
 
     def tick(self) -> None:
-        """Tell that the activity goes on; call it at every step of it."""
+        """Report a step of the activity; call it at every one."""
         now = self._clock()
         with self._lock:
             self._time_left.tick(now)

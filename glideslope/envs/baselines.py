@@ -29,13 +29,13 @@ class Policy(Protocol):
 
 
 def expert(task: LandingTask) -> Array:
-    """A visual-servo law on the true pad position: match the pad's velocity, close in, descend inside a cone."""
+    """Return the actions of a visual-servo law: match the pad's velocity, close in, descend inside a cone."""
     position, velocity = task.pad_relative()
     return _servo(task, position, velocity, known=np.ones(task.num_envs, bool), point_gimbal=True)
 
 
 def fixed_camera(task: LandingTask) -> Array:
-    """The servo law with the camera held straight down; where the pad is out of view it climbs to look for it."""
+    """Return the servo law's actions with the camera held straight down; out of the pad's view it climbs."""
     position, velocity = task.pad_relative()
     _, visible = task.pad_in_view()
     return _servo(task, position, velocity, known=visible, point_gimbal=False)

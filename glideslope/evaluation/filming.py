@@ -75,7 +75,7 @@ def _picture(env: LandingVectorEnv, observation: Observation, caption: str) -> P
 def best_and_worst(
     episodes: Sequence[Episode], columns: int = GRID_COLUMNS
 ) -> tuple[list[Episode], list[Episode]]:
-    """The landings nearest to the pad's centre, and the worst episodes, at most ``columns`` of each, none in both.
+    """Return the landings nearest to the pad's centre and the worst episodes, at most ``columns`` of each.
 
     The worst are crashes, then time-outs, of each those of the least return first, then the landings farthest off.
     """
@@ -124,7 +124,7 @@ def record_grid(
 
 
 def _tiles(env: LandingVectorEnv, act: Act, seeds: Sequence[int], device: str) -> Iterator[list[Picture]]:
-    """The episodes' pictures at every step, and for two seconds after the last one's end."""
+    """Return the episodes' pictures at every step, and for two seconds after the last one's end."""
     from glideslope.envs.camera import chase_camera  # loads the renderer, which takes seconds
 
     camera = chase_camera(env.task.model, _TILE_SIZE, device)

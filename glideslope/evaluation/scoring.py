@@ -33,7 +33,7 @@ class Episode:
     episode_length: int  # environment steps
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain data, the outcome as ``landed``, ``crashed`` or ``timed_out``."""
+        """Return plain data, the outcome as ``landed``, ``crashed`` or ``timed_out``."""
         return asdict(self) | {"outcome": self.outcome.name.lower()}
 
 
@@ -55,7 +55,7 @@ class Score:
     episode_length: float  # mean environment steps
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
+        """Return plain data, for JSON."""
         return asdict(self)
 
 
@@ -120,7 +120,7 @@ def _episode(final: dict[str, NDArray[Any]], at: int, seeds: Sequence[int]) -> E
 
 
 def summarise(episodes: Sequence[Episode], stage: StageSettings, index: int) -> Score:
-    """The score of episodes of a stage, of which there is at least one."""
+    """Return the score of episodes of a stage, of which there is at least one."""
     landings = sum(episode.outcome == Outcome.LANDED for episode in episodes)
     low, high = wilson_interval(landings, len(episodes))
     errors = [e.touchdown_error_m for e in episodes if e.touchdown_error_m is not None]

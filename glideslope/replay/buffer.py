@@ -62,7 +62,7 @@ class Batch:
     next_privileged: torch.Tensor | None
 
     def to(self, device: torch.device) -> Batch:
-        """This batch on ``device``; nothing is copied where it is there already."""
+        """Return this batch on ``device``; nothing is copied where it is there already."""
         moved: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -135,13 +135,13 @@ class ReplayBuffer:
         privileged_dim: int,
         action_dim: int,
     ) -> int:
-        """Bytes that a full buffer of these settings holds, host (19 a slot) and device together."""
+        """Return the bytes that a full buffer of these settings holds, host (19 a slot) and device together."""
         layout = _HOST_LAYOUT | _device_layout(frame_shape, state_dim, privileged_dim, action_dim)
         per_slot = sum(math.prod(shape) * dtype.itemsize for shape, dtype in layout.values())
         return capacity // num_envs * num_envs * per_slot
 
     def __len__(self) -> int:
-        """Number of transitions that can be sampled now."""
+        """Return the number of transitions that can be sampled now."""
         return int((self._known - self._lost).sum())
 
     @property
@@ -244,7 +244,7 @@ class ReplayBuffer:
         )
 
     def settings(self) -> dict[str, Any]:
-        """What another buffer must have in common to take over this one's rows: plain numbers."""
+        """Return what another buffer must have in common to take over this one's rows: plain numbers."""
         return {
             "num_envs": self._num_envs,
             "slots": self._slots,
@@ -254,15 +254,15 @@ class ReplayBuffer:
         }
 
     def counters(self) -> dict[str, list[int]]:
-        """Plain copies of the counters, per environment: they number slots and transitions for all time."""
+        """Return plain copies of the counters, per environment: they number slots and transitions for all time."""
         return {key: counter.tolist() for key, counter in self._counters.items()}
 
     def generator_state(self) -> torch.Tensor:
-        """State of the generator that `sample` draws from."""
+        """Return the state of the generator that `sample` draws from."""
         return self._generator.get_state()
 
     def rows_since(self, counters: Mapping[str, Sequence[int]]) -> dict[str, torch.Tensor]:
-        """Copies, on the host, of everything that was stored or changed since `counters()` gave this.
+        """Return copies, on the host, of everything that was stored or changed since `counters()` gave this.
 
         first_slot, end_slot, first_transition, end_transition: (N,) int64. Then, for every kind of entry, the
         slots numbered first_slot <= number < end_slot of environment 0, of environment 1 and so on, and
@@ -282,7 +282,7 @@ class ReplayBuffer:
         return {**{key: torch.from_numpy(end.copy()) for key, end in ends}, **rows}
 
     def clear(self) -> None:
-        """Forget everything stored. The generator goes on."""
+        """Forget everything stored. The generator keeps its state."""
         for array in (*self._host.values(), *self._counters.values()):
             array[:] = 0
         # What was observed may stay: a slot written anew has its own at once, its action only with the next step.
@@ -337,7 +337,7 @@ class ReplayBuffer:
             counter[:] = new[key]
 
     def _draw(self, batch_size: int) -> tuple[Ints, Ints]:
-        """First row of a ring and slot in it, (B,) each, of transitions drawn uniformly."""
+        """Return the first row of a ring and slot in it, (B,) each, of transitions drawn uniformly."""
         ends = np.cumsum(self._known - self._lost)
         if ends[-1] == 0:
             raise RuntimeError("no transition can be sampled yet")
@@ -350,7 +350,7 @@ class ReplayBuffer:
         return base, self._order[base + number % self._slots].astype(np.int64)
 
     def _returns(self, base: Ints, slot: Ints) -> tuple[Ints, NDArray[np.float64], NDArray[np.float64]]:
-        """Steps m, n-step reward and discount of the transitions that start in `slot`, (B,) each."""
+        """Return steps m, n-step reward and discount of the transitions that start in `slot`, (B,) each."""
         window = base[:, None] + (slot[:, None] + np.arange(self._nstep + 1)) % self._slots
         # Step k belongs to the episode if none of the observations t + 1 .. t + k is a final one.
         ended = np.logical_or.accumulate(self._final[window[:, :-1]], axis=1)
@@ -360,7 +360,7 @@ class ReplayBuffer:
         return steps, reward, np.where(self._terminated[last], 0.0, self._powers[steps])
 
     def _stack_rows(self, base: Ints, slot: Ints, age: Ints) -> Ints:
-        """Rows (B, K) of the stacks that end in `slot`, the episode's first one repeated at its start."""
+        """Return the rows (B, K) of the stacks that end in `slot`, the episode's first one repeated at its start."""
         back = np.minimum(np.arange(self._frame_stack)[::-1], age[:, None])
         return base[:, None] + (slot[:, None] - back) % self._slots
 
@@ -381,13 +381,13 @@ class ReplayBuffer:
         return rows
 
     def _running(self) -> NDArray[np.bool_]:
-        """Which environments have an episode that goes on, (N,)."""
+        """Return which environments have a running episode, (N,)."""
         ended: NDArray[np.bool_] = self._final[self._newest_rows(np.arange(self._num_envs))]
         running: NDArray[np.bool_] = (self._written > 0) & ~ended
         return running
 
     def _ring_rows(self, first: Ints, end: Ints) -> Ints:
-        """Rows of the numbers first <= number < end of each environment, (N,) each, one after another."""
+        """Return the rows of the numbers first <= number < end of each environment, (N,) each, one after another."""
         counts = end - first
         before = np.cumsum(counts) - counts
         number = np.arange(counts.sum()) + np.repeat(first - before, counts)

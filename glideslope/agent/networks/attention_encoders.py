@@ -121,7 +121,7 @@ class PatchEncoder(FrameTokens):
         self.instruments = nn.Linear(_FRAME_STATE, settings.d_model)
 
     def cut(self, images: Tensor) -> Tensor:
-        """Images (N, H, W) into patches (N, P, size²), row by row: with a linear layer, a strided convolution."""
+        """Cut images (N, H, W) into patches (N, P, size²), row by row: with a linear layer, a strided convolution."""
         count, height, width = images.shape
         rows = images.view(count, height // self.size, self.size, width // self.size, self.size)
         return rows.transpose(2, 3).reshape(count, len(self.places), -1)

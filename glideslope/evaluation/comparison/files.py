@@ -147,7 +147,7 @@ def _run(run: RecordedRun) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Plain data for JSON, which has no NaN and no infinity: None instead."""
+    """Return plain data for JSON, which has no NaN and no infinity: None instead."""
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
     if isinstance(value, dict):

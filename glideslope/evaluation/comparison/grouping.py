@@ -123,7 +123,7 @@ def _check(runs: Sequence[RecordedRun], by: Sequence[str]) -> None:
 
 
 def _columns(runs: Sequence[RecordedRun]) -> dict[str, list[Hashable]]:
-    """Key → its value in each run, of every setting that can differ by itself."""
+    """Return the value in each run, by key, of every setting that can differ by itself."""
     keys = dict.fromkeys(key for run in runs for key, _ in _leaves(run.settings))
     return {key: [_frozen_at(run, key) for run in runs] for key in keys}
 
@@ -137,7 +137,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _paths(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of the settings, those of mappings and items too."""
+    """Return every key of the settings, those of mappings and items too."""
     if path:
         yield path, value
     items = (
@@ -172,7 +172,7 @@ def _frozen_at(run: RecordedRun, key: str) -> str:
 def _candidates(
     runs: Sequence[RecordedRun], columns: Mapping[str, Sequence[Hashable]], counted: Sequence[str]
 ) -> dict[str, Sequence[Hashable]]:
-    """Keys that may name the groups, with their values: what was typed first."""
+    """Return keys that may name the groups, with their values: what was typed first."""
     typed_keys = {_key_of(word) for run in runs for word in run.overrides}
     found: dict[str, Sequence[Hashable]] = {}
     for choice in typed_keys & _CHOICES.keys():
@@ -218,7 +218,7 @@ def _at_or_below(key: str, root: str) -> bool:
 
 
 def _named(groups: Sequence[Sequence[RecordedRun]], keys: Sequence[str]) -> tuple[Group, ...]:
-    """Groups with their values; a number tells apart those that would be named alike."""
+    """Return groups with their values; a number tells apart those that would be named alike."""
     # A finished run names its group: unfinished ones are in no figure.
     first = [next((run for run in runs if not run.unfinished), runs[0]) for runs in groups]
     plain = [{key: label_of(run, key) for key in keys} for run in first]
@@ -231,7 +231,7 @@ def _named(groups: Sequence[Sequence[RecordedRun]], keys: Sequence[str]) -> tupl
 
 
 def label_of(run: RecordedRun, key: str) -> str:
-    """A run's value of a key, as it would be typed: the name of a preset rather than what is in it."""
+    """Return a run's value of a key, as it would be typed: the name of a preset rather than what is in it."""
     value = _value(run.settings, _CHOICES.get(key, key))
     if key == "lr_schedule":
         return _schedule_name(run, value)
@@ -246,12 +246,12 @@ def label_of(run: RecordedRun, key: str) -> str:
 
 
 def _key_of(word: str) -> str:
-    """The key of an override; of a choice, the group without its place."""
+    """Return the key of an override; of a choice, the group without its place."""
     return word.lstrip("+~").partition("=")[0].partition("@")[0]
 
 
 def _schedule_name(run: RecordedRun, value: Any) -> str:
-    """The schedule as typed: the preset, and what was changed in it."""
+    """Return the schedule as typed: the preset, and what was changed in it."""
     words = [word for word in run.overrides if _at_or_below(_key_of(word), "lr_schedule")]
     chosen = [word for word in words if _key_of(word) == "lr_schedule" and "{" not in word]
     if chosen:
@@ -263,7 +263,7 @@ def _schedule_name(run: RecordedRun, value: Any) -> str:
 
 
 def _preset_name(run: RecordedRun, value: Any) -> str:
-    """The shipped preset whose schedule this is, if any."""
+    """Return the shipped preset whose schedule this is, if any."""
     if value is None:
         return "constant"
     for file in sorted(_PRESETS.glob("*.yaml")):

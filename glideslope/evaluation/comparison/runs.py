@@ -116,20 +116,20 @@ class RecordedRun:
         return entered
 
     def rates(self, network: str) -> tuple[Array, Array]:
-        """(R,) frames and (R,) learning rates of a network; a rate holds until the next frame."""
+        """Return (R,) frames and (R,) learning rates of a network; a rate holds until the next frame."""
         frame, rate = _columns(self.train, "frame", f"lr_{network}")
         known = np.isfinite(rate)
         return frame[known], rate[known]
 
     def frames_to(self, success_rate: float) -> float:
-        """The first evaluation on the last stage at or above this rate; infinite where there is none."""
+        """Return the first evaluation on the last stage at or above this rate; infinite where there is none."""
         frame, stage, rate = _columns(self.evaluation, "frame", "eval/stage", "eval/success_rate")
         good = (stage == self.last_stage) & (rate >= success_rate)
         return float(frame[good].min()) if good.any() else math.inf
 
 
 def _columns(table: Table, *names: str) -> list[Array]:
-    """Columns of a table; all empty where one is missing."""
+    """Return the columns of a table; all empty where one is missing."""
     missing = any(name not in table for name in names)
     return [np.empty(0) if missing else table[name] for name in names]
 
@@ -182,7 +182,7 @@ def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def _instead(path: Path) -> str:
-    """Why there is no run at a place, and what is there."""
+    """Return why there is no run at a place, and what is there."""
     around = [folder for folder in path.absolute().parents if has_run(folder)]
     if path.exists() and around:
         return f"is not a run folder, but lies in one: {around[0]}"
@@ -260,7 +260,7 @@ def _read_run(path: Path) -> RecordedRun:
 
 
 def _is_curriculum(value: Any) -> bool:
-    """Whether the settings of a run, perhaps of another version, name the stages it played."""
+    """Return whether the settings of a run, perhaps of another version, name the stages it played."""
     if not isinstance(value, Mapping) or not isinstance(value.get("last_stage"), int):
         return False
     stages = value.get("stages")
@@ -274,7 +274,7 @@ def _read_table(path: Path) -> Table:
 
 
 def _read_finished(path: Path) -> tuple[int, float, dict[int, Mapping[str, Any]]]:
-    """Frames, minutes and the held-out results by stage."""
+    """Return the frames, minutes and the held-out results by stage."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         scores = [*record.get("stages", ()), record["evaluation"]]

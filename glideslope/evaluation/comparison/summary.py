@@ -161,7 +161,7 @@ def _milestone(runs: Sequence[RecordedRun], rate: float) -> Milestone:
 
 
 def _common_frames(runs: Sequence[RecordedRun]) -> Array:
-    """The frames at which any of the runs was evaluated, as far as all of them were."""
+    """Return the frames at which any of the runs was evaluated, as far as all of them were."""
     if not runs:
         return np.empty(0)
     frames = np.unique(np.concatenate([run.curve[0] for run in runs]))
@@ -186,7 +186,7 @@ def _entries(runs: Sequence[RecordedRun]) -> tuple[tuple[int, str, float, int], 
 
 
 def _distinct_rates(runs: Sequence[RecordedRun], network: str) -> list[tuple[Array, Array]]:
-    """Where a rate begins, and the last frame; runs with the same rates share one curve."""
+    """Return where a rate begins, and the last frame; runs with the same rates share one curve."""
     found: dict[bytes, tuple[Array, Array]] = {}
     for run in runs:
         frame, rate = run.rates(network)
@@ -198,7 +198,7 @@ def _distinct_rates(runs: Sequence[RecordedRun], network: str) -> list[tuple[Arr
 
 
 def _improvement(one: Sequence[RecordedRun], other: Sequence[RecordedRun]) -> Estimate | None:
-    """The probability that a run of the first group scores higher; None for few runs, or other tasks."""
+    """Return the probability that a run of the first group scores higher; None for few runs, or other tasks."""
     if min(len(one), len(other)) < MANY:
         return None
     strata = [s for s in dict.fromkeys(run.stratum for run in one) if any(run.stratum == s for run in other)]

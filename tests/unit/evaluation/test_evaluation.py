@@ -637,7 +637,7 @@ def test_a_snapshot_is_listed(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     told = capsys.readouterr().out
     for line in (
         f"snapshot.pt: snapshot of format {checkpoint.FORMAT}, ",
-        "frame 1,200, step 1,200, stage 4\nholds a policy: no run can go on from it",
+        "frame 1,200, step 1,200, stage 4\nholds a policy: no run can resume from it",
         "settings: profile smoke, seed 1, 600 frames, 4 environments",
         "encoder state, actor-critic original, images 24 x 24\n  lr 0.0001, lr_schedule constant",
         "stages S0_lock, S1_yaw_small",
