@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise, product
+from statistics import NormalDist
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
@@ -39,7 +40,6 @@ from glideslope.settings.checks import (
     Text,
     Whole,
 )
-from glideslope.settings.intervals import Z_95, wilson_interval
 
 __all__ = [
     "FULL_TASK",
@@ -250,7 +250,7 @@ class CurriculumSettings(CheckedSettings):
         if self.min_episodes > self.window:
             rule = f"must not be greater than window ({self.window})"
             yield Broken("min_episodes", rule, self.min_episodes, ("window",))
-        highest = wilson_interval(self.window, self.window)[0]
+        highest = _lower_bound(self.window)
         if self.criterion == "wilson_lower_bound" and highest < self.success_rate:
             yield Broken(
                 "success_rate", self._out_of_reach(highest), self.success_rate, ("criterion", "window")
@@ -270,14 +270,21 @@ class CurriculumSettings(CheckedSettings):
         """What to change where even a window full of landings has a lower bound below `success_rate`."""
         floor = math.floor(highest * 1000) / 1000
         told = f"the lower bound of {self.window} landings in {self.window} is only {floor:.3f}"
-        # Of n landings in n it is n / (n + z²), up to rounding.
-        window = Z_95**2 * self.success_rate / max(1 - self.success_rate, 1e-12)
+        window = _Z_95**2 * self.success_rate / max(1 - self.success_rate, 1e-12)
         if window > 1e9:
             return f"{told}, and no window's reaches this; a rate of {floor:.3f} or less can be reached"
         smallest = max(math.floor(window) - 1, 1)
-        while wilson_interval(smallest, smallest)[0] < self.success_rate:
+        while _lower_bound(smallest) < self.success_rate:
             smallest += 1
         return f"{told}; the smallest window that can reach this is {smallest}"
+
+
+_Z_95 = NormalDist().inv_cdf(0.975)  # standard deviations either side of the mean that hold 95%
+
+
+def _lower_bound(landings: int) -> float:
+    """Return the lower bound of the 95% Wilson score interval of `landings` landings in as many episodes."""
+    return landings / (landings + _Z_95**2)
 
 
 # --- The agent ------------------------------------------------------------------------------------
