@@ -26,7 +26,7 @@ from glideslope.build import (
     uses_pixels,
 )
 from glideslope.curriculum.stages import Curriculum
-from glideslope.display.commands import evaluate_command, resume_command, tensorboard_command
+from glideslope.display.commands import evaluate_command, resume_command, started, tensorboard_command
 from glideslope.display.console import say, screen
 from glideslope.display.figures import plot_run
 from glideslope.display.progress import Progress
@@ -161,7 +161,7 @@ def _open(
         first = resumption.frame
     elif folder.contents != "empty":
         first = -1  # it never came to a snapshot: its logs begin anew
-    plain, command = settings.to_plain(), shlex.join(["python", "train_gimbal_curriculum.py", *overrides])
+    plain, command = settings.to_plain(), " ".join([started("train"), *map(shlex.quote, overrides)])
     tracker = open_tracker(settings.track, folder.path, plain, command, lambda text: _say(console, text))
     try:
         folder.reopen()

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from glideslope.cli.main import EVALUATE_CONFIG, PREVIEW_CONFIG, TRAIN_CONFIG, compose, run_cli
+from glideslope.cli.preview import main as preview
 from glideslope.lr_scheduler import SHAPES, Schedules, build_schedules
 from glideslope.lr_scheduler.plateau import Plateau
 from glideslope.lr_scheduler.shapes import KEYS
@@ -25,7 +26,6 @@ from glideslope.runs.logger import EVAL_SUCCESS_TAG, RATE_TAGS, STAGE_TAG, SUCCE
 from glideslope.settings import EvaluateSettings, PreviewSettings, Settings, StageSettings
 from glideslope.settings.intervals import wilson_interval
 from glideslope.settings.schedules import exploration_noise, learning_rates
-from preview_lr_schedule import main as preview
 from tests.support.paths import ROOT
 
 MANUAL = ROOT / "docs" / "learning_rate_schedules.md"
