@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup train test check bench clean
+.PHONY: setup train test check check-wheel bench clean
 
 setup: $(READY)
 
@@ -31,6 +31,10 @@ check: $(READY)
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Installs wheel and sdist elsewhere and uses them there; takes minutes, and needs the package index.
+check-wheel: $(READY)
+	$(BIN)/python -u tools/check_wheel.py
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
