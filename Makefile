@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup train test test-fast check bench clean
+.PHONY: setup train test test-fast check check-wheel bench clean
 
 setup: $(READY)
 
@@ -38,6 +38,10 @@ test: check
 # For the daily loop: no whole trainings, no programs of their own, no documentation.
 test-fast: $(READY)
 	$(PYTEST) -m "not slow" tests/unit tests/rules
+
+# Installs wheel and sdist elsewhere and uses them there; takes minutes, and needs the package index.
+check-wheel: $(READY)
+	$(BIN)/python -u tools/check_wheel.py
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

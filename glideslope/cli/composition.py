@@ -81,9 +81,8 @@ class Composer:
             SettingsError: with the faults that nothing can be composed for.
         """
         overrides, faults = self.read(words)
-        chosen = [*self.groups.search_path, *overrides.choices]
         try:
-            config = hydra.compose(self.groups.config_name, chosen, return_hydra_config=True)
+            config = hydra.compose(self.groups.config_name, overrides.choices, return_hydra_config=True)
         except COMPOSITION_FAULTS as error:
             raise SettingsError([*faults, explain(error)]) from error
         keys = [str(key) for key in config]
@@ -106,7 +105,9 @@ class Composer:
                 "dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             )
         except COMPOSITION_FAULTS as error:
-            blamed = _blamed(hydra.compose(self.groups.config_name, chosen), overrides) or [explain(error)]
+            blamed = _blamed(hydra.compose(self.groups.config_name, overrides.choices), overrides) or [
+                explain(error)
+            ]
             raise SettingsError([*faults, *blamed]) from error
         faults += self._misnamed(mapping, overrides, keys)
         faults += [*_misplaced(mapping, overrides, choices), *_unused(config, overrides)]
@@ -141,9 +142,7 @@ class Composer:
             return None
         words = [str(override.input_line) for override in own if not override.is_sweep_override()]
         try:
-            config = hydra.compose(
-                self.groups.config_name, [*self.groups.search_path, *words], return_hydra_config=True
-            )
+            config = hydra.compose(self.groups.config_name, words, return_hydra_config=True)
             return Path(str(config.hydra.sweep.dir)) if _is_dated(config.hydra.sweep) else None
         except COMPOSITION_FAULTS as error:
             raise SettingsError([explain(error)]) from error

@@ -26,6 +26,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from glideslope.cli.composition import Composer, Composition
+from glideslope.cli.config_files import found_first
 from glideslope.cli.help_text import help_text, script_of
 from glideslope.cli.overrides import Groups, as_stored, decoded, explain, read_overrides
 from glideslope.cli.resume import KEYS as RESUME_KEYS
@@ -41,13 +42,13 @@ from glideslope.cli.sweeps import (
     require_plugins,
     run_jobs,
 )
-from glideslope.display.commands import compare_command, sweep_command
+from glideslope.display.commands import compare_command, program, sweep_command
 from glideslope.display.console import say, screen
 from glideslope.errors import UNSET, Fault, SettingsError, UserError
 from glideslope.lr_scheduler import ScheduleError
 from glideslope.runs.folder import first_free, make_new
 from glideslope.settings import CompareSettings, EvaluateSettings, PreviewSettings, Settings
-from glideslope.settings.catalogue import CONFIG_DIR, groups_of, options_of
+from glideslope.settings.catalogue import CONFIG_DIR, groups_of, options_of, preset_folders
 from glideslope.settings.checks import CheckedSettings
 from glideslope.settings.schedules import exploration_noise, learning_rates
 from glideslope.training.objective import DEFAULT as DEFAULT_OBJECTIVE
@@ -315,10 +316,17 @@ def _keys_of(settings: type[CheckedSettings]) -> set[str]:
 
 @dataclass(frozen=True)
 class _Arguments:
-    """A command line: `flags` as Hydra's parser reads them, and `words`, all but the overrides."""
+    """A command line.
+
+    Attributes:
+        flags: the flags as Hydra's parser reads them.
+        words: all but the overrides.
+        folders: where files of groups are looked for, the first one before the others.
+    """
 
     flags: argparse.Namespace
     words: tuple[str, ...]
+    folders: tuple[Path, ...]
 
     @property
     def multirun(self) -> bool:
@@ -331,16 +339,10 @@ class _Arguments:
         others = ("hydra_help", "cfg", "resolve", "shell_completion", "info")
         return not self.multirun and not any(getattr(self.flags, name) for name in others)
 
-    @property
-    def search_path(self) -> list[str]:
-        """The override that adds the folder of --config-dir."""
-        folder = self.flags.config_dir
-        return [] if folder is None else [f'hydra.searchpath=["file://{Path(folder).resolve()}"]']
-
     def for_job(self, overrides: Sequence[str]) -> _Arguments:
         """The plain command line of one job with these overrides."""
         flags = {**vars(self.flags), "multirun": False, "overrides": [decoded(word) for word in overrides]}
-        return _Arguments(argparse.Namespace(**flags), ())
+        return replace(self, flags=argparse.Namespace(**flags), words=())
 
 
 def _read_arguments(argv: Sequence[str], config_name: str, settings: type[CheckedSettings]) -> _Arguments:
@@ -367,7 +369,10 @@ def _read_arguments(argv: Sequence[str], config_name: str, settings: type[Checke
     if flags.shell_completion and not any(word.startswith(completion) for word in flags.overrides):
         raise UserError("--shell-completion: goes with install=bash, install=zsh or install=fish")
     require_plugins(flags.overrides)
-    return _Arguments(flags, tuple(word for word in argv if word not in flags.overrides))
+    folders = preset_folders() if flags.config_path is None else (Path(flags.config_path).resolve(),)
+    if flags.config_dir is not None:
+        folders = (Path(flags.config_dir).resolve(), *folders)
+    return _Arguments(flags, tuple(word for word in argv if word not in flags.overrides), folders)
 
 
 def _vocabulary(
@@ -408,16 +413,18 @@ def _refuse_flag(message: str) -> NoReturn:
 
 @contextmanager
 def _hydra_for(arguments: _Arguments, config_name: str) -> Iterator[Groups]:
-    folder = arguments.flags.config_path
-    directory = CONFIG_DIR if folder is None else Path(folder).resolve()
+    *own, directory = arguments.folders
     # A job of a sweep runs inside Hydra, which allows one configuration at a time.
     instance = GlobalHydra.instance()
     outer = instance.hydra
     instance.clear()
     try:
-        with hydra.initialize_config_dir(str(directory), job_name="glideslope", version_base=_VERSION_BASE):
+        with (
+            found_first(own),
+            hydra.initialize_config_dir(str(directory), job_name="glideslope", version_base=_VERSION_BASE),
+        ):
             name = arguments.flags.config_name or config_name
-            yield Groups(instance.config_loader(), name, arguments.search_path)
+            yield Groups(instance.config_loader(), name)
     finally:
         GlobalHydra.instance().hydra = outer
 
@@ -427,9 +434,8 @@ def _help(arguments: _Arguments, config_name: str, settings: type[CheckedSetting
     words = [word for word in arguments.flags.overrides if word != "all"]
     with _hydra_for(arguments, config_name) as groups:
         asked = Composer(groups).compose(words)
-    folder = CONFIG_DIR if arguments.flags.config_dir is None else Path(arguments.flags.config_dir)
     everything = "all" in arguments.flags.overrides
-    return help_text(settings, asked.mapping, asked.choices, (folder, CONFIG_DIR), everything=everything)
+    return help_text(settings, asked.mapping, asked.choices, arguments.folders, everything=everything)
 
 
 def _hand_over(
@@ -458,7 +464,8 @@ def _hand_over(
         return status, value
 
     try:
-        ended = run_jobs(run, [sys.argv[0], *arguments.words], words, CONFIG_DIR, config_name)
+        with found_first(arguments.folders[:-1]):
+            ended = run_jobs(run, [sys.argv[0], *arguments.words], words, CONFIG_DIR, config_name)
     except KeyboardInterrupt:
         # A sweeper that finds its values as it goes would begin anew.
         if settings is Settings and arguments.multirun and not chooses_sweeper(words):
@@ -497,7 +504,7 @@ def _check_jobs(
     jobs: list[list[str]] = []
     if chooses_sweeper(overrides.texts):
         if settings is not Settings:
-            rule = "goes with train_gimbal_curriculum.py; only a training has an objective"
+            rule = f"goes with {program('train')}; only a training has an objective"
             faults.append(Fault("hydra/sweeper", UNSET, rule))
         # The values to be tried are found as it goes; the others are to be sound.
         jobs = [[str(o.input_line) for o in parsed if not o.is_sweep_override()]]

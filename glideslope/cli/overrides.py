@@ -24,7 +24,7 @@ from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-from glideslope.cli.config_files import file_of
+from glideslope.cli.config_files import OWN, file_of
 from glideslope.errors import UNSET, Fault, SettingsError, listed, meant, nearest, typed
 from glideslope.settings.catalogue import CONFIG_DIR, groups_of
 from glideslope.settings.yaml_files import YamlError
@@ -278,25 +278,26 @@ def _form_faults(override: Override, sweeps: bool) -> list[Fault]:
 class Groups:
     """The groups of files that a primary config chooses from; each is listed once, which takes Hydra a while."""
 
-    def __init__(self, loader: ConfigLoader, config_name: str, search_path: Sequence[str] = ()) -> None:
-        """config_name: a file of `cfgs/`, without its suffix. search_path: the override that adds folders, if any."""
-        self.loader, self.config_name, self.search_path = loader, config_name, list(search_path)
+    def __init__(self, loader: ConfigLoader, config_name: str) -> None:
+        """config_name: a file of `cfgs/`, without its suffix."""
+        self.loader, self.config_name = loader, config_name
         self._options: dict[str, list[str]] = {}
 
     @cached_property
     def _names(self) -> set[str]:
-        return {name for source in self._sources for name in source.list("", ObjectType.GROUP)}
+        shipped = (source for source in self._sources if source.provider != OWN)
+        return {name for source in shipped for name in source.list("", ObjectType.GROUP)}
 
     @cached_property
     def _sources(self) -> list[ConfigSource]:
-        """Where files are looked for, the folders of `search_path` aside."""
+        """Where files are looked for."""
         return [source for source in self.loader.get_sources() if source.available()]
 
     @cached_property
     def _chosen(self) -> list[str]:
         """Those that it chooses from, as on the command line: lr_schedule, encoder_bundle@agent, ..."""
         try:
-            defaults = self.loader.compute_defaults_list(self.config_name, self.search_path, RunMode.RUN)
+            defaults = self.loader.compute_defaults_list(self.config_name, [], RunMode.RUN)
         except CONFIG_FAULTS as error:
             raise SettingsError([explain(error)]) from error
         return [name for name in defaults.overrides.known_choices if not name.startswith("hydra/")]
@@ -355,9 +356,7 @@ class Groups:
     def options(self, group: str) -> list[str]:
         """The files of a group."""
         if group not in self._options:
-            self._options[group] = self.loader.get_group_options(
-                group, config_name=self.config_name, overrides=self.search_path
-            )
+            self._options[group] = self.loader.get_group_options(group, config_name=self.config_name)
         return self._options[group]
 
     def _is_ours(self, group: str, name: str) -> bool:

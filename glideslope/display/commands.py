@@ -10,30 +10,46 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-TRAIN = "train_gimbal_curriculum.py"
-EVALUATE = "evaluate.py"
-COMPARE = "compare_runs.py"
+CONSOLE = "glideslope"
+SCRIPTS = {
+    "train": "train_gimbal_curriculum.py",
+    "evaluate": "evaluate.py",
+    "preview": "preview_lr_schedule.py",
+    "compare": "compare_runs.py",
+}
+"""The script of each command of the console command."""
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def program(command: str) -> str:
+    """Return a command's name: ``evaluate.py``, or ``glideslope evaluate`` where that started this process."""
+    return f"{CONSOLE} {command}" if _by_console() else SCRIPTS[command]
+
+
+def started(command: str) -> str:
+    """Return how a command is started in the documentation, ``python evaluate.py`` or ``glideslope evaluate``."""
+    return program(command) if _by_console() else f"python {SCRIPTS[command]}"
 
 
 def resume_command(run_dir: Path, *words: str) -> str:
     """Return the command that resumes a run, with more overrides."""
-    return shlex.join([*_program(TRAIN), f"resume={_value(run_dir)}", *words])
+    return shlex.join([*_program("train"), f"resume={_value(run_dir)}", *words])
 
 
 def evaluate_command(run_dir: Path, *words: str) -> str:
     """Return the command that evaluates a run, with more overrides."""
-    return shlex.join([*_program(EVALUATE), f"run={_value(run_dir)}", *words])
+    return shlex.join([*_program("evaluate"), f"run={_value(run_dir)}", *words])
 
 
 def sweep_command(words: Sequence[str], folder: Path | None) -> str:
     """Return the command that resumes a sweep that was started with ``words``, in its folder."""
     place = [] if folder is None else [f"hydra.sweep.dir={_value(folder)}"]
-    return shlex.join([*_program(TRAIN), *words, *place])
+    return shlex.join([*_program("train"), *words, *place])
 
 
 def compare_command(folder: Path) -> str:
     """Return the command that compares the runs below a folder."""
-    return shlex.join([*_program(COMPARE), str(near(folder))])
+    return shlex.join([*_program("compare"), str(near(folder))])
 
 
 def tensorboard_command(folder: Path) -> str:
@@ -43,13 +59,23 @@ def tensorboard_command(folder: Path) -> str:
     return shlex.join([*start, "--logdir", str(near(folder))])
 
 
-def _program(script: str) -> list[str]:
-    """Return how to start a script of the project, the way this process was started."""
+def _by_console() -> bool:
+    """Whether the console command started this process; of a process that nothing of ours started, what there is."""
+    name = Path(sys.argv[0]).name
+    return name == CONSOLE or not (name in SCRIPTS.values() or (_CHECKOUT / SCRIPTS["train"]).is_file())
+
+
+def _program(command: str) -> list[str]:
+    """A command, started as this process was: by the console command, or the script where the one that runs is."""
     running = Path(sys.argv[0])
-    return [
-        _python(),
-        str(running.with_name(script)) if running.name in (TRAIN, EVALUATE, COMPARE) else script,
-    ]
+    if _by_console():
+        found = shutil.which(CONSOLE)
+        by_path = running.name == CONSOLE and (
+            found is None or os.path.abspath(found) != os.path.abspath(running)
+        )
+        return [str(near(running)) if by_path else CONSOLE, command]
+    script = SCRIPTS[command]
+    return [_python(), str(running.with_name(script)) if running.name in SCRIPTS.values() else script]
 
 
 def _python() -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from glideslope.build import make_curriculum, make_env, make_learner, open_snapshots, uses_pixels
+from glideslope.display.commands import started
 from glideslope.display.console import say, screen
 from glideslope.display.figures import plot_run
 from glideslope.display.progress import Progress
@@ -121,7 +122,7 @@ def _open(
         first = resumption.frame
     elif folder.contents != "empty":
         first = -1  # it never came to a snapshot: its logs begin anew
-    plain, command = settings.to_plain(), shlex.join(["python", "train_gimbal_curriculum.py", *overrides])
+    plain, command = settings.to_plain(), " ".join([started("train"), *map(shlex.quote, overrides)])
     tracker = open_tracker(settings.track, folder.path, plain, command, lambda text: say(console, text))
     try:
         folder.reopen()

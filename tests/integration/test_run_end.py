@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluate import main as evaluate
+from glideslope.cli.evaluate import main as evaluate
 from glideslope.cli.main import EVALUATE_CONFIG, TRAIN_CONFIG, compose, run_cli
 from glideslope.settings import EvaluateSettings, Settings
 from glideslope.training.plan import TrainingPlan, make_plan

@@ -16,6 +16,7 @@ import yaml
 
 from glideslope import build
 from glideslope.agent import DrQV2Agent
+from glideslope.cli import train as command
 from glideslope.cli.main import EVALUATE_CONFIG, TRAIN_CONFIG, compose, run_cli
 from glideslope.runs.snapshots import load
 from glideslope.settings import EvaluateSettings, Settings
@@ -226,10 +227,8 @@ def test_what_the_machine_cannot_do_is_refused_before_anything_is_written(
     override: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = [] if override.startswith("hydra") else [f"hydra.run.dir={tmp_path / 'run'}"]
-    import train_gimbal_curriculum
-
     arguments = ["profile=smoke", override, *folder]
-    assert run_cli(train_gimbal_curriculum.main, TRAIN_CONFIG, Settings, arguments) == 2
+    assert run_cli(command.main, TRAIN_CONFIG, Settings, arguments) == 2
     captured = capsys.readouterr()
     assert told in captured.err
     assert "Traceback" not in captured.err
@@ -281,7 +280,7 @@ def test_full_profile_without_a_gpu_says_how_long_it_takes_and_what_to_use(
 def test_evaluate_refuses_what_it_cannot_play(
     overrides: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from evaluate import main
+    from glideslope.cli.evaluate import main
 
     assert run_cli(main, EVALUATE_CONFIG, EvaluateSettings, [*overrides, f"out={tmp_path}"]) == 2
     captured = capsys.readouterr()
@@ -291,7 +290,7 @@ def test_evaluate_refuses_what_it_cannot_play(
 
 
 def test_evaluate_scores_a_scripted_policy(tmp_path: Path) -> None:
-    from evaluate import main
+    from glideslope.cli.evaluate import main
 
     arguments = ["policy=expert", "stage=S4_full", "episodes=10", f"out={tmp_path}", "num_threads=1"]
     assert run_cli(main, EVALUATE_CONFIG, EvaluateSettings, arguments) == 0

@@ -10,10 +10,9 @@ from typing import Any
 
 from glideslope.errors import Fault, SettingsError, typed, unknown
 from glideslope.evaluation.comparison.runs import RecordedRun
-from glideslope.settings.catalogue import CONFIG_DIR
+from glideslope.settings.catalogue import preset_folders
 from glideslope.settings.yaml_files import YamlError, decode_text, parse_yaml
 
-_PRESETS = CONFIG_DIR / "lr_schedule"
 _LONGEST_LABEL = 40
 
 # Settings that never count as a difference: the seed, and where and how the run is watched and stored. What
@@ -263,10 +262,12 @@ def _schedule_name(run: RecordedRun, value: Any) -> str:
 
 
 def _preset_name(run: RecordedRun, value: Any) -> str:
-    """Return the shipped preset whose schedule this is, if any."""
+    """Return the preset whose schedule this is, if any."""
     if value is None:
         return "constant"
-    for file in sorted(_PRESETS.glob("*.yaml")):
+    for file in (
+        file for folder in preset_folders() for file in sorted((folder / "lr_schedule").glob("*.yaml"))
+    ):
         try:
             text = decode_text(file.read_bytes())
             content = parse_yaml(text.replace("${decay_rate}", str(run.settings.get("decay_rate"))))

@@ -20,7 +20,7 @@ import yaml
 from matplotlib.image import imread
 from rich.console import Console
 
-from compare_runs import main
+from glideslope.cli.compare import main
 from glideslope.cli.main import COMPARE_CONFIG, compose, run_cli
 from glideslope.errors import SettingsError
 from glideslope.evaluation.comparison import command, show
@@ -418,7 +418,7 @@ def test_no_comparison_is_written_over_another(two_by_three: Path, workplace: Pa
     [
         (
             "",
-            "runs=[]: name run folders, or folders with runs below them: compare_runs.py exp_local/a exp_local/b",
+            "runs=[]: name run folders, or folders with runs below them: exp_local/a exp_local/b",
         ),
         ("runs by=lr_schedul", "by=lr_schedul: unknown setting of these runs; did you mean lr_schedule?"),
         ("runs by=[lr,lr]", "by=[lr, lr]: must name each key once"),

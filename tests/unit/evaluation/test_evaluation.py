@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from rich.console import Console
 
-from evaluate import main
 from glideslope.build import make_agent
+from glideslope.cli.evaluate import main
 from glideslope.cli.main import EVALUATE_CONFIG, compose, run_cli
 from glideslope.curriculum.intervals import wilson_interval
 from glideslope.display import figures as plots

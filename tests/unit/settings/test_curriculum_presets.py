@@ -17,6 +17,7 @@ from glideslope.cli.main import (
     compose,
     run_cli,
 )
+from glideslope.cli.preview import main as preview
 from glideslope.curriculum.stages import Curriculum
 from glideslope.errors import SettingsError
 from glideslope.settings import (
@@ -28,7 +29,6 @@ from glideslope.settings import (
     StageSettings,
 )
 from glideslope.settings.schedules import exploration_noise, learning_rates
-from preview_lr_schedule import main as preview
 
 # Preset: window, min_episodes, success_rate, and the stages that are played.
 FIVE = ("S0_lock", "S1_yaw_small", "S2_yaw_pitch_small", "S3_mid", "S4_full")
