@@ -1,12 +1,30 @@
-"""Errors that the user sees, and how values, sizes and durations are shown in messages."""
+"""Errors that the user sees, and how sizes, durations and failures are shown in messages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from typing import Any
 
 from rich.filesize import decimal
+
+from glideslope.lr_scheduler import faults
+from glideslope.lr_scheduler.faults import UNSET, Fault, listed, typed
+
+__all__ = [
+    "UNSET",
+    "Fault",
+    "SettingsError",
+    "UserError",
+    "data_size",
+    "duration",
+    "failure",
+    "listed",
+    "meant",
+    "nearest",
+    "reason",
+    "typed",
+    "unknown",
+]
 
 _LONGEST_LIST = 24
 
@@ -16,14 +34,16 @@ class UserError(Exception):
 
 
 class SettingsError(UserError, ValueError):
-    """Settings that cannot be used. `faults` holds every fault found, one line each: key=value: rule.
+    """Settings that cannot be used.
 
-    `repaired` holds the settings with their defaults in place of the faulty values, where there are such
-    defaults: other parts of the configuration can still be checked against it.
+    Attributes:
+        faults: every fault found.
+        repaired: the settings with their defaults in place of the faulty values, where there are such defaults:
+            other parts of the configuration can still be checked against it.
     """
 
-    def __init__(self, faults: Sequence[str], repaired: Any = None) -> None:
-        super().__init__("\n".join(faults))
+    def __init__(self, faults: Sequence[Fault], repaired: Any = None) -> None:
+        super().__init__("\n".join(map(str, faults)))
         self.faults = tuple(faults)
         self.repaired = repaired
 
@@ -31,22 +51,21 @@ class SettingsError(UserError, ValueError):
         return type(self), (self.faults, self.repaired)
 
 
-def fault(key: str, rule: str, *value: object) -> str:
-    """One line of a report, `key=value: rule`; a value is shown as it would be typed, shortened when long."""
-    shown = "".join(f"={typed(v)}" for v in value)
-    return f"{key}{shown if len(shown) <= 80 else shown[:77] + '...'}: {rule}"
-
-
 def unknown(name: object, kind: str, options: Sequence[str]) -> str:
-    """The rule for a name that does not exist: the nearest of the options, or all where none is near."""
+    """Return the rule for a name that does not exist: the nearest of the options, or all where none is near."""
     those = f"; there are {listed(options, 'and')}" if len(options) <= _LONGEST_LIST else ""
     return f"unknown {kind}{meant(name, options) or those}"
 
 
 def meant(name: object, options: Sequence[str]) -> str:
-    """`; did you mean X?` for the nearest of the options, or nothing where none is near."""
+    """Return `; did you mean X?` for the nearest of the options, or nothing where none is near."""
     near = nearest(name, options)
     return f"; did you mean {near}?" if near else ""
+
+
+def nearest(name: object, options: Sequence[str]) -> str | None:
+    """Return the option that `name` was probably meant to be, as other programs call it too; None for none."""
+    return faults.nearest(name, options, _ELSEWHERE)
 
 
 # What other programs call a setting.
@@ -74,33 +93,6 @@ _ELSEWHERE = {
     "lr_scheduler": "lr_schedule",
     "n_episodes": "episodes",
 }
-
-
-def nearest(name: object, options: Sequence[str]) -> str | None:
-    """Return the option that ``name`` was probably meant to be, or None where none is near."""
-    text = str(name).lower()
-    by_lower = {option.lower(): option for option in options}
-    if _ELSEWHERE.get(text.replace("-", "_")) in options:
-        return _ELSEWHERE[text.replace("-", "_")]
-    near = get_close_matches(text, by_lower, n=1, cutoff=0.6)
-    near = near or [option for option in by_lower if len(text) > 1 and option.startswith(text)]
-    return by_lower[near[0]] if near else None
-
-
-def listed(options: Sequence[str], word: str = "or") -> str:
-    """`a, b or c`."""
-    return f" {word} ".join(filter(None, (", ".join(options[:-1]), *options[-1:])))
-
-
-def typed(value: object) -> str:
-    """A value as it would be typed on a command line."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {typed(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(typed, value)) + "]"
-    return str(value) or "''"
 
 
 # The unit, its length in seconds, and the first duration that is told in the next one.

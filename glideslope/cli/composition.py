@@ -25,7 +25,7 @@ from glideslope.cli.overrides import (
     read_overrides,
     spelled,
 )
-from glideslope.errors import SettingsError, fault
+from glideslope.errors import UNSET, Fault, SettingsError
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Composition:
     run_dir: str
     dated: bool
     overrides: Overrides
-    faults: tuple[str, ...]
+    faults: tuple[Fault, ...]
 
     @property
     def named(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Composer:
     groups: Groups
     job: int | None = None
 
-    def read(self, words: Sequence[str]) -> tuple[Overrides, list[str]]:
+    def read(self, words: Sequence[str]) -> tuple[Overrides, list[Fault]]:
         """The overrides, and the faults of those that can't be read.
 
         Raises:
@@ -112,7 +112,7 @@ class Composer:
         faults += self._misnamed(mapping, overrides, keys)
         faults += [*_misplaced(mapping, overrides, choices), *_unused(config, overrides)]
         if not run_dir:
-            faults.append(fault("hydra.run.dir", "must not be empty", run_dir))
+            faults.append(Fault("hydra.run.dir", run_dir, "must not be empty"))
         own = {group: file for group, file in choices.items() if not group.startswith("hydra/")}
         return Composition(mapping, own, run_dir, dated, overrides, tuple(faults))
 
@@ -147,20 +147,20 @@ class Composer:
         except COMPOSITION_FAULTS as error:
             raise SettingsError([explain(error)]) from error
 
-    def _misnamed(self, mapping: dict[str, Any], overrides: Overrides, known: list[str]) -> Iterator[str]:
+    def _misnamed(self, mapping: dict[str, Any], overrides: Overrides, known: list[str]) -> Iterator[Fault]:
         """Overrides that were meant to choose a file; takes what they set out of `mapping`."""
         for override in overrides.values:
             key = override.key_or_group
             if "." in key or key in known or override.is_delete():
                 continue
-            line = misnamed(override, known, self.groups)
-            if line is not None and mapping.pop(key, None) is not None:
-                yield line
+            fault = misnamed(override, known, self.groups)
+            if fault is not None and mapping.pop(key, None) is not None:
+                yield fault
 
 
-def _blamed(files: DictConfig, overrides: Overrides) -> list[str]:
+def _blamed(files: DictConfig, overrides: Overrides) -> list[Fault]:
     """The faults of the overrides that can't be applied to the composed files, one after the other."""
-    faults: list[str] = []
+    faults: list[Fault] = []
     of_files = _unresolved(files)  # a fault of the files themselves, for which no override is to be blamed
     for override in overrides.values:
         changed = copy.deepcopy(files)
@@ -170,20 +170,20 @@ def _blamed(files: DictConfig, overrides: Overrides) -> list[str]:
             faults += error.faults
             continue
         key = override.key_or_group
-        problem = _unresolved(changed, key)
-        if problem in (None, of_files):
+        problem = _unresolved(changed)
+        if problem is None or problem == of_files:
             files = changed
         else:
-            faults.append(fault(key, str(problem), *(() if override.is_delete() else (override.value(),))))
+            faults.append(Fault(key, UNSET if override.is_delete() else override.value(), problem.about(key)))
     return faults
 
 
-def _unresolved(config: DictConfig, key: str = "") -> str | None:
+def _unresolved(config: DictConfig) -> Fault | None:
     """What keeps the interpolations of a configuration from being resolved."""
     try:
         OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except COMPOSITION_FAULTS as error:
-        return explain(error, key)
+        return explain(error)
     return None
 
 
@@ -201,28 +201,29 @@ def _job_dir(config: DictConfig, job: int) -> str:
     return str(Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir))
 
 
-def _misplaced(mapping: dict[str, Any], overrides: Overrides, choices: dict[str, str]) -> Iterator[str]:
+def _misplaced(mapping: dict[str, Any], overrides: Overrides, choices: dict[str, str]) -> Iterator[Fault]:
     """Chosen files whose content has landed below the name of their group; takes it out of `mapping`."""
     rule = "its file must begin with the line `# @package _global_`; add it there"
     schedule = mapping.get("lr_schedule")
     if isinstance(schedule, dict) and "lr_schedule" in schedule:
         mapping["lr_schedule"] = None
-        yield fault("lr_schedule", rule, choices.get("lr_schedule"))
+        yield Fault("lr_schedule", choices.get("lr_schedule"), rule)
     for group in ("profile", "curriculum_preset", "curriculum_stages"):
         typed = [key for key in sorted(overrides.keys) if key.startswith(f"{group}.")]
-        yield from (f"{key}: {group} is the name of a file; it has no keys" for key in typed)
+        yield from (Fault(key, UNSET, f"{group} is the name of a file; it has no keys") for key in typed)
         if mapping.pop(group, None) is not None and not typed:
-            yield fault(group, rule, choices.get(group))
+            yield Fault(group, choices.get(group), rule)
 
 
-def _unused(config: DictConfig, overrides: Overrides) -> Iterator[str]:
+def _unused(config: DictConfig, overrides: Overrides) -> Iterator[Fault]:
     """Overrides that nothing would read."""
     raw = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
     if "decay_rate" in overrides.keys and "${decay_rate}" not in repr(raw.get("lr_schedule")):
         rule = "the lr_schedule chosen does not use it; lr_schedule=exponential_smooth does"
-        yield fault("decay_rate", rule, raw["decay_rate"])
+        yield Fault("decay_rate", raw["decay_rate"], rule)
     if raw.get("run") is not None:
         for root in sorted(
             overrides.roots & {"task", "curriculum", "curriculum_preset", "curriculum_stages"}
         ):
-            yield f"{root}: goes with policy=...; a run plays the task and the stages it was trained on"
+            rule = "goes with policy=...; a run plays the task and the stages it was trained on"
+            yield Fault(root, UNSET, rule)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glideslope.cli.overrides import ABSENT, key_of
-from glideslope.errors import SettingsError, fault, typed
+from glideslope.errors import UNSET, Fault, SettingsError, typed
 
 ACCEPT = "resume_lr_schedule"
 """The key that lets schedules change."""
@@ -91,7 +91,7 @@ def put(config: dict[str, Any], path: Route, value: Any) -> None:
     for depth, part in enumerate(path):
         if isinstance(node, list) and not (part.isdecimal() and int(part) < len(node)):
             numbers = f"the run's items of {'.'.join(path[:depth])} are numbered from 0 to {len(node) - 1}"
-            raise SettingsError([fault(".".join(path), numbers, *(() if value is ABSENT else (value,)))])
+            raise SettingsError([Fault(".".join(path), UNSET if value is ABSENT else value, numbers)])
         place = int(part) if isinstance(node, list) else part
         if depth < len(path) - 1:
             if not isinstance(value_at(node, (part,)), dict | list):
@@ -124,11 +124,11 @@ class Change:
     def key(self) -> str:
         return ".".join(self.path)
 
-    def told(self, rule: str) -> str:
-        """The line of a report: key=value: rule."""
+    def told(self, rule: str) -> Fault:
+        """Return the fault of a change that breaks `rule`."""
         if self.new is ABSENT:
-            return fault(f"~{self.key}", rule)
-        return fault(self.key, rule, self.new)
+            return Fault(f"~{self.key}", UNSET, rule)
+        return Fault(self.key, self.new, rule)
 
 
 # --- What is told ---------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def allowed(change: Change, accept_schedule: bool) -> bool:
     return root in MAY_CHANGE or (accept_schedule and root in SCHEDULES)
 
 
-def refusals(changes: Sequence[Change], *, schedules: bool = True) -> Iterator[str]:
+def refusals(changes: Sequence[Change], *, schedules: bool = True) -> Iterator[Fault]:
     """The report of changes that can't be made: those that an override names, and a line for all others.
 
     schedules: whether those of schedules are in it.
@@ -156,12 +156,13 @@ def refusals(changes: Sequence[Change], *, schedules: bool = True) -> Iterator[s
                 )
                 continue
             if [change.key for change in group] == [key_of(word)]:
-                yield f"{word}: the run has {_shown(group[0].old)}; {rule}"
+                yield Fault(word, UNSET, f"the run has {_shown(group[0].old)}; {rule}")
                 continue
             settings = [
                 f"{change.key}={_shown(change.new)} (the run has {_shown(change.old)})" for change in group
             ]
-            yield f"{word}: means {first_few(settings)}; {rules if len(group) > 1 else rule}"
+            told = f"means {first_few(settings)}; {rules if len(group) > 1 else rule}"
+            yield Fault(word, UNSET, told)
 
 
 def summary(changes: Sequence[Change]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from glideslope.cli.overrides import COMPOSITION_FAULTS, explain
-from glideslope.errors import SettingsError, fault
+from glideslope.errors import UNSET, Fault, SettingsError
 
 
 def apply(config: DictConfig, override: Override) -> None:
@@ -26,9 +26,9 @@ def apply(config: DictConfig, override: Override) -> None:
         if rule is None:
             rule = _remove(config, override) if override.is_delete() else _set(config, override)
     except COMPOSITION_FAULTS as error:
-        rule = explain(error, key)
+        rule = explain(error).about(key)
     if rule is not None:
-        raise SettingsError([fault(key, rule, *(() if override.is_delete() else (override.value(),)))])
+        raise SettingsError([Fault(key, UNSET if override.is_delete() else override.value(), rule)])
 
 
 def _wrong_index(config: DictConfig, override: Override) -> str | None:

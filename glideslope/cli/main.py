@@ -44,7 +44,7 @@ from glideslope.cli.sweeps import (
 )
 from glideslope.display.commands import compare_command, program, sweep_command
 from glideslope.display.console import say, screen
-from glideslope.errors import SettingsError, UserError, fault
+from glideslope.errors import UNSET, Fault, SettingsError, UserError
 from glideslope.lr_scheduler import ScheduleError
 from glideslope.runs.folder import first_free, make_new
 from glideslope.settings import CompareSettings, EvaluateSettings, PreviewSettings, Settings
@@ -262,7 +262,7 @@ def _of_settings(words: Sequence[str]) -> list[str]:
 def _check(
     mapping: Mapping[str, Any],
     settings: type[S],
-    faults: list[str],
+    faults: list[Fault],
     objective: object = DEFAULT_OBJECTIVE,
 ) -> S:
     """The checked settings; schedules and the objective are read too, so that their faults are in the same report."""
@@ -283,7 +283,7 @@ def _check(
     return cast(S, checked)
 
 
-def _schedule_faults(settings: Settings) -> Iterator[str]:
+def _schedule_faults(settings: Settings) -> Iterator[Fault]:
     for build in (learning_rates, exploration_noise):
         try:
             build(settings)
@@ -291,7 +291,7 @@ def _schedule_faults(settings: Settings) -> Iterator[str]:
             yield from error.faults
 
 
-def _of_other_programs(mapping: dict[str, Any], settings: type[CheckedSettings]) -> Iterator[str]:
+def _of_other_programs(mapping: dict[str, Any], settings: type[CheckedSettings]) -> Iterator[Fault]:
     """Keys that are another program's, and those of the command line; takes them out of `mapping`."""
     if issubclass(settings, Settings):  # a preview's configuration is made of a training's
         for key in _COMMAND_KEYS:
@@ -304,7 +304,7 @@ def _of_other_programs(mapping: dict[str, Any], settings: type[CheckedSettings])
         rule = f"is a setting of {script_of(owner)}; {script_of(settings)} has none"
         if settings is Settings and key == "run":
             rule += "; a training goes on with resume=<run folder>"
-        yield fault(key, rule, mapping.pop(key))
+        yield Fault(key, mapping.pop(key), rule)
 
 
 def _keys_of(settings: type[CheckedSettings]) -> set[str]:
@@ -504,7 +504,8 @@ def _check_jobs(
     jobs: list[list[str]] = []
     if chooses_sweeper(overrides.texts):
         if settings is not Settings:
-            faults.append(f"hydra/sweeper: goes with {program('train')}; only a training has an objective")
+            rule = f"goes with {program('train')}; only a training has an objective"
+            faults.append(Fault("hydra/sweeper", UNSET, rule))
         # The values to be tried are found as it goes; the others are to be sound.
         jobs = [[str(o.input_line) for o in parsed if not o.is_sweep_override()]]
     elif arguments.multirun:

@@ -25,7 +25,7 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from glideslope.cli.config_files import OWN, file_of
-from glideslope.errors import SettingsError, fault, listed, meant, typed
+from glideslope.errors import UNSET, Fault, SettingsError, listed, meant, nearest, typed
 from glideslope.settings.catalogue import CONFIG_DIR, groups_of
 from glideslope.settings.yaml_files import YamlError
 
@@ -108,7 +108,7 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
         yield path, value
 
 
-def read_overrides(words: Sequence[str], groups: Groups, *, sweeps: bool) -> tuple[Overrides, list[str]]:
+def read_overrides(words: Sequence[str], groups: Groups, *, sweeps: bool) -> tuple[Overrides, list[Fault]]:
     """Reads the overrides `words`, which choose files from `groups`: the sound ones, and the faults of the rest.
 
     sweeps: allow several values for a key.
@@ -121,7 +121,7 @@ def read_overrides(words: Sequence[str], groups: Groups, *, sweeps: bool) -> tup
     encode = _encoder([normalised(word) for word in words]) if sweeps else None
     parsed: list[Override] = []
     values: list[Override] = []
-    faults: list[str] = []
+    faults: list[Fault] = []
     undecided = False
     for word in words:
         text = normalised(word)
@@ -130,7 +130,7 @@ def read_overrides(words: Sequence[str], groups: Groups, *, sweeps: bool) -> tup
         except HydraException as error:
             why = str(error).splitlines()[0]
             those = "" if "missing EQUAL" in why else f" ({why})"
-            faults.append(f"{word}: is not of the form key=value{those}")
+            faults.append(Fault(word, UNSET, f"is not of the form key=value{those}"))
             continue
         override.config_loader = loader
         found = _form_faults(override, sweeps) or groups.faults(override)
@@ -263,15 +263,15 @@ def decoded(word: str) -> str:
     return f"+{text}" if kind == "add" else str(text)
 
 
-def _form_faults(override: Override, sweeps: bool) -> list[str]:
+def _form_faults(override: Override, sweeps: bool) -> list[Fault]:
     key, element = override.key_or_group, override.get_key_element()
     if not key:
-        return [f"{override.input_line}: has no key; write key=value"]
+        return [Fault(str(override.input_line), UNSET, "has no key; write key=value")]
     if override.is_sweep_override() and not sweeps:
         rule = "several values need --multirun; a list is written [1,2], and text with commas in quotes"
-        return [fault(element, rule, override.get_value_string())]
+        return [Fault(element, override.get_value_string(), rule)]
     if key in _CHOSEN_BY and not override.is_delete() and not isinstance(override.value(), dict):
-        return [fault(key, f"is chosen with {_CHOSEN_BY[key]}=...", override.value())]
+        return [Fault(key, override.value(), f"is chosen with {_CHOSEN_BY[key]}=...")]
     return []
 
 
@@ -307,7 +307,7 @@ class Groups:
         is_group = override.key_or_group in self._names
         return override.package is not None or (is_group and not isinstance(override.value(), dict))
 
-    def faults(self, override: Override) -> list[str]:
+    def faults(self, override: Override) -> list[Fault]:
         """What is wrong with an override that chooses a file."""
         if not self.concerns(override):
             return []
@@ -316,14 +316,15 @@ class Groups:
         if key not in groups_of(self.config_name) and key not in self._chosen:
             same = [name for name in self._chosen if name.split("@")[0] == group]
             if same and not override.is_delete():
-                return [f"{override.input_line}: is written {same[0]}={override.get_value_string()}"]
+                rule = f"is written {same[0]}={override.get_value_string()}"
+                return [Fault(str(override.input_line), UNSET, rule)]
             rule = (
                 f"unknown group of files; there are {listed(self._chosen, 'and')}{meant(key, self._chosen)}"
             )
-            return [fault(key, rule, *([] if override.is_delete() else [override.value()]))]
+            return [Fault(key, UNSET if override.is_delete() else override.value(), rule)]
         return [] if override.is_delete() else self._choice_faults(key, group, override)
 
-    def _choice_faults(self, key: str, group: str, override: Override) -> list[str]:
+    def _choice_faults(self, key: str, group: str, override: Override) -> list[Fault]:
         choices = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
         faults = []
         for choice in (getattr(choice, "text", choice) for choice in choices):
@@ -339,7 +340,7 @@ class Groups:
             else:
                 those = f"cfgs/{group}/ has {listed(options, 'and')}"
                 rule = f"there is no such file; {those}{meant(file.stem, options)}"
-            faults.append(fault(key, rule, choice))
+            faults.append(Fault(key, choice, rule))
         return faults
 
     def of_choice(self, key: str, value: str) -> str | None:
@@ -368,7 +369,7 @@ class Groups:
         return bool(slash) and name in self.options(f"{group}/{folder}")
 
 
-def misnamed(override: Override, known: Sequence[str], groups: Groups) -> str | None:
+def misnamed(override: Override, known: Sequence[str], groups: Groups) -> Fault | None:
     """Return the fault of an override whose key, none of the `known` ones, stands for a group of files.
 
     None where it stands for none: `encoder=enc_A` is meant for encoder_bundle@agent, `encodr=3` is not.
@@ -376,27 +377,26 @@ def misnamed(override: Override, known: Sequence[str], groups: Groups) -> str | 
     key, value = override.key_or_group, str(getattr(override.value(), "text", override.value()))
     group = groups.of_choice(key, value)
     if group is not None:
-        if meant(key, known) == f"; did you mean {group}?" and groups.of_name(key) != group:
+        if nearest(key, known) == group and groups.of_name(key) != group:
             return None  # a slip of the pen, which is told of as for any other key
-        return fault(key, f"is written {group}={value}", value)
+        return Fault(key, value, f"is written {group}={value}")
     group = groups.of_name(key)
     if group is None:
         return None
     options = groups.options(group.partition("@")[0])
-    return fault(key, f"is chosen with {group}=...; there are {listed(options, 'and')}", value)
+    return Fault(key, value, f"is chosen with {group}=...; there are {listed(options, 'and')}")
 
 
 # --- What kept Hydra from composing ---------------------------------------------------------------
 
 
-def explain(error: Exception, key: str = "") -> str:
-    """One line from a message of Hydra's, OmegaConf's or a file reader's; `key` is known to be its subject."""
+def explain(error: Exception) -> Fault:
+    """Return what a message of Hydra's, OmegaConf's or a file reader's says, in one line."""
     if isinstance(error, YamlError):
-        return str(error)
+        return Fault("", UNSET, str(error))
     source = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = str(source).partition("Config search path")[0]
     details = ("See https", "full_key:", "object_type=", "reference_type=")
     lines = [line.strip() for line in text.splitlines() if not line.strip().startswith(details)]
     about = str(getattr(source, "full_key", None) or "")
-    line = " ".join(" ".join(lines).split())
-    return f"{about}: {line}" if about not in ("", key) else line
+    return Fault(about, UNSET, " ".join(" ".join(lines).split()))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -31,7 +30,7 @@ from glideslope.cli.differences import (
     value_at,
 )
 from glideslope.cli.overrides import as_stored, changes_length, has_index, key_of, normalised
-from glideslope.errors import SettingsError, UserError, fault, meant, reason
+from glideslope.errors import UNSET, Fault, SettingsError, UserError, meant, reason
 from glideslope.runs.folder import CONFIG, read_config, runs_below, typed_overrides
 from glideslope.settings import Settings
 
@@ -68,21 +67,21 @@ def run_folder_of(value: object) -> Path:
         SettingsError: it isn't one; with what is there instead.
     """
     if not isinstance(value, str) or not value:
-        raise SettingsError([fault(RESUME, "must be a run folder", value)])
+        raise SettingsError([Fault(RESUME, value, "must be a run folder")])
     path = Path(os.path.expanduser(value))
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise SettingsError([fault(RESUME, f"no such run folder{_nearest(path)}", value)]) from error
+        raise SettingsError([Fault(RESUME, value, f"no such run folder{_nearest(path)}")]) from error
     except OSError as error:
-        raise SettingsError([fault(RESUME, f"can't be read: {reason(error)}", value)]) from error
+        raise SettingsError([Fault(RESUME, value, f"can't be read: {reason(error)}")]) from error
     if not path.is_dir():
         near = f"; give the run folder, resume={path.parent}" if holds_run(path.parent) else ""
-        raise SettingsError([fault(RESUME, f"is a file, not a run folder{near}", value)])
+        raise SettingsError([Fault(RESUME, value, f"is a file, not a run folder{near}")])
     if not holds_run(path):
         runs = [str(run.relative_to(path)) for run in runs_below(path)]
         near = f"; there are runs in it: {first_few(runs)}" if runs else ""
-        raise SettingsError([fault(RESUME, f"is not a run folder: it has no {CONFIG}{near}", value)])
+        raise SettingsError([Fault(RESUME, value, f"is not a run folder: it has no {CONFIG}{near}")])
     return path
 
 
@@ -108,7 +107,7 @@ def _schedule_choice(value: object) -> str | None:
     if value is None or (isinstance(value, str) and value in CHOICES):
         return value
     rule = f"must be null, config or hold{meant(value, (*CHOICES, 'null'))}"
-    raise SettingsError([fault(ACCEPT, rule, value)])
+    raise SettingsError([Fault(ACCEPT, value, rule)])
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def place_of(mapping: Mapping[str, Any], run_dir: Path, *, typed_run_dir: bool) 
         SettingsError: there is no such run, or two are named.
     """
     resume = mapping.get(RESUME)
-    faults: list[str] = []
+    faults: list[Fault] = []
     folder, choice = run_dir, None
     try:
         choice = _schedule_choice(mapping.get(ACCEPT))
@@ -153,11 +152,11 @@ def place_of(mapping: Mapping[str, Any], run_dir: Path, *, typed_run_dir: bool) 
     else:
         if typed_run_dir and os.path.realpath(folder) != os.path.realpath(run_dir):
             rule = f"is another folder than {RESUME}={resume}, the run to go on with; leave one of them out"
-            faults.append(fault("hydra.run.dir", rule, run_dir))
+            faults.append(Fault("hydra.run.dir", run_dir, rule))
         goes_on = resume is not None or holds_run(run_dir)
         if choice is not None and not goes_on:
             rule = f"there is no run to go on with; it goes with {RESUME}=<run folder>"
-            faults.append(fault(ACCEPT, rule, choice))
+            faults.append(Fault(ACCEPT, choice, rule))
     if faults:
         raise SettingsError(faults)
     return Place(folder, goes_on, choice == "config", choice == "hold")
@@ -188,7 +187,8 @@ def read_run(folder: Path, check: Callable[[Mapping[str, Any]], Settings]) -> Ru
         config = check(read_config(folder)).to_plain()
     except SettingsError as error:
         where = f"{folder / CONFIG} does not fit this version"
-        raise SettingsError([f"{where}: {line}" for line in error.faults]) from error
+        faults = [replace(fault, key=f"{where}: {fault.key}") for fault in error.faults]
+        raise SettingsError(faults) from error
     return Run(folder, config, typed_overrides(folder))
 
 
@@ -328,7 +328,7 @@ def continued(
         # The report is to name what may not change too; what is at fault is in it already.
         repaired = error.repaired
         settings = repaired if isinstance(repaired, Settings) else Settings.from_config(run.config)
-    at_fault = {re.split(r"[.=:]", line.lstrip("~"))[0] for line in faults}
+    at_fault = {key_of(fault.key.lstrip("~")).split(".")[0] for fault in faults}
     changes = [
         change
         for change in edit.changes(settings.to_plain())
@@ -347,7 +347,7 @@ def _is_asked_for(path: Route, config: Mapping[str, Any], had: Mapping[str, Any]
     return bool(value_at(config, path) != value_at(had, path))
 
 
-def _told_by_rates(folder: Path, refused: Sequence[Change], settings: Settings) -> Iterator[str]:
+def _told_by_rates(folder: Path, refused: Sequence[Change], settings: Settings) -> Iterator[Fault]:
     """The refusal of other schedules by the rates before and after; nothing where the run has no good snapshot."""
     words = dict.fromkeys(change.word or change.key for change in refused if change.path[0] in SCHEDULES)
     if not words:
@@ -362,7 +362,8 @@ def _told_by_rates(folder: Path, refused: Sequence[Change], settings: Settings) 
             lines = rate_changes(content, live_schedules(settings), settings.total_steps)
         except (UserError, KeyError, TypeError, ValueError):
             continue  # damaged, or of another version: the training's own start says so
-        yield from (f"{' '.join(words)}: {line}; {ACCEPT}=config takes the new rates" for line in lines)
+        rule = f"{ACCEPT}=config takes the new rates"
+        yield from (Fault(" ".join(words), UNSET, f"{line}; {rule}") for line in lines)
         return
 
 
@@ -378,9 +379,9 @@ class _Edit:
         except SettingsError as error:
             self._before, self._gone = None, error
 
-    def applied(self) -> tuple[dict[str, Any], list[str]]:
+    def applied(self) -> tuple[dict[str, Any], list[Fault]]:
         """The run's configuration with the overrides, and the faults of the overrides."""
-        faults: list[str] = []
+        faults: list[Fault] = []
         try:
             now = self._composer.compose(self._both)
         except SettingsError:
@@ -396,7 +397,7 @@ class _Edit:
                 put(config, path, value)
             except SettingsError as error:
                 faults += error.faults
-        return config, [*self._faults, *(line for line in faults if line not in self._faults)]
+        return config, [*self._faults, *(fault for fault in faults if fault not in self._faults)]
 
     def _affected(self, now: Composition) -> list[Route]:
         """The paths that the overrides are about: what they set, and what they make another."""
@@ -416,7 +417,7 @@ class _Edit:
         for word in self._new:
             text = normalised(word)
             if _is_choice(text) or key_of(text) == "decay_rate" or "${" in text:
-                raise SettingsError([*self._faults, f"{word}: {reason}"])
+                raise SettingsError([*self._faults, Fault(word, UNSET, reason)])
         return self._overrides.assignments
 
     def changes(self, config: Mapping[str, Any]) -> list[Change]:

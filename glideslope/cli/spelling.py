@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from glideslope.errors import listed, nearest
+from glideslope.errors import UNSET, Fault, listed, nearest
 
 _DASHED = re.compile(r"--?([A-Za-z][\w.@/-]*)(?:[=:]\s*(.*))?", re.DOTALL)
 _COLON = re.compile(r"([A-Za-z][\w.@/]*):\s*(.*)", re.DOTALL)
@@ -37,7 +37,7 @@ class Vocabulary:
         return key in self.keys or key.partition(".")[0] in self.keys
 
 
-def misspelt(words: Sequence[str], known: Vocabulary) -> list[str]:
+def misspelt(words: Sequence[str], known: Vocabulary) -> list[Fault]:
     """Return a fault for each word that is not of the form key=value and has a right spelling, which it names.
 
     Args:
@@ -47,7 +47,7 @@ def misspelt(words: Sequence[str], known: Vocabulary) -> list[str]:
     return list(_faults(list(words), known))
 
 
-def _faults(words: list[str], known: Vocabulary) -> Iterator[str]:
+def _faults(words: list[str], known: Vocabulary) -> Iterator[Fault]:
     at = 0
     while at < len(words):
         word, rest = words[at], words[at + 1 :]
@@ -64,11 +64,11 @@ def _faults(words: list[str], known: Vocabulary) -> Iterator[str]:
         at += 1 + taken
 
 
-def _dashed(word: str, rest: list[str], known: Vocabulary) -> tuple[str | None, int]:
+def _dashed(word: str, rest: list[str], known: Vocabulary) -> tuple[Fault | None, int]:
     """The fault of a word with dashes, and how many of the next words belong to it."""
     match, length = _DASHED.fullmatch(word), known.flag_length([word, *rest[:1]])
     if match is None:
-        return (None, length - 1) if length else (f"{word}: unknown flag", 0)
+        return (None, length - 1) if length else (Fault(word, UNSET, "unknown flag"), 0)
     key, value = match[1], match[2]
     key = key if known.has(key) else key.replace("-", "_")
     taken = 0
@@ -81,12 +81,14 @@ def _dashed(word: str, rest: list[str], known: Vocabulary) -> tuple[str | None, 
     typed = " ".join([word, *rest[:taken]])
     rule = "settings are written key=value, without dashes"
     if known.has(key):
-        return f"{typed}: {rule}; did you mean {key}={'...' if value is None else value}?", taken
+        named = f"{key}={'...' if value is None else value}"
+        return Fault(typed, UNSET, f"{rule}; did you mean {named}?"), taken
     near = nearest(key, sorted(known.keys))
-    return f"{typed}: unknown flag; {rule}" + (f"; did you mean {near}=...?" if near else ""), taken
+    hint = f"; did you mean {near}=...?" if near else ""
+    return Fault(typed, UNSET, f"unknown flag; {rule}{hint}"), taken
 
 
-def _bare(word: str, rest: list[str], known: Vocabulary) -> tuple[str | None, int]:
+def _bare(word: str, rest: list[str], known: Vocabulary) -> tuple[Fault | None, int]:
     """The fault of a word without dashes and without an equals sign inside it, as of `_dashed`."""
     key, value, taken = word, None, 0
     colon = _COLON.fullmatch(word)
@@ -107,14 +109,18 @@ def _bare(word: str, rest: list[str], known: Vocabulary) -> tuple[str | None, in
         name = key if known.has(key) else nearest(key, sorted(known.keys))
         if name:
             typed = " ".join([word, *rest[:taken]])
-            return f"{typed}: is not of the form key=value; did you mean {name}={value}?", taken
+            return _unlike(typed, f"{name}={value}"), taken
     if os.path.exists(os.path.expanduser(word)) and known.path_keys:
         meant = listed([f"{path_key}={word}" for path_key in known.path_keys])
-        return f"{word}: is not of the form key=value; did you mean {meant}?", 0
+        return _unlike(word, meant), 0
     if word in known.options:
         meant = listed([f"{group}={word}" for group in known.options[word]])
-        return f"{word}: is not of the form key=value; did you mean {meant}?", 0
+        return _unlike(word, meant), 0
     return None, 0
+
+
+def _unlike(typed: str, meant: str) -> Fault:
+    return Fault(typed, UNSET, f"is not of the form key=value; did you mean {meant}?")
 
 
 def _is_value(word: str) -> bool:

@@ -177,7 +177,7 @@ def message(error: Exception) -> str:
     if len(faults) == 1:
         return f"Error: {faults[0]}\n"
     return "".join(
-        [f"Error: {len(faults)} faults in the configuration:\n", *(f"  {line}\n" for line in faults)]
+        [f"Error: {len(faults)} faults in the configuration:\n", *(f"  {fault}\n" for fault in faults)]
     )
 
 

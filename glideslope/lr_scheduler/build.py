@@ -5,10 +5,12 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from glideslope.lr_scheduler.curves import Curve, flat, linear
+from glideslope.lr_scheduler.faults import Fault
 from glideslope.lr_scheduler.reader import read_network
 from glideslope.lr_scheduler.schedule import Interval, Schedule, Schedules
 from glideslope.lr_scheduler.values import (
@@ -88,17 +90,19 @@ def build_schedules(
     return Schedules(schedules, _merged(report.notes, key, list(base)))
 
 
-def _merged(notes: Sequence[str], key: str, networks: Sequence[str]) -> list[str]:
+def _merged(notes: Sequence[Fault], key: str, networks: Sequence[str]) -> list[str]:
     """Notes that are the same for several networks in one line, as `key.{encoder,actor}.rest`."""
-    merged: dict[str, list[str]] = {}
+    merged: dict[Fault, list[str]] = {}
     for note in notes:
-        name, _, rest = note.removeprefix(f"{key}.").partition(".")
-        whose = [name] if name in networks else []
-        merged.setdefault(rest if whose else note, []).extend(whose)
+        network, _, rest = note.key.removeprefix(f"{key}.").partition(".")
+        if network in networks:
+            merged.setdefault(replace(note, key=rest), []).append(network)
+        else:
+            merged[note] = []
     shown = {
-        rest: names[0] if len(names) == 1 else f"{{{','.join(names)}}}" for rest, names in merged.items()
+        note: names[0] if len(names) == 1 else f"{{{','.join(names)}}}" for note, names in merged.items()
     }
-    return [f"{key}.{shown[rest]}.{rest}" if names else rest for rest, names in merged.items()]
+    return [f"{key}.{shown[note]}.{note}" if names else str(note) for note, names in merged.items()]
 
 
 def _context(
@@ -145,7 +149,7 @@ def parse_stddev(
         schedule = _read_noise(value, key, context, report)
     if report.faults:
         raise ScheduleError(report.faults)
-    schedule.notes = tuple(report.notes)
+    schedule.notes = tuple(map(str, report.notes))
     return schedule
 
 

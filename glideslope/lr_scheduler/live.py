@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from glideslope.lr_scheduler.faults import UNSET, Fault
 from glideslope.lr_scheduler.optimizers import write_lr
 from glideslope.lr_scheduler.plateau import PlateauWatch
 from glideslope.lr_scheduler.schedule import History, Schedule
@@ -21,7 +22,7 @@ _LEAST_JUMP = 0.01  # as a share of the larger rate
 
 
 class ScheduleChangedError(ScheduleError):
-    """A saved run's schedule is not the one it would go on with. `faults`: every difference, a line each."""
+    """A saved schedule is not the one to resume with. `faults` holds every difference."""
 
 
 class LiveSchedules:
@@ -187,19 +188,20 @@ class LiveSchedules:
         self._first = self._end = 0.0
 
 
-def differences(name: str, saved: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:
-    """What differs between two descriptions of a schedule, in lines `name: ... was saved, now ...`."""
+def differences(name: str, saved: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[Fault]:
+    """Return what differs between two descriptions of a schedule."""
     if saved is None or now is None:
-        return [f"{name}: {'was not saved' if saved is None else 'was saved, but is not there now'}"]
-    lines = []
+        return [Fault(name, UNSET, "was not saved" if saved is None else "was saved, but is not there now")]
+    found = []
     if saved["base"] != now["base"]:
-        lines.append(f"{name}: the base rate was saved as {saved['base']}, now it is {now['base']}")
+        rule = f"the base rate was saved as {saved['base']}, now it is {now['base']}"
+        found.append(Fault(name, UNSET, rule))
     was, new = saved["intervals"], now["intervals"]
     for i in range(max(len(was), len(new))):
         pair = [_shown(intervals[i]) if i < len(intervals) else "absent" for intervals in (was, new)]
         if pair[0] != pair[1]:
-            lines.append(f"{name}.intervals.{i}: was saved as {pair[0]}; now {pair[1]}")
-    return lines
+            found.append(Fault(f"{name}.intervals.{i}", UNSET, f"was saved as {pair[0]}; now {pair[1]}"))
+    return found
 
 
 def _shown(interval: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
+from glideslope.lr_scheduler.faults import UNSET
 from glideslope.lr_scheduler.reach import note_reach
 from glideslope.lr_scheduler.schedule import Interval, Schedule
 from glideslope.lr_scheduler.shapes import KEYS, SHAPE_KEYS, SHAPES, Entry, parse_type, plateau_of
@@ -160,7 +161,7 @@ def read_network(raw: object, key: str, context: Context, report: Report) -> Sch
     items = raw.get("intervals")
     if not isinstance(items, Sequence) or isinstance(items, str) or not items:
         found = "is missing" if items is None else "must be a list of one interval or more"
-        report.fault(f"{key}.intervals", f"{found}{context.hint}", items)
+        report.fault(f"{key}.intervals", f"{found}{context.hint}", UNSET if items is None else items)
         return constant
     read = [
         _read_entry(item, f"{key}.intervals.{i}", default_type, context, report)

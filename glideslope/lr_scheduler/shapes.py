@@ -19,6 +19,7 @@ from glideslope.lr_scheduler.curves import (
     linear,
     polynomial,
 )
+from glideslope.lr_scheduler.faults import UNSET
 from glideslope.lr_scheduler.plateau import METRICS, Plateau
 from glideslope.lr_scheduler.values import (
     Context,
@@ -55,10 +56,10 @@ class Entry:
         return rate
 
     def fault(self, report: Report, name: str, rule: str) -> None:
-        report.fault(f"{self.key}.{name}", rule, self.raw.get(name))
+        report.fault(f"{self.key}.{name}", rule, self.raw.get(name, UNSET))
 
     def note(self, report: Report, name: str, rule: str) -> None:
-        report.note(f"{self.key}.{name}", rule, self.raw.get(name))
+        report.note(f"{self.key}.{name}", rule, self.raw.get(name, UNSET))
 
 
 _Make: TypeAlias = Callable[[Entry, float, float | None, Report], Curve]

@@ -6,20 +6,21 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fractions import Fraction
 from numbers import Rational, Real
 from typing import Any
+
+from glideslope.lr_scheduler.faults import UNSET, Fault, nearest
 
 LONGEST_RUN = 10**15  # steps; keeps every boundary well inside an int64
 INFINITE = sys.float_info.max
 
 
 class ScheduleError(ValueError):
-    """A schedule that cannot be used. `faults`: every fault found, a line each, as `key=value: rule`."""
+    """A schedule that cannot be used. `faults` holds every fault found."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("\n".join(faults))
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("\n".join(map(str, faults)))
         self.faults = tuple(faults)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -164,25 +165,19 @@ class Report:
     """Collects the faults, to be raised together, and the notes."""
 
     def __init__(self) -> None:
-        self.faults: list[str] = []
-        self.notes: list[str] = []
+        self.faults: list[Fault] = []
+        self.notes: list[Fault] = []
 
-    def fault(self, key: str, rule: str, value: object = None) -> None:
-        self.faults.append(_line(key, rule, value))
+    def fault(self, key: str, rule: str, value: object = UNSET) -> None:
+        self.faults.append(Fault(key, value, rule))
 
-    def note(self, key: str, rule: str, value: object = None) -> None:
-        self.notes.append(_line(key, rule, value))
-
-
-def _line(key: str, rule: str, value: object) -> str:
-    shown = "" if value is None else f"={value}"
-    return f"{key}{shown if len(shown) <= 80 else shown[:77] + '...'}: {rule}"
+    def note(self, key: str, rule: str, value: object = UNSET) -> None:
+        self.notes.append(Fault(key, value, rule))
 
 
 def choices(name: object, options: Iterable[str], plural: str) -> str:
     """The nearest of the options, where one is near, and all of them."""
     names = list(options)
-    near = [option for option in names if name and option.startswith(str(name))]
-    near = get_close_matches(str(name), names, n=1) or near
-    meant = f"did you mean {near[0]}? " if near else ""
+    near = nearest(name, names)
+    meant = f"did you mean {near}? " if near else ""
     return f"{meant}the {plural} are {', '.join(names)}" if names else f"there are no {plural}"

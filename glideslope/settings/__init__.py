@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from glideslope.errors import SettingsError, fault, listed, meant
+from glideslope.errors import Fault, SettingsError, listed, meant
 from glideslope.settings.checks import (
     Broken,
     CheckedSettings,
@@ -830,7 +830,7 @@ class EvaluateSettings(CheckedSettings):
             try:
                 select_stages(self.stage, self.curriculum)
             except SettingsError as error:
-                yield Broken("stage", error.faults[0].split(": ", 1)[1], self.stage, ("policy", "curriculum"))
+                yield Broken("stage", error.faults[0].rule, self.stage, ("policy", "curriculum"))
 
 
 def select_stages(stage: int | str | None, curriculum: CurriculumSettings) -> tuple[int, ...]:
@@ -850,7 +850,7 @@ def select_stages(stage: int | str | None, curriculum: CurriculumSettings) -> tu
         return (stage,)
     numbered = listed([f"{i} {name}" for i, name in enumerate(names)], "and")
     rule = f"unknown stage; there are {numbered}, or all{meant(stage, [*names, 'all'])}"
-    raise SettingsError([fault("stage", rule, stage)])
+    raise SettingsError([Fault("stage", stage, rule)])
 
 
 # --- Comparison -----------------------------------------------------------------------------------

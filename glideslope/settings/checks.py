@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from glideslope.errors import SettingsError, fault, listed, meant, typed, unknown
+from glideslope.errors import UNSET, Fault, SettingsError, listed, meant, typed, unknown
 
 # --- Values ---------------------------------------------------------------------------------------
 
@@ -135,23 +135,23 @@ class CheckedSettings(BaseModel):
             SettingsError: with every fault of the mapping.
         """
         plain = _copy(config)
-        lines: list[str] = []
+        faults: list[Fault] = []
         faulty: list[_Path] = []
         while True:
             try:
                 settings = cls.model_validate(plain)
             except ValidationError as error:
-                new_lines, new_faulty = _report(cls, error, key, faulty)
+                new_faults, new_faulty = _report(cls, error, key, faulty)
             else:
-                if lines:
-                    raise SettingsError(lines, settings)
+                if faults:
+                    raise SettingsError(faults, settings)
                 return settings
-            if not new_lines:
-                raise SettingsError(lines)
+            if not new_faults:
+                raise SettingsError(faults)
             # Rules between fields are not reached while a field is at fault: look again, with defaults there.
             for path in new_faulty:
                 _remove(plain, path)
-            lines += new_lines
+            faults += new_faults
             faulty += new_faulty
 
     def to_plain(self) -> dict[str, Any]:
@@ -205,12 +205,12 @@ def _remove(config: Any, path: _Path) -> None:
 
 def _report(
     model: type[CheckedSettings], error: ValidationError, key: str, known: Sequence[_Path] = ()
-) -> tuple[list[str], list[_Path]]:
-    """The lines that report `error`, and the paths of all values involved.
+) -> tuple[list[Fault], list[_Path]]:
+    """The faults that `error` reports, and the paths of all values involved.
 
     known: paths of values whose faults have been reported; what involves them is left out.
     """
-    lines: list[str] = []
+    faults: list[Fault] = []
     paths: list[_Path] = []
     for item in _distinct(error.errors(include_url=False)):
         path, owner, kin = _place(model, item["loc"])
@@ -223,13 +223,12 @@ def _report(
             involved += [(*above, *_parts(read)) for read in context["reads"]]
         if any(_overlap(one, other) for one in involved for other in known):
             continue
-        shown = (
-            () if item["type"] in ("missing", "union_tag_not_found") else (context.get("tag", item["input"]),)
-        )
+        absent = item["type"] in ("missing", "union_tag_not_found")
+        shown = UNSET if absent else context.get("tag", item["input"])
         full_key = ".".join(map(str, (key, *path) if key else path)) or "the configuration"
-        lines.append(fault(full_key, _rule(item, path, owner, kin), *shown))
+        faults.append(Fault(full_key, shown, _rule(item, path, owner, kin)))
         paths += involved
-    return lines, paths
+    return faults, paths
 
 
 def _distinct(items: Sequence[ErrorDetails]) -> list[ErrorDetails]:

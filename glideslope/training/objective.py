@@ -12,7 +12,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from glideslope.errors import SettingsError, fault, listed, meant
+from glideslope.errors import Fault, SettingsError, listed, meant
 from glideslope.runs.folder import FINISHED
 from glideslope.settings import RewardSettings, Settings
 
@@ -66,7 +66,7 @@ def check_objective(name: object, settings: Settings) -> str:
         return str(name)
     near = meant(name, names)
     rule = f"must be {listed(HELD_OUT)}, or a column of train.csv or eval.csv such as eval/success_rate{near}"
-    raise SettingsError([fault(KEY, rule, name)])
+    raise SettingsError([Fault(KEY, name, rule)])
 
 
 def read_objective(run_dir: Path, name: str) -> float | None:

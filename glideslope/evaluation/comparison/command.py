@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from glideslope.display.console import say, screen
-from glideslope.errors import SettingsError, UserError, failure, fault
+from glideslope.errors import Fault, SettingsError, UserError, failure
 from glideslope.evaluation.comparison.files import write_csv, write_json
 from glideslope.evaluation.comparison.page import write_page
 from glideslope.evaluation.comparison.picture import draw
@@ -35,7 +35,7 @@ def compare(settings: CompareSettings, console: Console | None = None) -> int:
     paths = find_runs(settings.runs)
     comparison = compare_runs(paths, settings.by)
     if not comparison.summaries:
-        reasons = [fault("runs", left_out.reason, left_out.path) for left_out in comparison.left_out]
+        reasons = [Fault("runs", left_out.path, left_out.reason) for left_out in comparison.left_out]
         raise SettingsError(reasons)
     asked = {
         "runs": sorted({os.path.abspath(Path(place).expanduser()) for place in settings.runs}),
@@ -52,7 +52,7 @@ def compare(settings: CompareSettings, console: Console | None = None) -> int:
         write_json(folder / NUMBERS, comparison, asked)
     except OSError as error:
         where = settings.out if settings.out is not None else folder
-        raise UserError(fault("out", f"can't write {failure(error)}", where)) from error
+        raise UserError(Fault("out", where, f"can't write {failure(error)}")) from error
     say(console, "Written: ", str(folder))
     for name in (PICTURE, PAGE, TABLE, NUMBERS):
         say(console, f"  {name}")
@@ -69,10 +69,10 @@ def _folder(settings: CompareSettings, asked: dict[str, Any]) -> Path:
         folder = Path(settings.out).expanduser()
         if has_run(folder) or folder.is_file():
             kind = "file" if folder.is_file() else "run folder"
-            raise UserError(fault("out", f"is a {kind}; choose another folder", settings.out))
+            raise UserError(Fault("out", settings.out, f"is a {kind}; choose another folder"))
         if not _free_for(folder, asked):
             rule = "holds a comparison of other runs, or by other settings; choose another folder"
-            raise UserError(fault("out", rule, settings.out))
+            raise UserError(Fault("out", settings.out, rule))
         return folder
     places = [Path(place) for place in asked["runs"]]
     parent = Path(os.path.commonpath([place.parent if has_run(place) else place for place in places]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glideslope.errors import SettingsError, fault, typed, unknown
+from glideslope.errors import Fault, SettingsError, typed, unknown
 from glideslope.evaluation.comparison.runs import Run
 from glideslope.settings.catalogue import preset_folders
 from glideslope.settings.yaml_files import YamlError, decode_text, parse_yaml
@@ -112,7 +112,7 @@ def _check(runs: Sequence[Run], by: Sequence[str]) -> None:
     known = list(_CHOICES) + [key for run in runs for key, _ in _paths(run.settings)]
     options = list(dict.fromkeys(known))
     faults = [
-        fault("by", unknown(key, "setting of these runs", options), key) for key in by if key not in options
+        Fault("by", key, unknown(key, "setting of these runs", options)) for key in by if key not in options
     ]
     if faults:
         raise SettingsError(faults)

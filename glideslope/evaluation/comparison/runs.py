@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glideslope.display.figures import stage_entries
-from glideslope.errors import SettingsError, UserError, fault, listed, meant, reason
+from glideslope.errors import Fault, SettingsError, UserError, listed, meant, reason
 from glideslope.runs.folder import CONFIG, FINISHED, has_run, read_config, typed_overrides
 from glideslope.settings import Settings
 from glideslope.storage.csv_table import read_csv_table
@@ -136,15 +136,15 @@ def find_runs(places: Sequence[str | Path], key: str = "runs") -> list[Path]:
         SettingsError: a place is missing, is a file, or has no run below it; with what is there instead.
     """
     found: dict[Path, Path] = {}
-    faults: list[str] = []
+    faults: list[Fault] = []
     for place in places:
         path = Path(place).expanduser()
         try:
             runs = list(_below(path)) if path.is_dir() else []
             if not runs:
-                faults.append(fault(key, _instead(path), place))
+                faults.append(Fault(key, place, _instead(path)))
         except OSError as error:
-            faults.append(fault(key, f"can't be read: {reason(error)}", place))
+            faults.append(Fault(key, place, f"can't be read: {reason(error)}"))
             continue
         for run in runs:
             found.setdefault(run.resolve(), run)

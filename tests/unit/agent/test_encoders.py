@@ -28,9 +28,8 @@ from glideslope.settings import (
     PatchEncoderSettings,
     Settings,
 )
+from tests.support.bundles import equal, flat, make_with_batches
 from tests.support.paths import ROOT
-from tests.unit.agent.test_diagnostics import equal, flat
-from tests.unit.agent.test_diagnostics import make as make_with_batches
 
 KINDS: dict[str, Callable[..., Any]] = {"enc_A": CrossAttentionEncoderSettings, "enc_B": PatchEncoderSettings}
 PROFILES = ("full", "cpu", "smoke", "state")
@@ -394,7 +393,7 @@ def test_without_dropout_nothing_is_drawn_and_no_stream_is_kept(name: str) -> No
 def faults(*words: str) -> tuple[str, ...]:
     with pytest.raises(SettingsError) as caught:
         compose(TRAIN_CONFIG, list(words), Settings)
-    return caught.value.faults
+    return tuple(map(str, caught.value.faults))
 
 
 @pytest.mark.parametrize(

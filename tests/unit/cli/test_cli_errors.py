@@ -27,7 +27,7 @@ from glideslope.cli.main import (
     run_cli,
 )
 from glideslope.cli.run_names import run_name
-from glideslope.errors import UserError
+from glideslope.errors import UNSET, Fault, UserError
 from glideslope.lr_scheduler import ScheduleError
 from glideslope.settings import ConvEncoderSettings, EvaluateSettings, PreviewSettings, Settings, TaskSettings
 
@@ -543,7 +543,7 @@ def test_the_status_of_main_is_the_status() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [UserError("the folder is in use"), ScheduleError(["the folder is in use"])]
+    "error", [UserError("the folder is in use"), ScheduleError([Fault("", UNSET, "the folder is in use")])]
 )
 def test_known_errors_of_main_become_a_message(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     def main(composed: Composed[Settings]) -> int:

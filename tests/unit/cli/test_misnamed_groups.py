@@ -13,7 +13,7 @@ def faults(*argv: str, preview: bool = False) -> tuple[str, ...]:
     name, settings = (PREVIEW_CONFIG, PreviewSettings) if preview else (TRAIN_CONFIG, Settings)
     with pytest.raises(SettingsError) as error:
         compose(name, argv, settings)
-    return error.value.faults
+    return tuple(map(str, error.value.faults))
 
 
 @pytest.mark.parametrize("preview", [False, True])

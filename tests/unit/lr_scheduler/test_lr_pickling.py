@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import glideslope.lr_scheduler as public
-from glideslope.errors import SettingsError
+from glideslope.errors import UNSET, Fault, SettingsError
 from glideslope.lr_scheduler import (
     SHAPES,
     LiveSchedules,
@@ -208,10 +208,12 @@ def test_a_copied_optimizer_is_written_in_its_own_tensors(
 @ways
 @pytest.mark.parametrize("kind", [ScheduleError, ScheduleChangedError, SettingsError])
 def test_errors_keep_their_faults(kind: type[Any], way: Callable[[Any], Any]) -> None:
-    copied = way(kind(["a=1: too small", "b=2: too large"]))
+    faults = (Fault("a", 1, "too small"), Fault("b", UNSET, "too large"))
+    copied = way(kind(faults))
     assert type(copied) is kind
-    assert copied.faults == ("a=1: too small", "b=2: too large")
-    assert str(copied) == "a=1: too small\nb=2: too large"
+    assert copied.faults == faults
+    assert copied.faults[1].value is UNSET
+    assert str(copied) == "a=1: too small\nb: too large"
 
 
 def test_every_public_name_is_pickled() -> None:
@@ -229,4 +231,4 @@ def test_another_process_gets_the_same_to_the_last_bit() -> None:
         assert pool.apply(partial(live.rate, "q", 321, STAGES)) == live.rate("q", 321, STAGES)
         with pytest.raises(ScheduleError, match="an unknown network") as caught:
             pool.apply(build_schedules, ({"x": {}},), {"base": {"p": 1.0}, "total_steps": 10})
-    assert caught.value.faults == ("lr_schedule.x={}: an unknown network; the networks are p",)
+    assert caught.value.faults == (Fault("lr_schedule.x", {}, "an unknown network; the networks are p"),)

@@ -58,7 +58,7 @@ def config(**changes: Any) -> dict[str, Any]:
 def faults(settings: type = Settings, **changes: Any) -> tuple[str, ...]:
     with pytest.raises(SettingsError) as caught:
         settings.from_config(config(**changes))
-    return caught.value.faults
+    return tuple(map(str, caught.value.faults))
 
 
 # --- Values ---------------------------------------------------------------------------------------
@@ -471,7 +471,7 @@ def evaluation(**changes: Any) -> dict[str, Any]:
 def test_faulty_evaluations_are_refused(changes: dict[str, Any], line: str) -> None:
     with pytest.raises(SettingsError) as caught:
         EvaluateSettings.from_config(evaluation(**changes))
-    assert caught.value.faults == (line,)
+    assert str(caught.value) == line
 
 
 @pytest.mark.parametrize(

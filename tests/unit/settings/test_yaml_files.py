@@ -40,7 +40,7 @@ def train(*argv: str) -> Composed[Settings]:
 def faults(*argv: str) -> str:
     with pytest.raises(SettingsError) as error:
         train(*argv)
-    return "\n".join(error.value.faults)
+    return str(error.value)
 
 
 def write(group: str, content: str | bytes, name: str = "mine") -> list[str]:
