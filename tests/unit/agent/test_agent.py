@@ -349,6 +349,7 @@ def test_the_target_critic_moves_by_tau_towards_the_critic():
     assert not any(p.requires_grad for p in target.parameters())
 
 
+@pytest.mark.slow
 def test_a_small_batch_is_learnt_by_heart(profile):
     agent = make_agent(profile, augmentation_pad=0, hidden_dim=32)
     batch = replace(make_batch(profile), discount=torch.zeros(BATCH, 1))
@@ -534,6 +535,7 @@ print(before, kept, fresh_pages())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of the GNU C library")
 def test_kept_memory_is_used_again_without_fresh_pages():
     command = [sys.executable, "-c", MEMORY_PROBE]

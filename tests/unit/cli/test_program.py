@@ -14,6 +14,9 @@ import pytest
 from glideslope import __version__
 from tests.support.paths import ROOT
 
+# Each starts a program.
+pytestmark = pytest.mark.slow
+
 SCRIPTS = ("train_gimbal_curriculum.py", "evaluate.py", "preview_lr_schedule.py")
 
 
