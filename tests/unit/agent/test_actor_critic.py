@@ -171,6 +171,7 @@ def test_outputs_are_arranged_by_axis() -> None:
     assert not arrange.state_dict()
 
 
+@pytest.mark.slow
 def test_an_actor_learns_sixteen_targets_by_heart(pair: str) -> None:
     actor, _ = build(pair)
     features, state, target = inputs(16)
@@ -185,6 +186,7 @@ def test_an_actor_learns_sixteen_targets_by_heart(pair: str) -> None:
     pytest.fail(f"the loss is still {float(loss)}")
 
 
+@pytest.mark.slow
 def test_a_critic_learns_values_by_heart_that_turn_on_state_and_action(pair: str) -> None:
     """Four states times four actions: each is met with each, so neither alone tells the value."""
     _, critic = build(pair)

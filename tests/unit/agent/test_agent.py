@@ -346,6 +346,7 @@ def test_the_target_critic_moves_by_tau_towards_the_critic():
     assert not any(p.requires_grad for p in target.parameters())
 
 
+@pytest.mark.slow
 def test_a_small_batch_is_learnt_by_heart(profile):
     agent = make_agent(profile, augmentation_pad=0, hidden_dim=32)
     batch = replace(make_batch(profile), discount=torch.zeros(BATCH, 1))

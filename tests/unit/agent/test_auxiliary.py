@@ -102,6 +102,7 @@ def test_an_ended_episodes_last_observation_has_its_own_target() -> None:
 SMOKE = ["profile=smoke", "task.image_size=24"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [0.0, 0.3])
 def test_the_target_is_stored_where_the_task_is_on_and_nowhere_else(weight: float) -> None:
     settings = compose(TRAIN_CONFIG, [*SMOKE, f"auxiliary_weight={weight}"], Settings).settings
@@ -194,6 +195,7 @@ def test_measures_and_gradients_by_hand() -> None:
     assert all(p.grad is not None and p.grad.any() for p in agent.auxiliary.parameters())
 
 
+@pytest.mark.slow
 def test_the_angles_are_learnt_by_heart() -> None:
     agent, batch = make_agent(**ON | {"auxiliary_weight": 10.0}, augmentation_pad=0), told()
     first = agent.update(batch, 0.1)

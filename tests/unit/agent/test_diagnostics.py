@@ -140,6 +140,7 @@ class Activations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("actor_critic", ACTOR_CRITICS)
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_activation_of_every_bundle_is_seen(encoder: str, actor_critic: str) -> None:

@@ -300,6 +300,7 @@ def test_the_encoders_parameters_are_in_its_optimizer_once(name: str) -> None:
     assert group["lr"] == 1e-4
 
 
+@pytest.mark.slow
 def test_a_tiny_batch_can_be_learnt_by_heart(name: str) -> None:
     encoder, observation = make(name), observe(16)
     head, targets = nn.Linear(encoder.feature_size, 1), torch.randn(16, 1)
@@ -312,6 +313,7 @@ def test_a_tiny_batch_can_be_learnt_by_heart(name: str) -> None:
     assert loss.item() < 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_an_agent_learns_and_goes_on_bit_for_bit_from_its_state(name: str, dropout: float) -> None:
     words = [f"agent.encoder.dropout={dropout}", "lr=1.0e-3"]
@@ -494,6 +496,7 @@ def test_constructors_refuse_what_settings_could_not_see() -> None:
 # --- Configuration --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_command_line_beats_every_profile(name: str, profile: str) -> None:
     for words in (
@@ -554,6 +557,7 @@ def test_the_page_knows_every_bundle() -> None:
     assert sorted(rows_of("encoder [|] 48 × 48")) == BUNDLES
 
 
+@pytest.mark.slow
 def test_the_sizes_on_the_page_are_right() -> None:
     table = rows_of("encoder [|] parameters, 48 × 48")
     assert sorted(table) == BUNDLES

@@ -597,6 +597,7 @@ def test_a_sweep_runs_each_job_in_a_folder_of_its_own(workplace: Path) -> None:
     assert not any(path.name.startswith(".hydra") for path in workplace.rglob("*"))
 
 
+@pytest.mark.slow
 def test_an_interrupted_job_ends_the_sweep(capsys: pytest.CaptureFixture[str]) -> None:
     """The command that is told goes on with it, in its folder."""
     jobs: list[int] = []
@@ -638,6 +639,7 @@ def test_hydra_answers_for_itself(capsys: pytest.CaptureFixture[str]) -> None:
 # --- The scripts ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "argv", "start"),
     [
@@ -662,6 +664,7 @@ def test_scripts_refuse_without_a_traceback(
     assert list(workplace.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_command_line_is_checked_without_loading_torch() -> None:
     code = (
         "import sys; from glideslope.cli.main import compose, TRAIN_CONFIG; from glideslope.settings import Settings; "

@@ -15,6 +15,9 @@ from glideslope import __version__
 from glideslope.cli.program import COMMANDS
 from tests.support.paths import ROOT
 
+# Each starts a program.
+pytestmark = pytest.mark.slow
+
 SCRIPTS = ("train_gimbal_curriculum.py", "evaluate.py", "preview_lr_schedule.py", "compare_runs.py")
 
 

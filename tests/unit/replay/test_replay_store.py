@@ -182,6 +182,21 @@ def test_a_segment_counts_as_long_as_one_environment_needs_it(tmp_path: Path) ->
     assert first["file"] not in listed(store.save())
 
 
+def test_a_save_behind_a_load_costs_what_is_new(tmp_path: Path) -> None:
+    writer, _, manifests = filled(tmp_path, steps=8, saves=3)
+    buffer = make_buffer(seed=2)
+    store = ReplayStore(tmp_path, buffer)
+    store.load(manifests[-1])
+    assert store.save()["segments"] == manifests[-1]["segments"]
+    twin = with_buffer(writer, buffer)
+    twin.step()
+    *kept, new = store.save()["segments"]
+    assert set(map(str, kept)) <= set(map(str, manifests[-1]["segments"]))
+    written = manifests[-1]["counters"]["written"]
+    assert new["first_slot"] == [end - 3 for end in written]  # a stack of 3 frames back
+    assert new["end_slot"] == buffer.counters()["written"]
+
+
 def test_more_than_a_ring_between_two_saves_is_one_ring(tmp_path: Path) -> None:
     writer, store, manifests = filled(tmp_path, steps=500, saves=2)
     (segment,) = manifests[1]["segments"]
