@@ -14,23 +14,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from glideslope.cli.differences import value_at
 from glideslope.cli.edits import apply
-from glideslope.cli.overrides import (
-    COMPOSITION_FAULTS,
-    Groups,
-    Overrides,
-    changes_length,
-    explain,
-    has_index,
-    misnamed,
-    read_overrides,
-    spelled,
-)
+from glideslope.cli.groups import Groups, misnamed
+from glideslope.cli.hydra_faults import COMPOSITION_FAULTS, explain
+from glideslope.cli.overrides import Overrides, Word, read_overrides, spelled
 from glideslope.errors import UNSET, Fault, SettingsError
 
 
 @dataclass(frozen=True)
 class Composition:
-    """What Hydra makes of some overrides.
+    """What Hydra makes of overrides.
 
     Attributes:
         mapping: the plain mapping, interpolations resolved, without Hydra's own settings.
@@ -56,7 +48,7 @@ class Composition:
 
 @dataclass(frozen=True)
 class Composer:
-    """Composes a primary config, in a process where Hydra has been initialised.
+    """Composes a primary config in a process where Hydra has been initialised.
 
     Attributes:
         groups: those that the primary config chooses files from.
@@ -66,21 +58,13 @@ class Composer:
     groups: Groups
     job: int | None = None
 
-    def read(self, words: Sequence[str]) -> tuple[Overrides, list[Fault]]:
-        """The overrides, and the faults of those that can't be read.
-
-        Raises:
-            SettingsError: a faulty choice leaves open what the other overrides are about.
-        """
-        return read_overrides(words, self.groups, sweeps=False)
-
     def compose(self, words: Sequence[str]) -> Composition:
-        """Composes the configuration that the overrides `words` ask for.
+        """Compose the configuration that the overrides `words` ask for.
 
         Raises:
             SettingsError: with the faults that nothing can be composed for.
         """
-        overrides, faults = self.read(words)
+        overrides, faults = read_overrides(words, self.groups)
         chosen = [*self.groups.search_path, *overrides.choices]
         try:
             config = hydra.compose(self.groups.config_name, chosen, return_hydra_config=True)
@@ -108,7 +92,7 @@ class Composer:
         except COMPOSITION_FAULTS as error:
             blamed = _blamed(hydra.compose(self.groups.config_name, chosen), overrides) or [explain(error)]
             raise SettingsError([*faults, *blamed]) from error
-        faults += self._misnamed(mapping, overrides, keys)
+        faults += misnamed(mapping, overrides.values, keys, self.groups)
         faults += [*_misplaced(mapping, overrides, choices), *_unused(config, overrides)]
         if not run_dir:
             faults.append(Fault("hydra.run.dir", run_dir, "must not be empty"))
@@ -121,10 +105,10 @@ class Composer:
         Raises:
             SettingsError: with the faults that nothing can be composed for.
         """
-        if not any(changes_length(str(override.input_line)) for override in overrides.values):
+        if not any(Word(text).changes_length for text in overrides.texts):
             return overrides.texts
         mapping = self.compose(overrides.texts).mapping
-        edited = [override for override in overrides.values if has_index(override.key_or_group)]
+        edited = [override for override in overrides.values if Word(override.key_or_group).has_index]
         kept = [str(override.input_line) for override in overrides.parsed if override not in edited]
         lists = dict.fromkeys(re.split(r"\.\d+(?:\.|$)", override.key_or_group)[0] for override in edited)
         whole = {key: value_at(mapping, tuple(key.split("."))) for key in lists}
@@ -147,16 +131,6 @@ class Composer:
             return Path(str(config.hydra.sweep.dir)) if _is_dated(config.hydra.sweep) else None
         except COMPOSITION_FAULTS as error:
             raise SettingsError([explain(error)]) from error
-
-    def _misnamed(self, mapping: dict[str, Any], overrides: Overrides, known: list[str]) -> Iterator[Fault]:
-        """Overrides that were meant to choose a file; takes what they set out of `mapping`."""
-        for override in overrides.values:
-            key = override.key_or_group
-            if "." in key or key in known or override.is_delete():
-                continue
-            fault = misnamed(override, known, self.groups)
-            if fault is not None and mapping.pop(key, None) is not None:
-                yield fault
 
 
 def _blamed(files: DictConfig, overrides: Overrides) -> list[Fault]:

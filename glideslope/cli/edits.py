@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from glideslope.cli.overrides import COMPOSITION_FAULTS, explain
+from glideslope.cli.hydra_faults import COMPOSITION_FAULTS, explain
 from glideslope.errors import UNSET, Fault, SettingsError
 
 

@@ -50,12 +50,12 @@ def test_optuna_maximizes_the_success_rate_of_the_last_stage(
     assert "Best objective: 0.75 with seed=2\n" in capsys.readouterr().out
 
 
-def test_a_stopped_search_has_no_command_that_goes_on_with_it(
+def test_a_stopped_search_has_no_command_that_resumes_it(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The trials of the next one would be others, in the folders of these."""
     assert optimize(lambda composed: 130, "lr=interval(3e-4,1e-3)", "hydra.sweeper.n_trials=2") == 130
-    assert "Go on with" not in capsys.readouterr().out
+    assert "Resume the sweep" not in capsys.readouterr().out
 
 
 def test_a_failed_job_is_a_failed_trial_and_the_sweep_goes_on(
