@@ -22,7 +22,7 @@ from glideslope.errors import UNSET, Fault, SettingsError
 
 @dataclass(frozen=True)
 class Composition:
-    """What Hydra makes of overrides.
+    """The configuration that overrides ask for.
 
     Attributes:
         mapping: the plain mapping, interpolations resolved, without Hydra's own settings.
@@ -134,7 +134,7 @@ class Composer:
 
 
 def _blamed(files: DictConfig, overrides: Overrides) -> list[Fault]:
-    """The faults of the overrides that can't be applied to the composed files, one after the other."""
+    """Return the faults of the overrides that can't be applied to the composed files, one after the other."""
     faults: list[Fault] = []
     of_files = _unresolved(files)  # a fault of the files themselves, for which no override is to be blamed
     for override in overrides.values:
@@ -154,7 +154,7 @@ def _blamed(files: DictConfig, overrides: Overrides) -> list[Fault]:
 
 
 def _unresolved(config: DictConfig) -> Fault | None:
-    """What keeps the interpolations of a configuration from being resolved."""
+    """Return what keeps the interpolations of a configuration from being resolved."""
     try:
         OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except COMPOSITION_FAULTS as error:
@@ -163,13 +163,13 @@ def _unresolved(config: DictConfig) -> Fault | None:
 
 
 def _is_dated(folder: DictConfig) -> bool:
-    """Whether Hydra names a folder by the time."""
+    """Return whether Hydra names a folder by the time."""
     raw = cast("dict[str, Any]", OmegaConf.to_container(folder, resolve=False))
     return "${now:" in str(raw["dir"])
 
 
 def _job_dir(config: DictConfig, job: int) -> str:
-    """The folder that Hydra's launcher gives a job of a sweep."""
+    """Return the folder that Hydra's launcher gives a job of a sweep."""
     with open_dict(config):
         config.hydra.job.num = job
         config.hydra.job.id = str(job)
@@ -177,7 +177,7 @@ def _job_dir(config: DictConfig, job: int) -> str:
 
 
 def _misplaced(mapping: dict[str, Any], overrides: Overrides, choices: dict[str, str]) -> Iterator[Fault]:
-    """Chosen files whose content has landed below the name of their group; takes it out of `mapping`."""
+    """Yield chosen files whose content is below the name of their group; take it out of `mapping`."""
     rule = "its file must begin with the line `# @package _global_`; add it there"
     schedule = mapping.get("lr_schedule")
     if isinstance(schedule, dict) and "lr_schedule" in schedule:
@@ -191,7 +191,7 @@ def _misplaced(mapping: dict[str, Any], overrides: Overrides, choices: dict[str,
 
 
 def _unused(config: DictConfig, overrides: Overrides) -> Iterator[Fault]:
-    """Overrides that nothing would read."""
+    """Yield overrides that nothing would read."""
     raw = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
     if "decay_rate" in overrides.keys and "${decay_rate}" not in repr(raw.get("lr_schedule")):
         rule = "the lr_schedule chosen does not use it; lr_schedule=exponential_smooth does"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from glideslope.cli.overrides import Word
+from glideslope.settings.catalogue import CONFIG_DIR
 
 # The keys that the file chosen in a group is about.
 _SUBJECTS: Mapping[str, tuple[str, ...]] = {
@@ -25,6 +26,13 @@ def is_choice(word: Word) -> bool:
 def subjects(word: Word) -> tuple[str, ...]:
     """Return the keys that the file which an override chooses is about."""
     return _SUBJECTS[word.key] if is_choice(word) else ()
+
+
+def may_set_anything(word: Word) -> bool:
+    """Return whether the file that an override chooses may set any key: a profile, or a file of the user's."""
+    group, _, name = word.text.partition("=")
+    shipped = (CONFIG_DIR / group.partition("@")[0] / f"{name}.yaml").is_file()
+    return group == "profile" or not (shipped or word.deletes)
 
 
 def is_below(key: str, root: str) -> bool:

@@ -65,8 +65,7 @@ class Change:
 
     def refused(self, rule: str) -> Fault:
         """Return the fault of a change that breaks `rule`."""
-        removed = self.new is ABSENT
-        key, value = (f"~{self.key}", UNSET) if removed else (self.key, self.new)
+        key, value = (f"~{self.key}", UNSET) if self.new is ABSENT else (self.key, self.new)
         return Fault(key, value, f"the run has {_shown(self.old)}; {rule}")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from glideslope.cli.composition import Composer
 from glideslope.cli.differences import Route, differing, put, value_at
-from glideslope.cli.merging import is_below, is_choice, merged, sets, subjects
+from glideslope.cli.merging import is_below, is_choice, may_set_anything, merged, sets, subjects
 from glideslope.cli.overrides import ACCEPT, Overrides, Word, read_overrides
 from glideslope.cli.resume_rules import Change, refusals, summary
 from glideslope.cli.run_to_resume import Run
@@ -160,12 +160,11 @@ def _behind(key: str, words: Sequence[Word]) -> tuple[str, bool]:
     for word in reversed(words):
         if sets(word, key):
             return word.typed, True
-    # The file that is about the key, the rate that schedules read, a profile, which may set anything, or else any.
+    # The file that is about the key, the rate that schedules read, files that may set anything, or else all words.
     about = [word for word in words if any(is_below(key, root) for root in subjects(word))]
-    files = [word for word in words if is_choice(word)]
     rates = [word for word in words if word.key == "decay_rate" and is_below(key, "lr_schedule")]
-    profiles = [word for word in files if word.key == "profile"]
-    found = about[-1:] or rates or profiles or files or words
+    files = [word for word in words if is_choice(word)]
+    found = about[-1:] or rates or [word for word in files if may_set_anything(word)] or files or words
     return " ".join(word.typed for word in found), False
 
 

@@ -105,7 +105,7 @@ def _bare(word: str, rest: list[str], known: Vocabulary) -> tuple[Fault | None, 
         key, value = colon[1], colon[2] or None
     elif word.endswith("=") and known.has(word[:-1]):
         key = word[:-1]
-        if not (rest and _is_value(rest[0]) and rest[0] != "="):
+        if not (rest and _is_value(rest[0])):
             return None, 0
     if value is None and rest:
         if rest[0] == "=" and len(rest) > 1:
@@ -119,13 +119,9 @@ def _bare(word: str, rest: list[str], known: Vocabulary) -> tuple[Fault | None, 
         if name:
             typed = " ".join([word, *rest[:taken]])
             return _unlike(typed, f"{name}={value}"), taken
-    if os.path.exists(os.path.expanduser(word)) and known.path_keys:
-        meant = listed([f"{path_key}={word}" for path_key in known.path_keys])
-        return _unlike(word, meant), 0
-    if word in known.options:
-        meant = listed([f"{group}={word}" for group in known.options[word]])
-        return _unlike(word, meant), 0
-    return None, 0
+    is_path = os.path.exists(os.path.expanduser(word))
+    keys = (is_path and known.path_keys) or known.options.get(word, ())
+    return (_unlike(word, listed([f"{key}={word}" for key in keys])) if keys else None), 0
 
 
 def _unlike(typed: str, meant: str) -> Fault:
