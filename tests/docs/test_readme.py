@@ -6,8 +6,10 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from stable_baselines3 import DDPG
 
 from glideslope.cli.main import EVALUATE_CONFIG, PREVIEW_CONFIG, TRAIN_CONFIG, compose
@@ -54,9 +56,12 @@ def test_preview_commands_are_understood(arguments: list[str]) -> None:
 
 
 def test_every_command_was_found() -> None:
-    assert len(commands("train_gimbal_curriculum.py")) == 19
-    assert len(commands("preview_lr_schedule.py")) == 2
-    assert len(commands("evaluate.py")) == 4
+    """The tests here take each, and test_comparison.py those of compare_runs.py."""
+    tested = ("train_gimbal_curriculum.py", "preview_lr_schedule.py", "evaluate.py", "compare_runs.py")
+    assert all(commands(script) for script in tested)
+    assert sum(len(commands(script)) for script in tested) == len(
+        re.findall(r"^python ", README, re.MULTILINE)
+    )
 
 
 def test_the_schedule_example_runs() -> None:
@@ -67,8 +72,20 @@ def test_the_schedule_example_runs() -> None:
     assert optimizer.param_groups[0]["lr"] == pytest.approx(1.65e-4)
 
 
+def test_the_first_schedule_is_the_preset_differential() -> None:
+    shown, _ = fenced("yaml")
+    settings = compose(TRAIN_CONFIG, ["lr_schedule=differential"], Settings).settings
+    example, preset = (
+        build_schedules(schedule, base=settings.base_rates, total_steps=settings.total_steps)
+        for schedule in (yaml.safe_load(shown)["lr_schedule"], settings.lr_schedule)
+    )
+    steps = np.arange(0, settings.total_steps + 1, 250)
+    for network in settings.base_rates:
+        assert np.array_equal(example[network](steps), preset[network](steps))
+
+
 def test_the_schedule_file_is_valid(cfgs: Path) -> None:
-    (example,) = fenced("yaml")
+    _, example = fenced("yaml")
     (cfgs / "lr_schedule" / "readme_example.yaml").write_text(example, encoding="utf-8")
     words = [f"--config-path={cfgs}", "lr_schedule=readme_example"]
     settings = compose(TRAIN_CONFIG, words, Settings).settings

@@ -38,8 +38,7 @@ from glideslope.settings import (
     PatchEncoderSettings,
     Settings,
 )
-from tests.support.paths import ROOT
-from tests.unit.agent.test_agent import (
+from tests.support.agents import (
     ACTIONS,
     BATCH,
     RATES,
@@ -50,6 +49,7 @@ from tests.unit.agent.test_agent import (
     same,
     weights,
 )
+from tests.support.paths import ROOT
 
 DRONE, GIMBAL = (0, 1, 2), (3, 4)
 PARTS = ActionParts(DRONE, GIMBAL)

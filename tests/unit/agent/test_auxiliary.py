@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from glideslope.build import make_agent as assemble_agent
-from glideslope.build import make_env, make_replay, newest, replay_bytes
+from glideslope.build import make_env, make_replay, replay_bytes
 from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.envs.gimbal import ANGLE_LIMITS
 from glideslope.envs.gym import LandingEnv, LandingVectorEnv
@@ -20,9 +20,10 @@ from glideslope.envs.landing import LandingTask
 from glideslope.errors import SettingsError
 from glideslope.settings import FULL_TASK, Settings
 from glideslope.storage.csv_table import read_csv_table
+from glideslope.training.experience import newest
+from tests.support.agents import BATCH, make_agent, make_batch, observation, same
 from tests.support.tasks import pinned_task
 from tests.support.training import train
-from tests.unit.agent.test_agent import BATCH, make_agent, make_batch, observation, same
 
 LIMITS_DEG = (47.0, 90.0)
 ON: dict[str, Any] = {"auxiliary_weight": 0.5, "gimbal_limits_deg": LIMITS_DEG}

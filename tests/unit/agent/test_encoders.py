@@ -28,9 +28,8 @@ from glideslope.settings import (
     PatchEncoderSettings,
     Settings,
 )
+from tests.support.bundles import equal, flat, make_with_batches
 from tests.support.paths import ROOT
-from tests.unit.agent.test_diagnostics import equal, flat
-from tests.unit.agent.test_diagnostics import make as make_with_batches
 
 KINDS: dict[str, Callable[..., Any]] = {"enc_A": CrossAttentionEncoderSettings, "enc_B": PatchEncoderSettings}
 PROFILES = ("full", "cpu", "smoke", "state")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import imageio.v2 as imageio
 import numpy as np
 import pytest
 from hypothesis import given
@@ -260,11 +261,28 @@ def test_films_show_each_episode_whole_and_its_end_for_a_second(
     env.close()
 
 
-def test_films_are_written(tmp_path: Path) -> None:
-    task = SHORT.model_copy(update={"episode_seconds": 0.2})
+def test_films_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[NDArray[np.uint8]] = []
+    write_video = scoring.write_video
+
+    def keep(path: Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> None:
+        drawn.extend(frames)
+        write_video(path, drawn, fps)
+
+    monkeypatch.setattr(scoring, "write_video", keep)
+    task = SHORT.model_copy(update={"episode_seconds": 0.5})
     env = LandingVectorEnv(1, task=task, num_threads=1)
-    record_episodes(env, lambda *_: np.zeros((1, 5)), STAGE, 2, [5], tmp_path / "film.mp4")
-    assert (tmp_path / "film.mp4").stat().st_size > 1000
+    up = np.array([[0.0, 0.0, 1.0, 0.0, 0.0]])
+    record_episodes(env, lambda *_: up, STAGE, 2, [5], tmp_path / "film.mp4")
+    with imageio.get_reader(tmp_path / "film.mp4") as reader:
+        assert reader.get_meta_data()["fps"] == 6.0
+        frames = [frame for frame in reader]  # noqa: C416, RUF100 (its length is not known in advance)
+    assert len(frames) == len(drawn) == 1 + 3 + 6
+    for frame, picture in zip(frames, drawn, strict=True):
+        height, width, _ = picture.shape
+        assert np.abs(frame[:height, :width].astype(int) - picture).mean() < 6
+    # As it climbs, what is seen moves by far more than the encoder's error.
+    assert np.abs(frames[0].astype(int) - frames[3]).mean() > 6
     env.close()
 
 

@@ -682,7 +682,7 @@ KEY = "lr_schedule.actor.intervals"
         ({"lr": 1.5}, "0.lr=1.5: a rate must not be greater than 1"),
         ({"lr": "20000x"}, "0.lr=20000x: a rate, here 2, must not be greater than 1"),
         ({"lr": "50%"}, "0.lr=50%: a rate is a number (1.0e-4) or a multiple of the base rate (0.5x)"),
-        ({"lr": True}, "0.lr=True: a rate is"),
+        ({"lr": True}, "0.lr=true: a rate is"),
         ({"lr": [1]}, "0.lr=[1]: a rate is"),
         ({"lr": "fast"}, "0.lr=fast: a rate is"),
         ({"lr": "1e9999999999"}, "0.lr=1e9999999999: a rate is"),
@@ -694,7 +694,7 @@ KEY = "lr_schedule.actor.intervals"
             {"lr": 1e-4, "start": "x"},
             "0.start=x: a time is a number of steps (1000000, 1.0e6, 250k, 1M) or a share",
         ),
-        ({"lr": 1e-4, "start": True}, "0.start=True: a time is"),
+        ({"lr": 1e-4, "start": True}, "0.start=true: a time is"),
         ({"lr": 1e-4, "start": -1}, "0.start=-1: must not be negative"),
         ({"lr": 1e-4, "start": "-1/3"}, "0.start=-1/3: must not be negative"),
         ({"lr": 1e-4, "end": "-10%"}, "0.end=-10%: must not be negative"),
@@ -750,7 +750,7 @@ KEY = "lr_schedule.actor.intervals"
             "0.min_lr=2x: must not be greater than the initial rate, 0.0001",
         ),
         ("1e-4", "0=1e-4: an interval is a mapping, such as {start: 0"),
-        (None, "0: an interval is a mapping"),
+        (None, "0=null: an interval is a mapping"),
     ],
 )
 def test_a_faulty_interval_is_refused_by_name(interval, fault):
@@ -844,7 +844,7 @@ def test_an_exponential_path_to_a_next_interval_at_0_is_refused():
         ),
         ([{"stage": -1}], "0.stage=-1: must not be negative"),
         ([{"stage": 1.5}], "0.stage=1.5: a stage is named, or numbered from 0"),
-        ([{"stage": True}], "0.stage=True: a stage is named, or numbered from 0"),
+        ([{"stage": True}], "0.stage=true: a stage is named, or numbered from 0"),
         ([{"stage": 0, "duration": 0}], "0.duration=0: must be greater than 0"),
         ([{"stage": 0, "duration": 5, "warmup": 6}], "0.warmup=6: longer than the duration, 5"),
         ([{"stage": 0, "final_lr": 0.1}], "0.duration: is missing; final_lr is reached at its end"),
@@ -867,10 +867,10 @@ def test_a_stage_name_without_a_curriculum_is_refused():
             "lr_schedule=gentle_decay: must be null or a mapping of encoder, actor, critic; a preset is",
         ),
         ([1], "lr_schedule=[1]: must be null or a mapping"),
-        (False, "lr_schedule=False: must be null or a mapping"),
+        (False, "lr_schedule=false: must be null or a mapping"),
         (
             {"encodr": None},
-            "lr_schedule.encodr: an unknown network; did you mean encoder? the networks are encoder,",
+            "lr_schedule.encodr=null: an unknown network; did you mean encoder? the networks are encoder,",
         ),
         ({3: 4}, "lr_schedule.3=4: an unknown network; the networks are"),
         (
@@ -892,7 +892,7 @@ def test_a_stage_name_without_a_curriculum_is_refused():
         ),
         (
             {"actor": {"type": "step_decay", "intervals": {"0": {}}}},
-            "lr_schedule.actor.intervals={'0': {}}: must be",
+            "lr_schedule.actor.intervals={0: {}}: must be",
         ),
         (
             {"actor": {"intervals": [{"lr": 0.1}]}},
@@ -959,7 +959,7 @@ def test_an_unusable_frame_is_refused(lr, total):
         (
             "exponential_decay",
             {"lr": 1e-4, "staircase": False},
-            "0.staircase=False: not used without decay_rate",
+            "0.staircase=false: not used without decay_rate",
         ),
         ("step_decay", {"lr": "10x"}, "0.lr=10x: the rate reaches 0.001, 10 times the base rate"),
         (

@@ -82,6 +82,7 @@ def with_buffer(writer: Writer, buffer: ReplayBuffer) -> Writer:
     events=st.lists(
         st.one_of(
             st.integers(1, 25),  # so many steps
+            st.just("save"),
             st.sampled_from(["save", "sample", "cut", "prune"]),
             st.tuples(
                 st.integers(0, 5), st.booleans()
@@ -155,6 +156,30 @@ def test_a_save_costs_what_is_new_and_lists_what_still_counts(tmp_path: Path) ->
     assert not torch.equal(store.save()["generator"], again["generator"])
     for segment in again["segments"]:
         assert segment["bytes"] == (tmp_path / segment["file"]).stat().st_size < 10_000
+
+
+def test_a_segment_counts_as_long_as_one_environment_needs_it(tmp_path: Path) -> None:
+    """One writes its ring over twice while the other hardly moves."""
+    writer = Writer(make_buffer(), seed=0, end_chance=0.0)
+    store = ReplayStore(tmp_path, writer.buffer)
+    for _ in range(5):
+        writer.step()
+    (first,) = store.save()["segments"]
+    for _ in range(60):
+        writer.begin(np.array([1]))
+    manifest = store.save()
+    second = manifest["segments"][-1]
+    assert [segment["file"] for segment in manifest["segments"]] == [first["file"], second["file"]]
+    assert (first["end_slot"], second["first_slot"], second["end_slot"]) == ([6, 6], [3, 36], [6, 66])
+    store.prune([])
+    assert files(tmp_path) == {first["file"], second["file"]}
+    restored = make_buffer(seed=3)
+    ReplayStore(tmp_path, restored).load(manifest)
+    assert_same_buffer(writer.buffer, restored)
+    # Gone from both rings it is needed no more.
+    for _ in range(30):
+        writer.begin(np.array([0]))
+    assert first["file"] not in listed(store.save())
 
 
 def test_more_than_a_ring_between_two_saves_is_one_ring(tmp_path: Path) -> None:

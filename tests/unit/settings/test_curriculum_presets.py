@@ -78,7 +78,7 @@ def test_without_a_curriculum_the_whole_task_is_the_only_stage() -> None:
     curriculum = Curriculum(curriculum_of("curriculum_preset=none"))
     assert [task_of(stage) for stage in curriculum.stages] == [task_of(FULL_TASK)]
     assert not any(curriculum.record(0, True, step) for step in range(500))
-    assert (curriculum.success_rate_window, curriculum.window_episodes) == (1.0, 100)
+    assert (curriculum.window_rate, len(curriculum.state_dict()["outcomes"])) == (1.0, 100)
 
 
 def test_the_gimbal_is_free_throughout_while_the_episodes_get_harder() -> None:
