@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from glideslope.cli.differences import MAY_CHANGE, SCHEDULES
 from glideslope.cli.main import TRAIN_CONFIG, compose
+from glideslope.cli.resume_rules import MAY_CHANGE, SCHEDULES
 from glideslope.runs.folder import claim
 from glideslope.runs.snapshots import KEEP_LAST_STAGE, KEEP_PER_STAGE, LEAST_SUCCESS_RATE, PREVIOUS, ROLLING
 from glideslope.settings import Settings
