@@ -172,9 +172,9 @@ def test_what_only_an_extra_brings_is_named(missing: str, words: list[str], tmp_
 def test_an_interrupt_while_the_console_command_loads_is_quiet(
     module: str, words: list[str], tmp_path: Path
 ) -> None:
-    script = tmp_path / "glideslope"
-    script.write_text(CONSOLE)
-    arguments = [sys.executable, "-c", INTERRUPTED, str(int(signal.SIGINT)), module, str(script), *words]
+    starter = tmp_path / "glideslope"
+    starter.write_text(CONSOLE)
+    arguments = [sys.executable, "-c", INTERRUPTED, str(int(signal.SIGINT)), module, str(starter), *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         arguments, capture_output=True, text=True, cwd=tmp_path, check=False, env=environment
