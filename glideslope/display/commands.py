@@ -42,7 +42,7 @@ def evaluate_command(run_dir: Path, *words: str) -> str:
 
 
 def sweep_command(words: Sequence[str], folder: Path | None) -> str:
-    """Return the command that goes on with a sweep that was started with ``words``, in its folder."""
+    """Return the command that resumes a sweep that was started with ``words``, in its folder."""
     place = [] if folder is None else [f"hydra.sweep.dir={_value(folder)}"]
     return shlex.join([*_program("train"), *words, *place])
 
@@ -79,12 +79,12 @@ def _program(command: str) -> list[str]:
 
 
 def _python() -> str:
-    """The name `python` where a shell would start this very interpreter by it, else its path."""
+    """Return the name `python` where a shell would start this very interpreter by it, else its path."""
     return "python" if _beside_python("python") else str(near(Path(sys.executable)))
 
 
 def _beside_python(program: str) -> bool:
-    """Whether a shell would find `program` in the folder of this interpreter: a link may lead to another's."""
+    """Return whether a shell would find `program` in the folder of this interpreter: a link may lead to another's."""
     found = shutil.which(program)
     return found is not None and os.path.abspath(os.path.dirname(found)) == os.path.dirname(sys.executable)
 
@@ -97,7 +97,7 @@ def near(path: Path) -> Path:
 
 
 def _value(path: Path) -> str:
-    """A path as the value of an override."""
+    """Return a path as the value of an override."""
     text = str(near(path))
     if "/" not in text:
         text = f"./{text}"  # a number or `null` otherwise

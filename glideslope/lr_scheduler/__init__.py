@@ -1,8 +1,7 @@
-"""Learning-rate schedules: settings in, a rate for each network and step out, and into a PyTorch optimizer.
+"""Learning-rate schedules: the rate of each network at each step, from settings, written into PyTorch optimizers.
 
 A schedule is a pure function of the step (and of the curriculum's history, where it follows that),
-computed in float64 from a closed form. It answers the same in any order of asking, for one step and
-for an array of steps::
+computed in float64 from a closed form, for one step or for an array of steps::
 
     rate(step) = base                                    before the first interval
                = curve_i(t)                              t = step - start_i, start_i <= step < end_i
@@ -17,16 +16,17 @@ for an array of steps::
 >>> schedules["critic"](3_000_000)
 0.0003
 
-The modules, in order: `curves` are pure functions; `values` parses what is written; `shapes` are the types,
-each making an interval's curve of parsed values; `reader` puts a list of intervals in its place; `schedule`
-joins them, and alone knows of warm-ups, gaps and ends; `build` is the way in; `optimizers` the way out;
-`live` keeps schedules together with what the evaluations of a run did to them (`plateau`).
+From settings to an optimizer, module by module: `decimals` reads a number, `values` a rate, time or stage, `shapes`
+an interval's type and what its curve is made of (a function of `curves`), `intervals` a network's list of them,
+`parsing` all networks. `schedule` joins the intervals; it alone knows of warm-ups, gaps and ends. `plateau` holds the
+rules of reductions by evaluations, and `live` keeps schedules together with the reductions of a run. `optimizers`
+writes rates. `reach` notes what a training never gets to, `faults` is what a user is told.
 Times are exact fractions up to the last division.
 """
 
-from glideslope.lr_scheduler.build import build_schedules, parse_stddev
 from glideslope.lr_scheduler.live import LiveSchedules, ScheduleChangedError
 from glideslope.lr_scheduler.optimizers import read_lr, write_lr
+from glideslope.lr_scheduler.parsing import build_schedules, parse_stddev
 from glideslope.lr_scheduler.schedule import Schedule, Schedules
 from glideslope.lr_scheduler.shapes import SHAPES
 from glideslope.lr_scheduler.values import ScheduleError

@@ -1,4 +1,4 @@
-"""The shapes as pure functions of x, the time since the interval's start in the shape's own unit."""
+"""The shapes of intervals as pure functions of x, the time since the interval's start in the shape's own unit."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _QUARTER = 0.5 * math.pi  # a quarter turn
 
 
 def _each(function: Callable[[float], float], x: Number) -> Number:
-    """function(x); for an array the same call for each element, so that both agree to the last bit."""
+    """Return function(x); for an array the same call for each element, so that both agree to the last bit."""
     if isinstance(x, ndarray):
         return np.fromiter(map(function, x.tolist()), float, x.size)
     return function(x)
 
 
 def mix(a: Number, b: Number, x: Number) -> Number:
-    """a + (b - a) x, so rounded that it is a at 0, b at 1, and in the range between them for x in [0, 1]."""
+    """Return a + (b - a) x, so rounded that it is a at 0, b at 1, and in the range between them for x in [0, 1]."""
     if isinstance(x, ndarray):
         return np.where(x < 0.5, a + (b - a) * x, b - (b - a) * (1.0 - x))
     return a + (b - a) * x if x < 0.5 else b - (b - a) * (1.0 - x)
@@ -56,7 +56,7 @@ def polynomial(x: Number, init: float, final: float, power: float) -> Number:
 
 
 def geometric(x: Number, init: float, final: float) -> Number:
-    """init (final / init)^x, through logarithms, since the ratio of two rates can overflow."""
+    """Return init (final / init)^x, through logarithms, since the ratio of two rates can overflow."""
     log_init, log_final = math.log(init), math.log(final)
 
     def at(x: float) -> float:
@@ -89,6 +89,7 @@ class Curve:
     stairs: bool = False  # x is rounded down
 
     def at(self, t: Fraction) -> float:
+        """Return the rate `t` steps after the interval's start; infinity where it is too large for a float."""
         x = t / self.unit
         try:
             return float(self.shape(math.floor(x) if self.stairs else float(x), *self.numbers))

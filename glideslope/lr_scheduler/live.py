@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -41,50 +40,23 @@ class LiveSchedules:
             name: [] for name, schedule in schedules.items() if schedule.follows_evaluations
         }
         self._watches = {name: PlateauWatch() for name in self._reductions}
-        self._staged = any(schedule.follows_stages for schedule in schedules.values())
-        # Most updates fall between the same boundaries as the one before: the formulas in force are kept, with
-        # the steps and the stages that they are good for.
-        self._formulas: dict[str, Callable[[int], float]] = {}
-        self._first = self._end = 0.0
-        self._stages: tuple[tuple[int, int], ...] = ()
 
     @property
     def reductions(self) -> dict[str, list[tuple[int, int]]]:
-        """(step of the evaluation, how many reductions so far) of the schedules that follow evaluations."""
+        """By schedule that follows evaluations: (step of the evaluation, how many reductions so far), in order."""
         return {name: [(s, n) for n, s in enumerate(steps, 1)] for name, steps in self._reductions.items()}
 
     def rate(self, name: str, step: int, stages: History = ()) -> float:
-        """The rate of one schedule at a global step."""
+        """Return the rate of one schedule at a global step."""
         return self._schedules[name](step, stages, self._reductions.get(name, ()))
 
     def write(self, optimizers: Mapping[str, torch.optim.Optimizer], step: int, stages: History = ()) -> None:
-        """Writes the rates of a global step into the optimizers of the same names; see `write_lr`."""
-        if type(step) is not int:
-            step = operator.index(step)
-        if not self._first <= step < self._end or (self._staged and tuple(stages) != self._stages):
-            self._find_formulas(step, stages)
-        formulas, latest, rate = self._formulas, None, 0.0
+        """Write the rates of a global step into the optimizers of the same names; see `write_lr`."""
         for name, optimizer in optimizers.items():
-            formula = formulas[name]
-            if formula is not latest:
-                latest, rate = formula, formula(step)
-            write_lr(optimizer, rate)
-
-    def _find_formulas(self, step: int, stages: History) -> None:
-        """The formulas in force at a step; networks with the same schedule share one."""
-        self._stages = tuple((int(entered), int(stage)) for entered, stage in stages)
-        self._first, self._end = -math.inf, math.inf
-        found: list[tuple[Any, Callable[[int], float]]] = []
-        for name, schedule in self._schedules.items():
-            made = self._reductions.get(name, [])
-            first, end, formula = schedule.formula_at(step, self._stages, made)
-            self._first, self._end = max(self._first, first), min(self._end, end)
-            same = (schedule.describe(), made)
-            self._formulas[name] = next((shared for other, shared in found if other == same), formula)
-            found.append((same, self._formulas[name]))
+            write_lr(optimizer, self.rate(name, step, stages))
 
     def jumped(self, before: int, step: int, stages: History = (), *, around: int) -> list[str]:
-        """Name the schedules whose rate jumps from one step to a later one, such as those of two updates.
+        """Return the names of the schedules whose rate jumps between two steps, such as those of two updates.
 
         A jump is a change of more than 1% that the curve on its two sides does not explain: in as many steps
         before and after it the rate changes by less.
@@ -102,7 +74,7 @@ class LiveSchedules:
             change = abs(now - was)
             if change <= _LEAST_JUMP * max(was, now):
                 continue
-            end = schedule.formula_at(before, stages, self._reductions.get(name, ())).end
+            end = schedule.next_bound(before, stages, self._reductions.get(name, ()))
             reaches = (step - before, around) if step < end else (step - before,)
             for reach in reaches:
                 later = abs(self.rate(name, step + reach, stages) - now)
@@ -114,9 +86,14 @@ class LiveSchedules:
         return found
 
     def evaluated(self, step: int, metrics: Mapping[str, float], stages: History = ()) -> list[str]:
-        """Takes the evaluation after the update of a global step; names the schedules that it reduced.
+        """Take the evaluation after the update of a global step; return the names of the schedules that it reduced.
 
         A reduction is in force for the steps after this one, and only made where it lowers the rate.
+
+        Args:
+            step: the global step, after that of the latest reduction.
+            metrics: the evaluation's `success_rate`, from 0 to 1, and `episode_reward`.
+            stages: the curriculum's history.
 
         Raises:
             KeyError: a schedule's metric is not among `metrics`.
@@ -137,11 +114,10 @@ class LiveSchedules:
                 if plateau.rate(active.init, done + 1) < plateau.rate(active.init, done):
                     steps.append(step)
                     reduced.append(name)
-                    self._first = self._end = 0.0
         return reduced
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data: the reductions, what the watches have seen, and the schedules, to compare with."""
+        """Return the reductions, what the watches have seen, and the schedules, to compare with, as plain data."""
         return {
             "schedules": {name: schedule.describe() for name, schedule in self._schedules.items()},
             "reductions": {name: list(steps) for name, steps in self._reductions.items()},
@@ -149,11 +125,11 @@ class LiveSchedules:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, accept_changes: bool = False) -> None:
-        """Restores what `state_dict` returned.
+        """Restore what `state_dict` returned.
 
         Args:
             state: of a run with the same schedules.
-            accept_changes: go on with these schedules where the saved ones differ. Reductions already made
+            accept_changes: resume with these schedules where the saved ones differ. Reductions already made
                 stay; what the watches of a changed schedule have seen is forgotten.
 
         Raises:
@@ -185,7 +161,6 @@ class LiveSchedules:
             if any(later <= earlier for earlier, later in pairwise(steps)):
                 raise ValueError(f"the reductions of {name} must be in order of steps, not {steps}")
         self._reductions, self._watches = reductions, watches
-        self._first = self._end = 0.0
 
 
 def differences(name: str, saved: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[Fault]:

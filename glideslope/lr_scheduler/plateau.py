@@ -26,7 +26,7 @@ class Plateau:
     min_lr: float = 0.0
 
     def rate(self, init: float, reductions: int) -> float:
-        """The rate after so many reductions: init factor^reductions, not below min_lr."""
+        """Return the rate after so many reductions: init factor^reductions, not below min_lr."""
         return max(init * self.factor**reductions, self.min_lr)
 
 
@@ -46,10 +46,13 @@ class PlateauWatch:
         self._cooldown = 0
 
     def see(self, value: float, plateau: Plateau, place: tuple[int, int]) -> bool:
-        """Takes one evaluation; returns whether it calls for a reduction.
+        """Take one evaluation; return whether it calls for a reduction.
 
-        `place` tells where in its schedule and curriculum the run is: elsewhere what was seen is forgotten,
-        since another stage is another task.
+        Args:
+            value: the metric.
+            plateau: the rules in force.
+            place: where in its schedule and curriculum the run is. In another place what was seen is
+                forgotten: another stage is another task.
         """
         if place != self._place:
             self._place = place
@@ -67,7 +70,7 @@ class PlateauWatch:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """The whole state as plain numbers and lists."""
+        """Return the whole state as plain numbers and lists."""
         return {
             "place": None if self._place is None else list(self._place),
             "best": self._best,
@@ -76,7 +79,7 @@ class PlateauWatch:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` returned.
+        """Restore what `state_dict` returned.
 
         Raises:
             ValueError, KeyError, TypeError: the state is damaged. Nothing is changed then.

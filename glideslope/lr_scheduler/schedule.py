@@ -1,4 +1,4 @@
-"""Intervals joined into a schedule, a pure function of the step and of the history; and asked."""
+"""Intervals joined into a schedule: the rate as a pure function of the step and of the run's history."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ _FAR = 2**62  # a step that an int64 holds, after which nothing happens any more
 
 @dataclass(frozen=True)
 class Interval:
+    """An interval in its place, its times exact fractions of a step."""
+
     curve: Curve
     span: Fraction  # the curve runs this long, then holds
     warmup: Fraction = Fraction(0)
@@ -32,7 +34,7 @@ class Interval:
     plateau: Plateau | None = None  # of a curve that is flat but for reductions
 
     def describe(self, staged: bool) -> dict[str, Any]:
-        """Everything that its rates depend on, as plain data."""
+        """Return everything that its rates depend on, as plain data."""
         curve = self.curve
         runs = curve.shape is not flat or self.plateau is not None
         return {
@@ -50,7 +52,7 @@ class Interval:
 class Spell(NamedTuple):
     """From `begin` to the next spell this interval is in force, its t counted from `start`; None: the base rate.
 
-    One that was left and is gone on with has several spells of the same `start`.
+    An interval that was left and resumed has several spells of the same `start`.
     """
 
     begin: Fraction
@@ -72,12 +74,12 @@ class ActivePlateau(NamedTuple):
     spells: Sequence[tuple[int, int]]  # steps from which, and before which, it is in force
 
     def made(self, reductions: Sequence[int]) -> list[int]:
-        """Those of a schedule's reductions that were made in it."""
+        """Return those of a schedule's reductions that were made in it."""
         return [step for step in reductions if any(first <= step < end for first, end in self.spells)]
 
 
 def _spells_of(run: tuple[Fraction, int | None], placed: Sequence[Spell]) -> list[tuple[int, int]]:
-    """The steps from which, and before which, a run of an interval is in force."""
+    """Return the steps from which, and before which, a run of an interval is in force."""
     edges = [math.ceil(spell.begin) for spell in placed] + [_FAR]
     return [(edges[i], edges[i + 1]) for i, spell in enumerate(placed) if spell.run == run]
 
@@ -85,20 +87,16 @@ def _spells_of(run: tuple[Fraction, int | None], placed: Sequence[Spell]) -> lis
 _Piece: TypeAlias = Callable[[Number], Number]
 
 
-def _ticks(start: Fraction, unit: Fraction) -> tuple[int, int, int]:
-    """The integers of (step - start) / unit = (step * scale - offset) / divisor."""
-    scale, offset = start.denominator * unit.denominator, start.numerator * unit.denominator
-    divisor = start.denominator * unit.numerator
-    common = math.gcd(scale, offset, divisor)
-    return scale // common, offset // common, divisor // common
-
-
 # Pieces are functions of a module with their numbers bound, not closures: such a schedule pickles.
 
 
 def _clock(start: Fraction, unit: Fraction, whole: bool = False) -> _Piece:
     """Return (step - start) / unit as a function of the step, exact in integers up to its one division."""
-    return partial(_read_clock, *_ticks(start, unit), whole)
+    # It is (step * scale - offset) / divisor.
+    scale, offset = start.denominator * unit.denominator, start.numerator * unit.denominator
+    divisor = start.denominator * unit.numerator
+    common = math.gcd(scale, offset, divisor)
+    return partial(_read_clock, scale // common, offset // common, divisor // common, whole)
 
 
 def _read_clock(scale: int, offset: int, divisor: int, whole: bool, step: Number) -> Number:
@@ -120,33 +118,15 @@ def _hold(rate: float, step: Number) -> Number:
 
 
 def _running(curve: Curve, start: Fraction) -> _Piece:
-    shape, numbers = curve.shape, curve.numbers
-    if shape is flat:
-        return _held(numbers[0])
-    if curve.stairs or len(numbers) != 2:
-        return partial(_run_curve, shape, numbers, _clock(start, curve.unit, curve.stairs))
-    return partial(_run_pair, shape, *numbers, *_ticks(start, curve.unit))
+    if curve.shape is flat:
+        return _held(curve.numbers[0])
+    return partial(_run_curve, curve.shape, curve.numbers, _clock(start, curve.unit, curve.stairs))
 
 
 def _run_curve(
     shape: Callable[..., Number], numbers: tuple[float, ...], clock: _Piece, step: Number
 ) -> Number:
     return shape(clock(step), *numbers)
-
-
-def _run_pair(
-    shape: Callable[..., Number],
-    first: float,
-    second: float,
-    scale: int,
-    offset: int,
-    divisor: int,
-    step: Number,
-) -> Number:
-    """As `_run_curve`, without a call of the clock for one step: most updates come here."""
-    if type(step) is int:
-        return shape((step * scale - offset) / divisor, first, second)
-    return shape(_read_clock(scale, offset, divisor, False, step), first, second)
 
 
 def _reduced(plateau: Plateau, init: float, made: Sequence[int]) -> _Piece:
@@ -161,21 +141,9 @@ def _level(levels: tuple[float, ...], made: tuple[int, ...], step: Number) -> Nu
     return levels[bisect_left(made, step)]
 
 
-def _ramp(before: float, running: _Piece, clock: _Piece) -> _Piece:
-    """Return the warm-up: from the rate in force just before, frozen, to the running curve."""
-    return partial(_warm, before, running, clock)
-
-
 def _warm(before: float, running: _Piece, clock: _Piece, step: Number) -> Number:
+    """Return the rate in a warm-up: from the rate just before it, frozen, to the running curve."""
     return mix(before, running(step), clock(step))
-
-
-class Formula(NamedTuple):
-    """The rate as a function of the step, for the steps from `first` to before `end`."""
-
-    first: float
-    end: float
-    rate: Callable[[int], float]
 
 
 @dataclass(frozen=True)
@@ -189,11 +157,6 @@ class _Timeline:
         rate: float = self.pieces[bisect_right(self.bounds, step)](step)
         return rate
 
-    def formula(self, step: int) -> Formula:
-        index = bisect_right(self.bounds, step)
-        edges = (-math.inf, *self.bounds, math.inf)
-        return Formula(edges[index], edges[index + 1], self.pieces[index])
-
     def rates(self, steps: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         most = min(np.iinfo(steps.dtype).max, _FAR)
         flat = np.minimum(steps.ravel(), steps.dtype.type(most)).astype(np.int64)
@@ -205,7 +168,7 @@ class _Timeline:
 
 
 def _join(base: float, placed: Sequence[Spell], reductions: Sequence[int] = ()) -> _Timeline:
-    """Intervals end to end, each at its start; the only place that knows of warm-ups, gaps and ends."""
+    """Return the intervals end to end, each at its start; only this knows of warm-ups, gaps and ends."""
     bounds: list[int] = []
     pieces = [_held(base)]
     runs: dict[object, list[tuple[int, _Piece]]] = {}
@@ -235,7 +198,7 @@ def _run(
     spells: Sequence[tuple[int, int]],
     reductions: Sequence[int],
 ) -> list[tuple[int, _Piece]]:
-    """What an interval does from `start` on, if nothing comes after it: pieces, and the step each begins at."""
+    """Return what an interval does from `start` on, if nothing comes after it: pieces, each with its first step."""
     running, last = _running(interval.curve, start), interval.curve.at(interval.span)
     if interval.plateau:
         active = ActivePlateau(interval.plateau, interval.curve.numbers[0], math.ceil(start), spells)
@@ -245,15 +208,18 @@ def _run(
     ends = [(math.ceil(start + interval.warmup), running), (math.ceil(start + interval.span), _held(last))]
     if not interval.warmup:
         return ends
-    return [(math.ceil(start), _ramp(before, running, _clock(start, interval.warmup))), *ends]
+    return [(math.ceil(start), partial(_warm, before, running, _clock(start, interval.warmup))), *ends]
 
 
 class Schedule:
     """A rate as a pure function of the step; made by `build_schedules` and `parse_stddev`.
 
-    `base`: the base rate. `depends_on_base`: some of its rates follow that. `follows_stages`: it needs the
-    curriculum's history; `follows_evaluations`: it needs that of the reductions. `notes`: what the user
-    should know (from `parse_stddev`; a network's are in `Schedules.notes`).
+    Attributes:
+        base: the base rate.
+        depends_on_base: whether some of its rates are multiples of the base rate.
+        follows_stages: whether it needs the curriculum's history.
+        follows_evaluations: whether it needs the history of reductions.
+        notes: what the user should know, of a schedule from `parse_stddev`; a network's are in `Schedules.notes`.
     """
 
     def __init__(
@@ -287,10 +253,10 @@ class Schedule:
     def __call__(
         self, step: int | NDArray[np.integer[Any]], stages: History = (), reductions: Sequence[int] = ()
     ) -> float | NDArray[np.float64]:
-        """The rate at a global step, or at each of an array of them.
+        """Return the rate at a global step, or the rates at an array of steps, in float64.
 
         Args:
-            step: the step, or an array of steps of any shape.
+            step: the step, or an array of steps of any shape, which is the result's too.
             stages: the curriculum's history, [(step of entry, stage), ...] in order; a schedule by time
                 ignores it, one by stages has its base rate before the first entry.
             reductions: the steps of the evaluations that reduced the rate, in order, each in force for the
@@ -300,24 +266,21 @@ class Schedule:
             TypeError: for steps that are not integers.
             ValueError: for a history out of order.
         """
-        if not self._pure:
-            self._follow(stages, reductions)
-        if type(step) is int:
-            return self._timeline.rate(step)
+        self._follow(stages, reductions)
         if not isinstance(step, np.ndarray):
             return self._timeline.rate(operator.index(step))
         if not np.issubdtype(step.dtype, np.integer):
             raise TypeError(f"steps must be integers, not {step.dtype}")
         return self._timeline.rates(step)
 
-    def formula_at(self, step: int, stages: History = (), reductions: Sequence[int] = ()) -> Formula:
-        """The formula in force at a global step, which holds good as long as the history stays the same."""
-        if not self._pure:
-            self._follow(stages, reductions)
-        return self._timeline.formula(operator.index(step))
+    def next_bound(self, step: int, stages: History = (), reductions: Sequence[int] = ()) -> float:
+        """Return the step after this one at which another formula comes into force; infinity where none does."""
+        self._follow(stages, reductions)
+        bounds = self._timeline.bounds
+        return next((bound for bound in bounds if bound > step), math.inf)
 
     def plateau_at(self, step: int, stages: History = ()) -> ActivePlateau | None:
-        """The reduce_on_plateau that an evaluation at this step belongs to; None where there is none."""
+        """Return the reduce_on_plateau that an evaluation at this step belongs to; None where there is none."""
         placed = self._place(stages)
         spell = next((spell for spell in reversed(placed) if spell.begin <= step), None)
         interval = None if spell is None else spell.interval
@@ -332,7 +295,7 @@ class Schedule:
         return ActivePlateau(interval.plateau, interval.curve.numbers[0], math.ceil(spell.start), spells)
 
     def describe(self) -> dict[str, Any]:
-        """Everything that its rates depend on beside the history, as plain data: equal for equal schedules."""
+        """Return all that its rates depend on beside the history, as plain data: equal for equal schedules."""
         first = self._intervals[0] if self._intervals else None
         starts_late = first is None or (first.stage if self.follows_stages else first.start) > 0
         return {
@@ -342,7 +305,7 @@ class Schedule:
 
     def _follow(self, stages: History, reductions: Sequence[int]) -> None:
         """Make the timeline that of this history."""
-        if tuple(stages) == self._stages and tuple(reductions) == self._reductions:
+        if self._pure or (tuple(stages) == self._stages and tuple(reductions) == self._reductions):
             return
         history, made = tuple((int(step), int(stage)) for step, stage in stages), tuple(map(int, reductions))
         if (history, made) == (self._stages, self._reductions):
@@ -353,7 +316,7 @@ class Schedule:
         self._stages, self._reductions = history, made
 
     def _place(self, stages: History) -> list[Spell]:
-        """What is in force, in the order in which it came into force."""
+        """Return what is in force, in the order in which it came into force."""
         if not self.follows_stages:
             return [Spell(interval.start, interval.start, interval) for interval in self._intervals]
         if any(later[0] < earlier[0] for earlier, later in pairwise(stages)):
@@ -377,7 +340,11 @@ class Schedule:
 
 
 class Schedules(Mapping[str, Schedule]):
-    """The schedule of each network, by name. `notes`: what the user should know, a line each."""
+    """The schedule of each network, by name.
+
+    Attributes:
+        notes: what the user should know, a line each.
+    """
 
     def __init__(self, schedules: Mapping[str, Schedule], notes: Sequence[str] = ()) -> None:
         self._schedules = dict(schedules)

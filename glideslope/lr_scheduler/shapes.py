@@ -51,7 +51,7 @@ class Entry:
 
     @property
     def init(self) -> float | None:
-        """The rate the interval starts from, its warm-up aside; None only in an interval at fault."""
+        """The rate that the interval starts from after any warm-up; None only in an interval at fault."""
         rate: float | None = self.values.get("lr", self.values.get("init_lr"))
         return rate
 
@@ -79,7 +79,7 @@ def _hold(entry: Entry, init: float, following: float | None, report: Report) ->
 def _arrive(
     shape: Callable[..., Number], entry: Entry, init: float, following: float | None, report: Report
 ) -> Curve:
-    """From init_lr at t = 0 to final_lr, or else the next interval's starting rate, at t = T."""
+    """Return a curve from init_lr at t = 0 to final_lr, or else the next interval's starting rate, at t = T."""
     final = entry.values.get("final_lr", following)
     if entry.length is None and "final_lr" in entry.raw and "stage" in entry.raw:
         entry.fault(report, "duration", "is missing; final_lr is reached at its end")
@@ -123,7 +123,7 @@ def _inverse_root(entry: Entry, init: float, following: float | None, report: Re
 
 
 def _on_plateau(entry: Entry, init: float, following: float | None, report: Report) -> Curve:
-    """Flat as far as the step goes; `plateau_of` says what evaluations do to it."""
+    """Return a flat curve; `plateau_of` says what evaluations do to it."""
     if entry.values.get("min_lr", 0.0) > init:
         entry.fault(report, "min_lr", f"must not be greater than the initial rate, {init:g}")
     return _hold(entry, init, following, report)
@@ -133,7 +133,7 @@ _PLATEAU_KEYS = tuple(field.name for field in fields(Plateau))
 
 
 def plateau_of(entry: Entry) -> Plateau | None:
-    """What evaluations do to the rate of an interval; None for a type that doesn't follow them."""
+    """Return what evaluations do to the rate of an interval; None for a type that doesn't follow them."""
     if entry.type != "reduce_on_plateau":
         return None
     return Plateau(**{name: entry.values[name] for name in _PLATEAU_KEYS if name in entry.values})

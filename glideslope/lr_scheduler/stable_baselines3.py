@@ -1,4 +1,4 @@
-"""Schedules of their own for the networks of Stable-Baselines3's SAC, TD3 and DDPG.
+"""A learning-rate schedule for each network of Stable-Baselines3's SAC, TD3 and DDPG.
 
 Stable-Baselines3 has one `learning_rate` and writes it into every optimizer at the start of `train`. The
 rates of `use_schedules` are written after that, by a hook that PyTorch calls at the start of every
@@ -37,7 +37,7 @@ def use_schedules(
     *,
     history: Callable[[], History] | None = None,
 ) -> None:
-    """Gives networks of a SAC, TD3 or DDPG model of Stable-Baselines3 learning-rate schedules of their own.
+    """Give networks of a SAC, TD3 or DDPG model of Stable-Baselines3 learning-rate schedules of their own.
 
     The networks are `actor`, `critic`, `encoder` (the features extractor that both share, with
     `policy_kwargs={"share_features_extractor": True}`) and `ent_coef` (SAC's temperature, where it is
@@ -99,7 +99,7 @@ def use_schedules(
 
 
 def _optimizers(model: Any) -> dict[str, torch.optim.Optimizer]:
-    """The model's optimizers by the network that they train."""
+    """Return the model's optimizers by the network that they train."""
     try:
         optimizers = {"actor": model.actor.optimizer, "critic": model.critic.optimizer}
     except AttributeError:
@@ -113,7 +113,7 @@ def _optimizers(model: Any) -> dict[str, torch.optim.Optimizer]:
 
 
 def _shared_encoder(model: Any) -> tuple[list[torch.nn.Parameter], str]:
-    """The parameters of the features extractor that actor and critic share; or none, and why."""
+    """Return the parameters of the features extractor that actor and critic share; or none, and the reason."""
     extractor = model.actor.features_extractor
     parameters = list(extractor.parameters())
     if not parameters:
@@ -129,7 +129,7 @@ def _shared_encoder(model: Any) -> tuple[list[torch.nn.Parameter], str]:
 def _writer(
     model: Any, rates: Mapping[str, Callable[[int], float]], targets: Mapping[str, tuple[int, ...] | None]
 ) -> Callable[[torch.optim.Optimizer, Any, Any], None]:
-    """The hook that writes the rates of one optimizer's networks into their groups, None being all."""
+    """Return the hook that writes the rates of one optimizer's networks into their groups, None being all."""
 
     def write(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         for name, groups in targets.items():

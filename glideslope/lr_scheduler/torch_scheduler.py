@@ -19,7 +19,7 @@ from glideslope.lr_scheduler.schedule import History, Schedule
 def follow(
     schedule: Schedule | Callable[[int], float], history: Callable[[], History] | None = None
 ) -> Callable[[int], float]:
-    """A schedule as a function of the global step alone, asking for the curriculum's history at each call.
+    """Return a schedule as a function of the global step alone, asking for the curriculum's history at each call.
 
     Raises:
         TypeError: `history` is given for a function that is not a Schedule.
@@ -57,8 +57,8 @@ class ScheduledLR(torch.optim.lr_scheduler.LRScheduler):
     As with every PyTorch scheduler, save the optimizer's state together with this one's. That holds plain
     data, without the schedule: make the same one again to resume.
 
-    In a SequentialLR each schedule begins at its own step 0. ChainedScheduler is of no use: this scheduler
-    states the rate, so that what others multiplied it with is lost at every step.
+    In a SequentialLR each schedule begins at its own step 0. It can't be combined with
+    others in a ChainedScheduler: it sets the rate at every step, and so undoes their factors.
 
     >>> from glideslope.lr_scheduler import build_schedules
     >>> config = {"policy": {"type": "linear_decay", "intervals": [{"init_lr": "1x", "final_lr": 0.0}]}}
@@ -105,13 +105,13 @@ class ScheduledLR(torch.optim.lr_scheduler.LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float | torch.Tensor]:
-        """Each group's rate at the present step; called by `step`. The rates in force: `get_last_lr`."""
+        """Return each group's rate at the present step; called by `step`. The rates in force: `get_last_lr`."""
         lr = float(self._rate(self.last_epoch * self._steps_per_call))
         write_lr(self.optimizer, lr)  # puts tensors back in place, into which PyTorch then fills the same
         return [lr * group.get("lr_scale", 1.0) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """The count of steps and the rates in force, as plain numbers."""
+        """Return the count of steps and the rates in force, as plain numbers."""
         return {
             "last_epoch": self.last_epoch,
             "_step_count": self._step_count,

@@ -1,19 +1,15 @@
-"""What may be written in a schedule's settings, and what it means: rates, times, stages, exact to the digit."""
+"""The values of a schedule's settings, parsed: rates, times, stages, counts; and the report of their faults."""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Rational, Real
 from typing import Any
 
+from glideslope.lr_scheduler.decimals import FACTORS, LARGEST, LONGEST_RUN, finite
 from glideslope.lr_scheduler.faults import UNSET, Fault, nearest
-
-LONGEST_RUN = 10**15  # steps; keeps every boundary well inside an int64
-INFINITE = sys.float_info.max
 
 
 class ScheduleError(ValueError):
@@ -47,66 +43,49 @@ class Context:
 
     @property
     def largest(self) -> float:
-        return INFINITE if self.max_rate is None else self.max_rate
+        """The largest rate allowed."""
+        return LARGEST if self.max_rate is None else self.max_rate
 
 
-_DECIMAL = r"[+-]?(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)(?:[eE][+-]?\d{1,3})?"
-_RATE = re.compile(rf"({_DECIMAL})\s*(x?)")
-_TIME = re.compile(rf"({_DECIMAL})\s*([%kKM]?)")
 _SHARE = re.compile(r"([+-]?\d+)\s*/\s*(\d+)")
-_UNITS = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000}
 _RATE_RULE = "a rate is a number (1.0e-4) or a multiple of the base rate (0.5x)"
 _TIME_RULE = "a time is a number of steps (1000000, 1.0e6, 250k, 1M) or a share of training (40%, 2/5)"
 
 
-def _exact(value: object, rule: str) -> Fraction:
-    """A number as the decimal that was written, so that 0.7 times 1e-4 is 7e-05 to the last digit."""
-    if isinstance(value, bool) or not isinstance(value, Real | str):
-        raise ValueError(rule)
-    if isinstance(value, Rational):
-        number = Fraction(int(value.numerator), int(value.denominator))
-    else:
-        text = value.strip() if isinstance(value, str) else repr(float(value))
-        if text.lower().lstrip("+-.") in ("nan", "inf", "infinity"):
-            raise ValueError("must be a finite number")
-        if not re.fullmatch(_DECIMAL, text):
-            raise ValueError(rule)
-        number = Fraction(text.replace("_", ""))
-    if abs(number) > INFINITE:
-        raise ValueError("must be a finite number")
+def _measured(value: object, rule: str, units: str) -> tuple[Fraction, str]:
+    """Return a number that is not negative, exactly, so that 0.7 times 1e-4 is 7e-05, and its unit."""
+    number, unit = finite(value, rule, units)
     if number < 0:
         raise ValueError("must not be negative")
-    return number
+    return number, unit
+
+
+def _exact(value: object, rule: str) -> Fraction:
+    return _measured(value, rule, "")[0]
 
 
 def parse_rate(value: object, context: Context) -> float:
-    match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
-    relative = match is not None and match[2] == "x"
-    rate = _exact(match[1] if match else value, _RATE_RULE)
-    if relative:
+    """Return a rate: a number, or a multiple of the base rate such as 0.5x."""
+    rate, unit = _measured(value, _RATE_RULE, "x")
+    if unit:
         rate *= Fraction(repr(context.base))
     if rate > context.largest:
-        becomes = f", here {float(min(rate, Fraction(INFINITE))):g}," if relative else ""
+        becomes = f", here {float(min(rate, Fraction(LARGEST))):g}," if unit else ""
         raise ValueError(f"a rate{becomes} must not be greater than {context.largest:g}")
     return float(rate)
 
 
 def parse_time(value: object, context: Context) -> Fraction:
-    """Steps, exactly; a share of training may fall between two of them."""
-    text = value.strip() if isinstance(value, str) else ""
-    if share := _SHARE.fullmatch(text):
+    """Return a time in steps, exactly; a share of training may fall between two of them."""
+    if share := _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None:
         if int(share[2]) == 0:
             raise ValueError("a share must not divide by zero")
         steps = Fraction(int(share[1]), int(share[2])) * context.total
     else:
-        match = _TIME.fullmatch(text)
-        steps = _exact(match[1] if match else value, _TIME_RULE)
-        if match and match[2] == "%":
-            steps *= Fraction(context.total, 100)
-        else:
-            steps *= _UNITS[match[2] if match else ""]
-            if steps.denominator != 1:
-                raise ValueError("steps are whole numbers; a share of training is written 50% or 1/2")
+        steps, unit = _measured(value, _TIME_RULE, "%kKM")
+        steps *= Fraction(context.total, 100) if unit == "%" else FACTORS[unit]
+        if unit != "%" and steps.denominator != 1:
+            raise ValueError("steps are whole numbers; a share of training is written 50% or 1/2")
     if steps < 0:
         raise ValueError("must not be negative")
     if steps > LONGEST_RUN:
@@ -150,7 +129,7 @@ def parse_flag(value: object, context: Context) -> bool:
 
 
 def parse_stage(value: object, context: Context) -> int:
-    """A stage's index; numbers beyond the curriculum are allowed."""
+    """Return the index of a stage, given by name or number; numbers beyond the curriculum are allowed."""
     if isinstance(value, str) and value in context.stage_names:
         return context.stage_names.index(value)
     if isinstance(value, str) and not re.fullmatch(r"[+-]?\d+", value):
@@ -176,7 +155,7 @@ class Report:
 
 
 def choices(name: object, options: Iterable[str], plural: str) -> str:
-    """The nearest of the options, where one is near, and all of them."""
+    """Return which of the options was meant, where one is near, and all of them."""
     names = list(options)
     near = nearest(name, names)
     meant = f"did you mean {near}? " if near else ""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import Annotated, Any, NamedTuple, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -21,34 +20,19 @@ from pydantic import (
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from glideslope.errors import UNSET, Fault, SettingsError, listed, meant, typed, unknown
+from glideslope.lr_scheduler.decimals import FACTORS, LONGEST_RUN, finite, read_number
 
 # --- Values ---------------------------------------------------------------------------------------
 
-_UNITS = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000}
-_DECIMAL = re.compile(r"([+-]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d{1,3})?)([kKM]?)")
-
-
-def _decimal(value: object, units: str = "") -> object:
-    """The number that a text spells, exactly; YAML reads 1e-4 as text. Anything else as it is."""
-    match = _DECIMAL.fullmatch(value.strip()) if isinstance(value, str) else None
-    return Fraction(match[1].replace("_", "")) * _UNITS[match[2]] if match and match[2] in units else value
-
 
 def _number(value: object) -> float:
-    number = _decimal(value)
-    if isinstance(number, str) and number.strip().lower().lstrip("+-.") in ("nan", "inf", "infinity"):
-        raise ValueError("must be a finite number")
-    if isinstance(number, bool) or not isinstance(number, int | float | Fraction):
-        raise ValueError("must be a number")
-    # The comparison is exact for whole numbers of any length, where float() would overflow.
-    if not -sys.float_info.max <= number <= sys.float_info.max:
-        raise ValueError("must be a finite number")
-    return float(number)
+    return float(finite(value, "must be a number")[0])
 
 
 def _whole(value: object, units: str = "") -> int:
-    number = _decimal(value, units)
-    if isinstance(number, bool) or not isinstance(number, int | float | Fraction) or number % 1 != 0:
+    number, unit = read_number(value, units) or (Fraction(1, 2), "")
+    number *= FACTORS[unit]
+    if number.denominator != 1:
         raise ValueError(f"must be a whole number{', such as 3000000, 3.0e6, 500k or 3M' if units else ''}")
     return int(number)
 
@@ -92,8 +76,10 @@ PositiveShare = Annotated[Real, Field(gt=0, le=1)]
 Rate = Annotated[Real, Field(ge=0, le=1)]
 Whole = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=2**31 - 1)]
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=2**31 - 1)]
-Frames = Annotated[int, BeforeValidator(_frames), Field(ge=0, le=10**15)]
-SomeFrames = Annotated[int, BeforeValidator(_frames), Field(ge=1, le=10**15)]
+Frames = Annotated[int, BeforeValidator(_frames), Field(ge=0, le=LONGEST_RUN)]
+SomeFrames = Annotated[int, BeforeValidator(_frames), Field(ge=1, le=LONGEST_RUN)]
+EnvCount = Annotated[Count, Field(le=65536)]
+Threads = Annotated[Whole, Field(le=4096)]
 Seed = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=2**32 - 1)]
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, Strict()]
@@ -106,9 +92,13 @@ StageName = Annotated[Text, AfterValidator(_stage_name)]
 
 
 class Broken(NamedTuple):
-    """A broken rule between fields: `key` is to blame, has `value`, and the rule looks at `reads` too.
+    """A broken rule between fields.
 
-    These are dotted paths below the settings that state the rule.
+    Attributes:
+        key: the dotted path of the value to blame, below the settings that state the rule.
+        rule: what the value must be.
+        value: the value.
+        reads: the dotted paths of the other values that the rule looks at.
     """
 
     key: str
@@ -127,9 +117,11 @@ class CheckedSettings(BaseModel):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], key: str = "") -> Self:
-        """The settings of a plain mapping (of mappings, lists, numbers, text, booleans and None).
+        """Return the settings of a plain mapping (of mappings, lists, numbers, text, booleans and None).
 
-        key: the name of these settings, for messages.
+        Args:
+            config: the mapping.
+            key: the name of these settings, for messages.
 
         Raises:
             SettingsError: with every fault of the mapping.
@@ -155,11 +147,11 @@ class CheckedSettings(BaseModel):
             faulty += new_faulty
 
     def to_plain(self) -> dict[str, Any]:
-        """The settings as a plain mapping, which `from_config` and YAML understand."""
+        """Return the settings as a plain mapping, which `from_config` and YAML understand."""
         return self.model_dump(mode="json")
 
     def broken_rules(self) -> Iterator[Broken]:
-        """The rules between fields that are broken."""
+        """Yield the rules between fields that are broken."""
         return iter(())
 
     @model_validator(mode="after")
@@ -190,7 +182,7 @@ def _copy(value: Any) -> Any:
 
 
 def _remove(config: Any, path: _Path) -> None:
-    """Removes the value at `path`; an item takes its whole list with it, as only that has a default."""
+    """Remove the value at `path`; of an item the whole list, as only that has a default."""
     holder: dict[str, Any] = {}
     name, node = "", config
     for part in path:
@@ -206,14 +198,18 @@ def _remove(config: Any, path: _Path) -> None:
 def _report(
     model: type[CheckedSettings], error: ValidationError, key: str, known: Sequence[_Path] = ()
 ) -> tuple[list[Fault], list[_Path]]:
-    """The faults that `error` reports, and the paths of all values involved.
+    """Return the faults that `error` reports, and the paths of all values involved.
 
-    known: paths of values whose faults have been reported; what involves them is left out.
+    Args:
+        model: the settings.
+        error: what their validation raised.
+        key: the name of the settings, for messages.
+        known: paths of values whose faults have been reported; faults that involve them are left out.
     """
     faults: list[Fault] = []
     paths: list[_Path] = []
     for item in _distinct(error.errors(include_url=False)):
-        path, owner, kin = _place(model, item["loc"])
+        path, owner, kind, kin = _place(model, item["loc"])
         context = item.get("ctx", {})
         involved = [path]
         if item["type"].startswith("union_tag"):
@@ -226,13 +222,13 @@ def _report(
         absent = item["type"] in ("missing", "union_tag_not_found")
         shown = UNSET if absent else context.get("tag", item["input"])
         full_key = ".".join(map(str, (key, *path) if key else path)) or "the configuration"
-        faults.append(Fault(full_key, shown, _rule(item, path, owner, kin)))
+        faults.append(Fault(full_key, shown, _rule(item, path, owner, kind, kin)))
         paths += involved
     return faults, paths
 
 
 def _distinct(items: Sequence[ErrorDetails]) -> list[ErrorDetails]:
-    """Without the complaint that a list is too short where that is only because of its items' own faults."""
+    """Return the errors without those of lists that are too short only because of their items' own faults."""
     faulty = [item["loc"] for item in items]
     return [
         item
@@ -246,10 +242,16 @@ def _overlap(one: _Path, other: _Path) -> bool:
     return all(a == b for a, b in zip(one, other, strict=False))
 
 
-def _place(model: type[CheckedSettings], location: tuple[int | str, ...]) -> tuple[_Path, Any, list[Any]]:
-    """The path that `location` stands for, the settings that hold its last part, if they are known, and their kin.
+def _place(
+    model: type[CheckedSettings], location: tuple[int | str, ...]
+) -> tuple[_Path, Any, Any, list[Any]]:
+    """Return what a location of pydantic's stands for.
 
-    Pydantic's locations name the members of unions, which the configuration does not. Kin are the other members.
+    Pydantic's locations name the members of unions, which the configuration does not.
+
+    Returns:
+        The path in the configuration, the settings that hold its last part (None where unknown), the annotation
+        there, and the other members of the union that those settings belong to.
     """
     path: list[int | str] = []
     owner: Any = None
@@ -270,18 +272,27 @@ def _place(model: type[CheckedSettings], location: tuple[int | str, ...]) -> tup
             here = None if field is None else field.annotation
         else:
             here = next(iter(get_args(here)), None)
-    return tuple(path), owner, [member for member in kin if owner in kin and member is not owner]
+    return tuple(path), owner, here, [member for member in kin if owner in kin and member is not owner]
 
 
 def _is_of_any_length(annotation: Any) -> bool:
-    """Whether a list may have one item: tuple[X, ...], also within a union, and not a pair."""
+    """Return whether a list may have one item: tuple[X, ...], also within a union, and not a pair."""
     parts = get_args(annotation)
     return ... in parts or any(_is_of_any_length(part) for part in parts)
 
 
 def _names(member: Any) -> list[str]:
-    """What the member of a union is chosen by."""
+    """Return what the member of a union is chosen by."""
     return list(get_args(member.model_fields["name"].annotation))
+
+
+def choices(annotation: Any) -> list[str]:
+    """Return the values that an annotation allows: those of a Literal in it, or the names of a union's members."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    if _is_settings(annotation):
+        return _names(annotation)
+    return [choice for part in get_args(annotation) for choice in choices(part)]
 
 
 def _is_settings(kind: Any) -> bool:
@@ -305,9 +316,11 @@ _KINDS = {
 }
 
 
-def _rule(item: ErrorDetails, path: _Path, owner: Any, kin: Sequence[Any] = ()) -> str:
-    """What is wrong, in the words of a configuration file."""
+def _rule(item: ErrorDetails, path: _Path, owner: Any, annotation: Any, kin: Sequence[Any]) -> str:
+    """Return what is wrong, in the words of a configuration file."""
     kind, context = item["type"], item.get("ctx", {})
+    if kind == "rule":
+        return str(context["rule"])
     if kind == "extra_forbidden":
         having = [name for other in kin if path[-1] in other.model_fields for name in _names(other)]
         if having:
@@ -318,7 +331,7 @@ def _rule(item: ErrorDetails, path: _Path, owner: Any, kin: Sequence[Any] = ()) 
         name, words = _LIMITS[kind]
         return f"must be {words} {context[name]:.15g}"
     if kind in ("literal_error", "union_tag_invalid"):
-        options = re.findall("'([^']*)'", context.get("expected", context.get("expected_tags", "")))
+        options = choices(annotation)
         return f"must be {listed(options)}{meant(context.get('tag', item['input']), options)}"
     if kind in ("too_short", "too_long"):
         words, number = ("least", "min_length") if kind == "too_short" else ("most", "max_length")
@@ -326,9 +339,7 @@ def _rule(item: ErrorDetails, path: _Path, owner: Any, kin: Sequence[Any] = ()) 
     if kind == "value_error":
         return str(context["error"])
     if kind in ("tuple_type", "list_type"):
-        field = None if owner is None else owner.model_fields.get(str(path[-1]))
-        single = isinstance(item["input"], str | int | float)
-        if single and field is not None and _is_of_any_length(field.annotation):
+        if isinstance(item["input"], str | int | float) and _is_of_any_length(annotation):
             return f"must be a list, written [{typed(item['input'])}]"
         return "must be a list"
     return _KINDS.get(kind, item["msg"])

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from glideslope.display.workload import film_episodes, film_pictures
 from glideslope.envs.gym import LandingVectorEnv
-from glideslope.evaluation.scoring import Act, record_episodes
+from glideslope.evaluation.filming import record_episodes
+from glideslope.evaluation.scoring import Act
 from glideslope.settings import StageSettings
 from glideslope.training.run import TrainingRun
 

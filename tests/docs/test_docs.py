@@ -19,12 +19,12 @@ from PIL import Image
 
 from glideslope.cli.main import EVALUATE_CONFIG, PREVIEW_CONFIG, TRAIN_CONFIG, compose, run_cli
 from glideslope.cli.preview import main as preview
+from glideslope.curriculum.intervals import wilson_interval
 from glideslope.lr_scheduler import SHAPES, Schedules, build_schedules
 from glideslope.lr_scheduler.plateau import Plateau
 from glideslope.lr_scheduler.shapes import KEYS
 from glideslope.runs.logger import RATE_TAGS, STAGE_TAG, SUCCESS_TAG
 from glideslope.settings import EvaluateSettings, PreviewSettings, Settings, StageSettings
-from glideslope.settings.intervals import wilson_interval
 from glideslope.settings.schedules import exploration_noise, learning_rates
 from glideslope.storage.csv_table import read_csv_table
 from tests.support.paths import ROOT

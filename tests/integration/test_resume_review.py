@@ -1,4 +1,4 @@
-"""What a hostile review of stopping and going on found: each of these lost, or ended, a run."""
+"""What a hostile review of stopping and resuming found: each of these lost, or ended, a run."""
 
 from __future__ import annotations
 

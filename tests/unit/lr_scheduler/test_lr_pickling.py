@@ -97,7 +97,7 @@ def test_schedules_of_every_shape(shape: str, extent: str, warmup: int, way: Cal
         assert copied["p"].describe() == schedules["p"].describe()
         alone = way(schedules["p"])
         assert answers(alone) == right
-        assert alone.formula_at(333).rate(333) == alone(333)
+        assert alone.next_bound(333) == schedules["p"].next_bound(333)
     assert answers(used["p"]) == right
 
 
@@ -110,13 +110,6 @@ def test_exploration_noise(value: Any, way: Callable[[Any], Any]) -> None:
     schedule = parse_stddev(value, total_steps=TOTAL, stage_names=["a", "b"])
     right = answers(schedule)
     assert answers(way(schedule)) == right
-
-
-@ways
-def test_the_formula_in_force(way: Callable[[Any], Any]) -> None:
-    formula = build()["p"].formula_at(200)
-    copied = way(formula)
-    assert (copied.first, copied.end, copied.rate(250)) == (formula.first, formula.end, formula.rate(250))
 
 
 def optimizer(*, tensor: bool = False, groups: Sequence[dict[str, Any]] = ({}, {"lr_scale": 0.5})) -> Any:

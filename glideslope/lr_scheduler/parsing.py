@@ -1,4 +1,4 @@
-"""The ways in: settings of the networks' learning rates, and of the exploration noise, to schedules."""
+"""Settings parsed: those of the networks' learning rates, and of the exploration noise, to schedules."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fractions import Fraction
 from typing import Any
 
 from glideslope.lr_scheduler.curves import Curve, flat, linear
+from glideslope.lr_scheduler.decimals import LONGEST_RUN
 from glideslope.lr_scheduler.faults import Fault
-from glideslope.lr_scheduler.reader import read_network
+from glideslope.lr_scheduler.intervals import read_network
 from glideslope.lr_scheduler.schedule import Interval, Schedule, Schedules
 from glideslope.lr_scheduler.values import (
-    LONGEST_RUN,
     Context,
     Report,
     ScheduleError,
@@ -37,26 +37,26 @@ def build_schedules(
     seed_steps: int = 0,
     evaluations: int | None = None,
 ) -> Schedules:
-    """Read the settings of a schedule for each network of `base`.
+    """Return the schedule of each network of `base`, from settings as they are written in YAML.
 
     Args:
         config: {network: {type, intervals: [{start, end, lr, ...}]}}; a network left out keeps its base
             rate, and with None all do.
-        base: each network's base rate, of which rates such as 0.5x are multiples.
-        total_steps: global steps of the whole training, of which times such as 40% are shares.
+        base: each network's base rate, from 0 to `max_rate`; rates such as 0.5x are multiples of it.
+        total_steps: length of the training in global steps, 1 to 1e15; times such as 40% are shares of it.
         stage_names: the curriculum's stages in order, for intervals that name a stage.
         key: the name of these settings, for messages.
         max_rate: no rate may be greater; None for no limit.
         given: for each network, the key that the user typed for its base rate ("lr", say), to note
             where it has no effect.
-        train_steps: global steps of the training where that is not `total_steps`; this and what follows
-            change no rate, only what is noted.
+        train_steps: length of the training in global steps where that is not `total_steps`; this and what
+            follows change no rate, only what is noted.
         seed_steps: global steps before the first update, whose rates are never used.
         evaluations: how many evaluations the training makes; None where that is not known.
 
     Raises:
-        ScheduleError: with every fault of the settings.
-        ValueError: for a base rate or a total that cannot be used.
+        ScheduleError: with every fault of `config`.
+        ValueError: a base rate or `total_steps` is out of range.
     """
     preset = f"{key}=gentle_decay, say"
     hint = f"; choose a preset first ({preset}), or list the intervals"
@@ -91,7 +91,7 @@ def build_schedules(
 
 
 def _merged(notes: Sequence[Fault], key: str, networks: Sequence[str]) -> list[str]:
-    """Notes that are the same for several networks in one line, as `key.{encoder,actor}.rest`."""
+    """Return the notes as text, equal ones of several networks in one line, as `key.{encoder,actor}.rest`."""
     merged: dict[Fault, list[str]] = {}
     for note in notes:
         network, _, rest = note.key.removeprefix(f"{key}.").partition(".")
@@ -133,13 +133,19 @@ def parse_stddev(
     seed_steps: int = 0,
     evaluations: int | None = None,
 ) -> Schedule:
-    """The standard deviation of the exploration noise over global steps, with no upper bound.
+    """Return the standard deviation of the exploration noise as a schedule, with no upper bound.
 
-    `value` is a number; or {type, intervals} as for one network in `build_schedules`; or a string of
-    DrQ-v2 (Yarats et al. 2021, utils.schedule), `linear(init,final,duration)` or
-    `step_linear(init,final1,duration1,final2,duration2)`, in which rates such as 0.5x and times such as
-    40% are understood too. None is `base`. The other arguments are those of `build_schedules`. Raises
-    ScheduleError with every fault.
+    Args:
+        value: a number; {type, intervals} as for one network in `build_schedules`; or a string as in DrQ-v2
+            (Yarats et al. 2021, `utils.schedule`), `linear(init,final,duration)` or
+            `step_linear(init,final1,duration1,final2,duration2)`, in which rates such as 0.5x and times such
+            as 40% are understood too. None is `base`.
+        base: what rates such as 0.5x are multiples of; not negative.
+        total_steps, stage_names, key, train_steps, seed_steps, evaluations: as in `build_schedules`.
+
+    Raises:
+        ScheduleError: with every fault of `value`.
+        ValueError: `base` or `total_steps` is out of range.
     """
     training = (train_steps, seed_steps, evaluations)
     context, report = _context(base, total_steps, stage_names, None, "", *training), Report()

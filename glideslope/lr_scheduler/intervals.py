@@ -1,4 +1,4 @@
-"""A network's settings read: intervals parsed, put in their places, and every fault reported."""
+"""One network's list of intervals: parsed, put in their places in time or by stage, every fault reported."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def _place_in_time(entries: Sequence[Entry], context: Context, report: Report) -
             entry.fault(report, "warmup", f"longer than its interval, which has {_steps(length)} steps")
         placed.append(replace(entry, start=start, length=length))
     for i, later in enumerate(placed):
-        # The nearest clash is enough for a user to mend.
+        # One overlap for each interval: the nearest.
         any(_refuse_overlap(earlier, later, placed, report) for earlier in reversed(placed[:i]))
     return placed
 
 
 def _refuse_overlap(earlier: Entry, later: Entry, placed: Sequence[Entry], report: Report) -> bool:
-    """Report it where these two, in this order, cannot stand in one list."""
+    """Report two intervals that cannot be in this order in one list; return whether there was one."""
     if earlier.start is None or later.start is None:
         return False
     end, other = earlier.values.get("end"), f"interval {earlier.key.rsplit('.', 1)[1]}"
@@ -114,7 +114,7 @@ def _place_in_stages(entries: Sequence[Entry], context: Context, report: Report)
 
 
 def _make_interval(entry: Entry, after: Entry | None, context: Context, report: Report) -> Interval | None:
-    """The interval of an entry that has its place; None for one at fault."""
+    """Return the interval of an entry that has its place; None for one at fault."""
     following, until = (None, None) if after is None else (after.init, after.start)
     if not entry.sound or entry.type is None or entry.init is None:
         return None
@@ -139,7 +139,7 @@ def _make_interval(entry: Entry, after: Entry | None, context: Context, report: 
 
 
 def read_network(raw: object, key: str, context: Context, report: Report) -> Schedule:
-    """One network's schedule; a stand-in where a fault has been reported."""
+    """Return one network's schedule; a constant one where a fault has been reported."""
     constant = Schedule(context.base)
     if raw is None:
         return constant
@@ -174,7 +174,7 @@ def read_network(raw: object, key: str, context: Context, report: Report) -> Sch
 
 
 def _assemble(entries: Sequence[Entry], context: Context, report: Report) -> Schedule:
-    """The schedule of a network's intervals; a stand-in where a fault has been reported."""
+    """Return the schedule of a network's intervals; a constant one where a fault has been reported."""
     staged = any("stage" in entry.raw for entry in entries)
     placed = (_place_in_stages if staged else _place_in_time)(entries, context, report)
     made = [
@@ -189,7 +189,7 @@ def _assemble(entries: Sequence[Entry], context: Context, report: Report) -> Sch
 
 
 def _is_relative(entry: Entry) -> bool:
-    """Whether a rate that its curve uses is a multiple of the base rate."""
+    """Return whether a rate that its curve uses is a multiple of the base rate."""
     keys = SHAPES[entry.type].keys if entry.type is not None else ()
     names = ["lr", "init_lr", *(name for name in ("final_lr", "min_lr") if name in keys)]
     return any(str(entry.raw.get(name)).strip().endswith("x") for name in names)

@@ -1,0 +1,122 @@
+"""An evaluation: what is played, under which conditions, by whom, and where the results go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
+from glideslope.errors import SettingsError
+from glideslope.settings.checks import (
+    Broken,
+    CheckedSettings,
+    Count,
+    Device,
+    EnvCount,
+    Flag,
+    NonNegative,
+    Seed,
+    StageChoice,
+    Text,
+    Threads,
+)
+from glideslope.settings.curriculum import CurriculumSettings, select_stages
+from glideslope.settings.task import TaskSettings
+
+Point: TypeAlias = tuple[float | None, float | None]
+"""A point of a sweep: (pad speed, wind) in m/s, None for the stage's own value."""
+
+NO_MOVING_PATHS = "the task's pad_paths are static only: its pad never moves"
+_MOST_POINTS = 1_000
+_MOST_FILMED_POINTS = 20
+
+
+class SweepSettings(CheckedSettings):
+    """Conditions that are played one after the other in place of the stage's own; of two lists, every combination."""
+
+    pad_speed: Annotated[tuple[NonNegative, ...], Field(min_length=1, max_length=_MOST_POINTS)] | None = None
+    """Speeds of a moving pad in m/s, such as [0,0.5,1,2], the largest on a sinusoidal path; null for the stage's."""
+    wind: Annotated[tuple[NonNegative, ...], Field(min_length=1, max_length=_MOST_POINTS)] | None = None
+    """Largest wind speeds in m/s, such as [0,1,2]; null for the stage's."""
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The conditions in order, the pad's speed outermost; without a sweep the stage's own, once."""
+        return tuple(product(self.pad_speed or (None,), self.wind or (None,)))
+
+    def broken_rules(self) -> Iterator[Broken]:
+        for key, values in (("pad_speed", self.pad_speed), ("wind", self.wind)):
+            if values is not None and len(set(values)) < len(values):
+                yield Broken(key, "must name each value once", values)
+        if self.pad_speed and self.wind and len(self.points) > _MOST_POINTS:
+            rule = (
+                f"must make at most {_MOST_POINTS} points with pad_speed,"
+                f" not {len(self.pad_speed)} * {len(self.wind)}"
+            )
+            yield Broken("wind", rule, self.wind, ("pad_speed",))
+
+
+class EvaluateSettings(CheckedSettings):
+    """An evaluation: of a run's policy, or of a scripted one on a task and a curriculum given here."""
+
+    run: Text | None = None
+    """Run folder or snapshot to be evaluated."""
+    policy: Literal["expert", "random", "fixed_camera"] | None = None
+    """Scripted policy to be evaluated."""
+    inspect: Text | None = None
+    """Snapshot whose contents are to be listed, or run folder whose snapshots and evaluations are; nothing is
+    played."""
+    stage: StageChoice | None = None
+    """Stage to be played, by index or name, or all; null for the stage of the evaluated snapshot, or for the last
+    one of a scripted policy."""
+    episodes: Annotated[Count, Field(le=100_000)] = 100
+    """Episodes of each stage, or of each point of a sweep in each stage."""
+    sweep: SweepSettings = SweepSettings()
+    """Pad speeds and winds to be played in place of the stages' own."""
+    compare: tuple[Literal["expert", "fixed_camera", "random"], ...] | None = None
+    """Scripted policies that play a run's scenarios too; null for all of them."""
+    video: Flag = False
+    """Whether videos are recorded: of some episodes, and of the best and the worst side by side."""
+    seed: Seed = 12345
+    """Seed of the episodes' scenarios."""
+    num_envs: EnvCount = 25
+    """Environments side by side."""
+    num_threads: Threads = 0
+    """Threads for physics and networks; 0 for all cores."""
+    device: Device = "auto"
+    """Where networks run and images are rendered: auto, cpu, cuda or cuda:N."""
+    out: Text | None = None
+    """Folder for the results, without those of another evaluation; null for a new one in evaluations/, in the run's
+    folder or, for a scripted policy, in the current one."""
+    task: TaskSettings = TaskSettings()
+    """The task that a scripted policy plays; a run plays the one it was trained on."""
+    curriculum: CurriculumSettings
+    """The curriculum whose stages a scripted policy plays; a run plays the one it was trained on."""
+
+    def broken_rules(self) -> Iterator[Broken]:
+        given = [key for key in ("run", "policy", "inspect") if getattr(self, key) is not None]
+        if not given:
+            rule = (
+                "give run=<run folder or snapshot>, or policy=expert, random or fixed_camera;"
+                " inspect=<run folder or snapshot> lists what is in it"
+            )
+            yield Broken("run", rule, None, ("policy", "inspect"))
+        for key in given[1:]:
+            yield Broken(key, f"{given[0]} and {key} exclude each other", getattr(self, key), (given[0],))
+        if len(set(self.compare or ())) < len(self.compare or ()):
+            yield Broken("compare", "must name each policy once", self.compare)
+        if self.compare and self.policy is not None:
+            rule = "goes with run=...; evaluate one scripted policy after the other instead"
+            yield Broken("compare", rule, self.compare, ("policy",))
+        if self.video and len(self.sweep.points) > _MOST_FILMED_POINTS:
+            rule = f"a sweep of {len(self.sweep.points)} points can't be filmed, only {_MOST_FILMED_POINTS}"
+            yield Broken("video", rule, self.video, ("sweep",))
+        if self.policy is not None:
+            if self.sweep.pad_speed is not None and not self.task.moving_paths:
+                yield Broken("sweep.pad_speed", NO_MOVING_PATHS, self.sweep.pad_speed, ("policy", "task"))
+            try:
+                select_stages(self.stage, self.curriculum)
+            except SettingsError as error:
+                yield Broken("stage", error.faults[0].rule, self.stage, ("policy", "curriculum"))
