@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from glideslope.cli.help_text import meaning
 from glideslope.cli.main import PROGRAMS, compose, run_cli
 from glideslope.evaluation.comparison.arguments import with_runs
 from glideslope.settings import (
+    AnyActorCriticSettings,
     CommandSettings,
+    CompareSettings,
     CurriculumSettings,
+    EncoderSettings,
     EvaluateSettings,
     PreviewSettings,
+    RewardSettings,
     Settings,
     StageSettings,
     SweepSettings,
     TaskSettings,
 )
 from glideslope.settings.catalogue import CONFIG_DIR, groups_of, options_of
-from glideslope.settings.checks import CheckedSettings
+from glideslope.settings.checks import CheckedSettings, choices
+from glideslope.settings.yaml_files import parse_yaml
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
@@ -159,17 +166,16 @@ def test_help_shows_the_defaults_of_what_is_chosen(capsys: pytest.CaptureFixture
 def models_of(path: Path) -> dict[tuple[str, ...], type[CheckedSettings]]:
     """Path of a mapping in a file of cfgs/ → the settings that it is of."""
     group = path.parent.name
-    encoder = {model.model_fields["name"].default: model for model in _members("encoder")}
-    actor_critic = {
-        name: model
-        for model in _members("actor_critic")
-        for name in re.findall(r"'(\w+)'", str(model.model_fields["name"].annotation))
-    }
+    encoder, actor_critic = (
+        {name: model for model in get_args(union) for name in choices(model)}
+        for union in (EncoderSettings, AnyActorCriticSettings)
+    )
     return {
         "config_gimbal_curriculum": {(): Settings},
         "config_evaluate": {(): EvaluateSettings, ("sweep",): SweepSettings},
         "config_preview": {(): PreviewSettings},
-        "task": {(): TaskSettings, ("rewards",): type(TaskSettings().rewards)},
+        "config_compare": {(): CompareSettings},
+        "task": {(): TaskSettings, ("rewards",): RewardSettings},
         "curriculum_preset": {("curriculum",): CurriculumSettings},
         "curriculum_stages": {("curriculum", "stages"): StageSettings},
         "encoder_bundle": {("encoder",): encoder.get(path.stem, encoder["original"])},
@@ -177,43 +183,46 @@ def models_of(path: Path) -> dict[tuple[str, ...], type[CheckedSettings]]:
     }.get(path.stem if group == "cfgs" else group, {})
 
 
-def _members(part: str) -> list[type[CheckedSettings]]:
-    from typing import get_args
-
-    from glideslope.settings import AnyActorCriticSettings, EncoderSettings
-
-    return list(get_args({"encoder": EncoderSettings, "actor_critic": AnyActorCriticSettings}[part]))
+def fields_of(model: type[CheckedSettings]) -> dict[str, FieldInfo]:
+    return {**model.model_fields, **(CommandSettings.model_fields if model is Settings else {})}
 
 
-def comments(path: Path) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    """Mapping, key and comment behind it, of each line of a file that has one."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+def spelt(path: Path) -> Iterator[tuple[tuple[str, ...], str, str, Any]]:
+    """Mapping, key, comment behind it and value, of each key of a file; a merged mapping is a part of its place."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
 
-    def walk(node: yaml.Node, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    def walk(node: yaml.Node, value: Any, above: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
         if isinstance(node, yaml.SequenceNode):
-            for item in node.value:
-                yield from walk(item, above)
+            for item, its in zip(node.value, value, strict=True):
+                yield from walk(item, its, above)
         elif isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                _, mark, comment = lines[key.start_mark.line].partition(" # ")
-                if mark:
-                    yield above, key.value, comment.strip()
-                yield from walk(value, (*above, key.value))
+            for key, below in node.value:
+                if key.value == "<<":
+                    whole = parse_yaml(yaml.serialize(below))
+                    yield from walk(below, whole, above)
+                    continue
+                yield (
+                    above,
+                    key.value,
+                    lines[key.start_mark.line].partition(" # ")[2].strip(),
+                    value[key.value],
+                )
+                yield from walk(below, value[key.value], (*above, key.value))
 
-    return walk(yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader), ())
+    return walk(yaml.compose(text, yaml.SafeLoader), parse_yaml(text), ())
 
 
 def said_in_files() -> Iterator[tuple[Path, str, str, str]]:
     """File, key, comment and the meaning of the key, wherever a setting has a comment."""
     for path in sorted(CONFIG_DIR.rglob("*.yaml")):
         models = models_of(path)
-        for above, key, comment in comments(path):
+        for above, key, comment, _ in spelt(path):
             model = models.get(above)
-            if model is None or key == "name" or above[:1] in (("defaults",), ("hydra",)):
+            if not comment or model is None or key == "name" or above[:1] in (("defaults",), ("hydra",)):
                 continue
-            fields = {**model.model_fields, **(CommandSettings.model_fields if model is Settings else {})}
-            if key in fields:
-                yield path, key, comment, meaning(fields[key])
+            if key in fields_of(model):
+                yield path, key, comment, meaning(fields_of(model)[key])
 
 
 def test_comments_in_the_files_say_what_the_settings_say() -> None:
@@ -225,6 +234,51 @@ def test_comments_in_the_files_say_what_the_settings_say() -> None:
         if comment.lower() != text.lower()
     ]
     assert not wrong
+
+
+# The files that spell out every key of some settings; all others change what one of these says.
+COMPLETE = [
+    *("config_gimbal_curriculum", "config_evaluate", "config_preview", "config_compare"),
+    *("task/gimbal_landing", "curriculum_preset/balanced"),
+    *(f"curriculum_stages/{name}" for name in ("five_stages", "full_gimbal", "full_task")),
+    *(f"encoder_bundle/{name}" for name in ("original", "state", "enc_A", "enc_B")),
+    *(f"actor_critic_bundle/{name}" for name in ("original", "multihead_attention")),
+    "actor_critic_bundle/autoregressive_gimbal_first",
+]
+# Keys that a primary config leaves to files of groups, or to the files that it builds on.
+ELSEWHERE: dict[type[CheckedSettings], Collection[str]] = {
+    Settings: {"profile", "decay_rate", "agent", "task", "curriculum"},
+    EvaluateSettings: {"task", "curriculum"},
+    PreviewSettings: Settings.model_fields,
+    CurriculumSettings: {"stages"},
+}
+# What the default curriculum chooses otherwise than a curriculum that says nothing.
+CHOSEN = {"cooldown_episodes": 20, "last_stage": 4}
+
+
+@pytest.mark.parametrize("file", COMPLETE)
+def test_the_files_spell_out_every_setting_with_its_meaning_and_default(file: str) -> None:
+    path = CONFIG_DIR / f"{file}.yaml"
+    for place, model in models_of(path).items():
+        found = {
+            key: (comment, value)
+            for above, key, comment, value in reversed(list(spelt(path)))  # the first one counts
+            if above == place and key not in ("defaults", "hydra")
+        }
+        fields = fields_of(model)
+        assert found.keys() == fields.keys() - set(ELSEWHERE.get(model, ()))
+        for key in found.keys() - {"name"}:
+            comment, value = found[key]
+            assert comment.lower() == meaning(fields[key]).lower(), key
+            if (*place, key) not in models_of(path):
+                assert value == CHOSEN.get(key, to_jsonable_python(fields[key].default)), key
+
+
+def test_no_file_of_settings_is_left_out() -> None:
+    """A file is complete or builds on another, and so has no key of its own."""
+    for path in sorted(CONFIG_DIR.rglob("*.yaml")):
+        if models_of(path) and str(path.relative_to(CONFIG_DIR).with_suffix("")) not in COMPLETE:
+            assert parse_yaml(path.read_text(encoding="utf-8"))["defaults"], path
 
 
 def test_what_is_no_file_is_no_option(tmp_path: Path) -> None:
