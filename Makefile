@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup train test check bench clean
+.PHONY: setup train test test-fast check check-wheel bench clean
 
 setup: $(READY)
 
@@ -29,8 +29,19 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A file goes to one worker: its tests share trainings and compositions.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+# For the daily loop: no whole trainings, no programs of their own, no documentation.
+test-fast: $(READY)
+	$(PYTEST) -m "not slow" tests/unit tests/rules
+
+# Installs wheel and sdist elsewhere and uses them there; takes minutes, and needs the package index.
+check-wheel: $(READY)
+	$(BIN)/python -u tools/check_wheel.py
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

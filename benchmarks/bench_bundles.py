@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks.bench_update import fill
-from glideslope.agent import DrQV2Agent, keep_freed_memory
+from glideslope.agent import DrQV2Agent
 from glideslope.build import make_agent, make_replay, resolve_device, use_threads, uses_pixels
 from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.envs.landing import PRIVILEGED_DIM, STATE_DIM
 from glideslope.settings import Settings
+from glideslope.training.process import keep_freed_memory
 
 ENCODERS = ("original_small", "original", "state", "enc_A", "enc_B")
 PAIRS = (

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.timing import rate
-from glideslope.build import make_agent, make_env, make_replay, newest, use_threads
+from glideslope.build import make_agent, make_env, make_replay, use_threads
 from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.replay.store import ReplayStore
 from glideslope.runs.snapshots import Snapshots
 from glideslope.settings import Settings
+from glideslope.training.experience import newest
 
 ROUNDS = 5
 

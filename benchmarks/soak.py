@@ -3,7 +3,7 @@
     python -m benchmarks.soak --kills 100
 
 Every life of the run is a process of its own, started by the same command and ended by kill -9: while it starts,
-goes on from a snapshot, learns, evaluates or writes. What is left is checked after each kill. A life that comes to the
+resumes from a snapshot, learns, evaluates or writes. What is left is checked after each kill. A life that comes to the
 end is compared and another run begun. On a processor its weights, optimizers, replay buffer, random states and logs
 must be those of the run that was never killed, bit for bit.
 """

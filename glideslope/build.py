@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,22 @@ import psutil
 import torch
 
 from glideslope.agent import DrQV2Agent
+from glideslope.curriculum.stages import Curriculum
 from glideslope.envs.gimbal import ANGLE_LIMITS
-from glideslope.envs.gym import LandingVectorEnv, Observation
+from glideslope.envs.gym import LandingVectorEnv
 from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, STATE_DIM, privileged_dim
 from glideslope.envs.physics import usable_processors
 from glideslope.errors import UserError, data_size
+from glideslope.lr_scheduler import LiveSchedules, Schedules
 from glideslope.replay.buffer import Batch, ReplayBuffer
+from glideslope.replay.store import ReplayStore
+from glideslope.runs.resume import REPLAY, Learner
+from glideslope.runs.snapshots import Note, Snapshots
 from glideslope.settings import Settings, StageSettings, StateEncoderSettings
 
 
 def resolve_device(name: str, key: str = "device") -> str:
-    """The torch device to use for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """Return the torch device to use for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         UserError: the device isn't there.
@@ -35,22 +41,20 @@ def resolve_device(name: str, key: str = "device") -> str:
     return name
 
 
-def use_threads(num_threads: int) -> int:
-    """Give torch ``num_threads`` threads, all usable processors for 0; returns the number."""
-    threads = num_threads or usable_processors()
-    torch.set_num_threads(threads)
-    return threads
+def use_threads(num_threads: int) -> None:
+    """Give torch ``num_threads`` threads, all usable processors for 0."""
+    torch.set_num_threads(num_threads or usable_processors())
 
 
 def uses_pixels(settings: Settings) -> bool:
-    """Whether the policy sees images, so that views must be rendered."""
+    """Return whether the policy sees images, so that views must be rendered."""
     return not isinstance(settings.agent.encoder, StateEncoderSettings)
 
 
 def make_env(
     settings: Settings, num_envs: int, stage: StageSettings, device: str, *, film: bool = False
 ) -> LandingVectorEnv:
-    """The landing task as the policy of these settings sees it; for a film there are views in any case."""
+    """Return the landing task as the policy of these settings sees it; for a film there are views in any case."""
     pixels = uses_pixels(settings)
     return LandingVectorEnv(
         num_envs,
@@ -67,7 +71,7 @@ def make_env(
 
 
 def make_agent(settings: Settings, device: str) -> DrQV2Agent:
-    """An untrained agent."""
+    """Return an untrained agent."""
     pixels = uses_pixels(settings)
     size = settings.task.image_size
     return DrQV2Agent(
@@ -96,8 +100,55 @@ def make_agent(settings: Settings, device: str) -> DrQV2Agent:
     )
 
 
+def make_curriculum(settings: Settings) -> Curriculum:
+    """Return the curriculum in its first stage."""
+    return Curriculum(settings.curriculum)
+
+
+def open_snapshots(settings: Settings, run_dir: Path, note: Note) -> Snapshots:
+    """Return the snapshots of a run folder; ``note`` is told of damaged ones."""
+    return Snapshots(run_dir, settings.curriculum.last_stage, resume=True, note=note)
+
+
+def make_learner(
+    settings: Settings, schedules: Schedules, device: str, replay_device: str, run_dir: Path
+) -> Learner:
+    """Return the parts that hold what is learnt, untrained.
+
+    Args:
+        settings: the run's settings.
+        schedules: its schedules.
+        device: where the networks are.
+        replay_device: where the replay buffer is.
+        run_dir: the run's folder, which is only named here.
+
+    Raises:
+        UserError: the device's memory can't hold the networks.
+    """
+    replay = make_replay(settings, replay_device)
+    return Learner(
+        agent=_fitting_agent(settings, device),
+        replay=replay,
+        store=ReplayStore(run_dir / REPLAY, replay),
+        schedules=LiveSchedules(schedules),
+    )
+
+
+def _fitting_agent(settings: Settings, device: str) -> DrQV2Agent:
+    try:
+        return make_agent(settings, device)
+    except (RuntimeError, MemoryError) as error:  # torch tells of memory on the CPU by a RuntimeError
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "memory" in str(error):
+            raise UserError(
+                f"the networks don't fit into the memory of {device}; lower hidden_dim "
+                f"({settings.hidden_dim}), feature_dim ({settings.feature_dim}) or the sizes of agent.encoder "
+                f"({settings.agent.encoder.name}) and agent.actor_critic ({settings.agent.actor_critic.name})"
+            ) from error
+        raise
+
+
 def replay_bytes(settings: Settings) -> int:
-    """Memory that the replay buffer of these settings will take."""
+    """Return the bytes that the replay buffer of these settings will take."""
     return ReplayBuffer.estimate_bytes(**_replay_sizes(settings))
 
 
@@ -129,7 +180,7 @@ def require_memory(needed: int, device: str) -> None:
 
 
 def make_replay(settings: Settings, device: str) -> ReplayBuffer:
-    """An empty replay buffer on ``device``."""
+    """Return an empty replay buffer on ``device``."""
     return ReplayBuffer(
         **_replay_sizes(settings),
         frame_stack=settings.frame_stack,
@@ -142,7 +193,7 @@ def make_replay(settings: Settings, device: str) -> ReplayBuffer:
 
 
 def zero_batch(settings: Settings) -> Batch:
-    """A batch of zeros with all that one of the replay buffer has, on the CPU."""
+    """Return a batch of zeros with all that one of the replay buffer has, on the CPU."""
     sizes, count, frames = _replay_sizes(settings), settings.batch_size, settings.frame_stack
     pixels = privileged = None
     if sizes["frame_shape"] is not None:
@@ -161,19 +212,3 @@ def zero_batch(settings: Settings) -> Batch:
         next_state=state,
         next_privileged=privileged,
     )
-
-
-def newest(observation: Observation) -> dict[str, Any]:
-    """The latest frame of each stack, as the replay buffer stores it.
-
-    Beside images the privileged values are the targets of the auxiliary task, where there is one.
-
-    Returns:
-        ``frame`` (N, H, W) or None, ``state`` (N, S), ``privileged`` (N, P) or None.
-    """
-    pixels = observation.get("pixels")
-    return {
-        "frame": None if pixels is None else pixels[:, -1],
-        "state": observation["state"][:, -1],
-        "privileged": observation.get("privileged", observation.get("oracle_gimbal")),
-    }

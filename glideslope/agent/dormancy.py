@@ -31,7 +31,7 @@ class DormantUnits:
 
     @contextmanager
     def watch(self, name: str) -> Iterator[None]:
-        """Takes in what the network `name` computes meanwhile."""
+        """Take in what the network `name` computes meanwhile."""
         seen = self._dormant.get(name, [])
 
         def record(module: nn.Module, _: Any, output: Tensor) -> None:
@@ -47,7 +47,7 @@ class DormantUnits:
                 hook.remove()
 
     def ratios(self) -> dict[str, Tensor]:
-        """Share of dormant units among all hidden units of each network watched, in [0, 1]: 0-d tensors.
+        """Return the share of dormant units among all hidden units of each network watched, in [0, 1]: 0-d tensors.
 
         A network without hidden units is left out.
         """
@@ -56,7 +56,7 @@ class DormantUnits:
 
 @torch.no_grad()
 def unit_activity(module: nn.Module, output: Tensor) -> Tensor:
-    """Mean absolute output of each unit, (U,); of a TwinReLU (2, U), its two layers.
+    """Return the mean absolute output of each unit, (U,); of a TwinReLU (2, U), its two layers.
 
     output: (B, C, H, W), whose units are the channels, or (B, ..., U).
     """
@@ -68,7 +68,7 @@ def unit_activity(module: nn.Module, output: Tensor) -> Tensor:
 
 
 def dormant(activity: Tensor) -> Tensor:
-    """Which units have at most `THRESHOLD` of their layer's mean activity: (..., U) to bool (..., U).
+    """Return which units have at most `THRESHOLD` of their layer's mean activity: (..., U) to bool (..., U).
 
     All units of a silent layer are dormant.
     """

@@ -15,9 +15,8 @@ from glideslope.agent.augmentation import random_brightness, random_shift
 from glideslope.agent.auxiliary import GimbalPrediction
 from glideslope.agent.dormancy import DormantUnits
 from glideslope.agent.networks.actor_critic import ActionParts, Sizes, initialize
-from glideslope.agent.networks.build_encoder import build_encoder
-from glideslope.agent.networks.encoders import Observation
-from glideslope.agent.networks.pairs import build_actor_critic
+from glideslope.agent.networks.build import build_actor_critic, build_encoder
+from glideslope.agent.networks.encoders import EncoderInput
 from glideslope.settings import AnyActorCriticSettings, EncoderSettings
 
 NETWORKS = ("encoder", "actor", "critic")
@@ -29,7 +28,7 @@ class DivergedError(ArithmeticError):
     """A loss isn't a finite number; the message names the networks whose weights aren't either."""
 
 
-class Batch(Protocol):
+class Transitions(Protocol):
     """Transitions over n steps. `discount` is gamma^n, or 0 where the episode terminated on the way."""
 
     @property
@@ -150,7 +149,7 @@ class DrQV2Agent:
 
     @torch.no_grad()
     def act(self, obs: Mapping[str, Tensor | np.ndarray[Any, Any]], stddev: float | None) -> Tensor:
-        """Actions (N, A) float32 in [-1, 1], on the agent's device.
+        """Return actions (N, A) float32 in [-1, 1], on the agent's device.
 
         obs: `pixels` (N, K, H, W) uint8, `state` (N, S) or (N, K, S / K), `privileged` (N, P), as far as the
         agent reads them. stddev: standard deviation of the exploration noise; None gives the policy's mean
@@ -165,7 +164,7 @@ class DrQV2Agent:
             return mean
         return (mean + self._noise(mean, stddev)).clamp_(-1.0, 1.0)
 
-    def update(self, batch: Batch, stddev: float, *, diagnostics: bool = False) -> dict[str, Tensor]:
+    def update(self, batch: Transitions, stddev: float, *, diagnostics: bool = False) -> dict[str, Tensor]:
         """One update of critic and encoder, then of the actor, then of the target critic.
 
         stddev: standard deviation of the noise on the actions of target and actor. Returns 0-d tensors on the
@@ -240,7 +239,7 @@ class DrQV2Agent:
                         moments[name].index_fill_(0, rows, 0.0)
 
     def not_finite(self) -> list[str]:
-        """The networks with a weight or an Adam moment that is NaN or infinite."""
+        """Return the networks with a weight or an Adam moment that is NaN or infinite."""
         found = []
         for name in NETWORKS:
             tensors = [*self._parameters[name]]
@@ -253,7 +252,7 @@ class DrQV2Agent:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, target critic, optimizers and random state: tensors and plain data, not copied."""
+        """Return the networks, target critic, optimizers and random state: tensors and plain data, not copied."""
         return {
             "networks": {name: module.state_dict() for name, module in self._modules().items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
@@ -264,7 +263,7 @@ class DrQV2Agent:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` gave; the next update is bit for bit the same.
 
-        The random state of another type of device can't be taken over: the agent's own goes on. Raises
+        The random state of another type of device can't be taken over: the agent keeps its own. Raises
         KeyError, ValueError or RuntimeError when the state does not fit this agent.
         """
         for name, module in self._modules().items():
@@ -275,7 +274,7 @@ class DrQV2Agent:
             self._generator.set_state(state["generator"].cpu())
 
     def _modules(self) -> dict[str, nn.Module]:
-        """All that has weights, by the name under which they are saved."""
+        """Return all that has weights, by the name under which they are saved."""
         modules = {**self.networks, "critic_target": self.critic_target}
         return modules if self.auxiliary is None else {**modules, "auxiliary": self.auxiliary}
 
@@ -290,25 +289,25 @@ class DrQV2Agent:
 
     def _observation(
         self, pixels: Tensor | None, state: Tensor | None, privileged: Tensor | None
-    ) -> Observation:
-        """What the networks may see: of a batch's privileged values nothing, if there are images."""
+    ) -> EncoderInput:
+        """Return what the networks may see: of a batch's privileged values nothing, if there are images."""
         seen = None if self.encoder.uses_pixels else privileged
         if self._state_dim == 0 or state is None:
-            return Observation(pixels, None, seen)
-        return Observation(pixels, state.flatten(1), seen)
+            return EncoderInput(pixels, None, seen)
+        return EncoderInput(pixels, state.flatten(1), seen)
 
     def _noise(self, mean: Tensor, stddev: float) -> Tensor:
         noise = torch.randn(mean.shape, generator=self._generator, device=self.device)
         return noise.mul_(self._noise_scale * stddev)
 
     def _sample(self, mean: Tensor, stddev: float) -> Tensor:
-        """A draw from DrQ-v2's truncated normal; its gradient is the mean's, also where it is clamped."""
+        """Return a draw from DrQ-v2's truncated normal; its gradient is the mean's, also where it is clamped."""
         with torch.no_grad():
             noise = self._noise(mean, stddev).clamp_(-self._stddev_clip, self._stddev_clip)
             clamped = (mean + noise).clamp_(-1.0 + _ACTION_MARGIN, 1.0 - _ACTION_MARGIN)
         return clamped + (mean - mean.detach())
 
-    def _target_q(self, following: Observation, reward: Tensor, discount: Tensor, stddev: float) -> Tensor:
+    def _target_q(self, following: EncoderInput, reward: Tensor, discount: Tensor, stddev: float) -> Tensor:
         """(B, 1): the n-step return with the smaller of the target critic's two values behind it."""
         features = self.encoder(following)
         action = self._sample(torch.tanh(self.actor(features, following.state)), stddev)
@@ -316,7 +315,7 @@ class DrQV2Agent:
         return torch.addcmul(reward, discount, q.amin(dim=0))
 
     def _actor_loss(self, features: Tensor, state: Tensor | None, stddev: float) -> tuple[Tensor, Tensor]:
-        """The loss and the pre-tanh output (B, A)."""
+        """Return the loss and the pre-tanh output (B, A)."""
         pretanh = self.actor(features, state)
         action = self._sample(torch.tanh(pretanh), stddev)
         with torch.no_grad():
@@ -329,7 +328,7 @@ class DrQV2Agent:
     def _auxiliary_loss(
         self, features: Tensor, angles: Tensor | None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """The weighted loss of the auxiliary task and its measures; nothing where the task is off."""
+        """Return the weighted loss of the auxiliary task and its measures; nothing where the task is off."""
         if self.auxiliary is None:
             return None, {}
         if angles is None:
@@ -382,6 +381,6 @@ def _tensors(module: nn.Module) -> list[Tensor]:
 
 
 def _norm(tensors: list[Tensor]) -> Tensor:
-    """Euclidean norm of all elements together."""
+    """Return the Euclidean norm of all elements together."""
     norm: Tensor = torch.stack(torch._foreach_norm(tensors)).norm()
     return norm

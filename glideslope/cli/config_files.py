@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from hydra._internal.core_plugins import file_config_source
-from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from glideslope.cli import hydra_internals
 from glideslope.errors import reason
 from glideslope.settings.yaml_files import YamlError, decode_text, parse_yaml
 
+OWN = "own"
+"""What provides the folders of :func:`found_first`."""
 # The key that a file of a group is there to set.
 _SUBJECTS = {
     "lr_schedule": "lr_schedule",
@@ -31,7 +36,7 @@ _SUBJECTS = {
 _HEADER = re.compile(r"\s*#\s*@package\b[ \t]*:?[ \t]*(?P<package>[^\s#]*)[ \t]*(?P<rest>.*)", re.IGNORECASE)
 
 
-class FileConfigSource(file_config_source.FileConfigSource):
+class FileConfigSource(hydra_internals.FileConfigSource):
     """Reads configuration files for Hydra with the reader of `glideslope.settings.yaml_files`.
 
     A choice may also be an absolute path: Hydra asks for `lr_schedule//home/me/mine.yaml` then.
@@ -56,6 +61,8 @@ class FileConfigSource(file_config_source.FileConfigSource):
         )
 
     def is_config(self, config_path: str) -> bool:
+        if self.provider == OWN and "/" not in config_path:
+            return False  # a primary config of another program's, or of another version of this one
         return self._file(config_path).is_file()
 
     def _file(self, config_path: str) -> Path:
@@ -67,8 +74,30 @@ class FileConfigSource(file_config_source.FileConfigSource):
         return file if file.is_file() else Path(self.path, group, self._normalize_file_name(file.name))
 
 
-# Hydra keeps the first source of a scheme, by the name of its class.
-SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
+hydra_internals.replace_reader(FileConfigSource)
+
+
+class _OwnFolders(SearchPathPlugin):
+    """Has Hydra look for files of groups in the user's folders before the package's."""
+
+    folders: ClassVar[Sequence[Path]] = ()
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in self.folders:
+            search_path.prepend(OWN, f"file://{folder}", SearchPathQuery(provider="main"))
+
+
+Plugins.instance().register(_OwnFolders)
+
+
+@contextmanager
+def found_first(folders: Sequence[Path]) -> Iterator[None]:
+    """Have Hydra look for files of groups in these folders, the first one before the others, while this is entered."""
+    outer, _OwnFolders.folders = _OwnFolders.folders, folders
+    try:
+        yield
+    finally:
+        _OwnFolders.folders = outer
 
 
 @lru_cache(maxsize=256)

@@ -14,6 +14,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from glideslope.cli.program import COMMANDS
+from glideslope.display.commands import program, started
 from glideslope.errors import typed
 from glideslope.settings import CommandSettings, CompareSettings, EvaluateSettings, PreviewSettings, Settings
 from glideslope.settings.catalogue import groups_of, headings_of, options_of
@@ -28,8 +30,7 @@ class _Page:
     """What the help of a program says that no file says.
 
     Attributes:
-        script: the program's file.
-        purpose: what it is for.
+        command: its name in `COMMANDS`.
         config: its primary config.
         examples: command lines, without the program's name.
         groups: its groups, those used most first.
@@ -38,8 +39,7 @@ class _Page:
         keys: the keys used most, those most of all first; `--help all` shows every key.
     """
 
-    script: str
-    purpose: str
+    command: str
     config: str
     examples: tuple[str, ...]
     groups: tuple[str, ...]
@@ -54,8 +54,7 @@ _GROUPS = (
 )
 _PAGES: Mapping[type[CheckedSettings], _Page] = {
     Settings: _Page(
-        script="train_gimbal_curriculum.py",
-        purpose="Train a quadrotor to land on a moving pad, guided by its own gimbal camera.",
+        command="train",
         config="config_gimbal_curriculum",
         examples=(
             "profile=cpu",
@@ -71,8 +70,7 @@ _PAGES: Mapping[type[CheckedSettings], _Page] = {
         ),
     ),
     EvaluateSettings: _Page(
-        script="evaluate.py",
-        purpose="Score a trained or a scripted policy on scenarios that no training saw.",
+        command="evaluate",
         config="config_evaluate",
         examples=(
             "run=exp_local/2026.01.31/101500_defaults",
@@ -88,8 +86,7 @@ _PAGES: Mapping[type[CheckedSettings], _Page] = {
         groups_go_with=", with policy=...; a run plays its own",
     ),
     PreviewSettings: _Page(
-        script="preview_lr_schedule.py",
-        purpose="Show the learning rates of a training as a picture, a table and a drawing, without training.",
+        command="preview",
         config="config_preview",
         examples=(
             "lr_schedule=gentle_decay",
@@ -103,8 +100,7 @@ _PAGES: Mapping[type[CheckedSettings], _Page] = {
         ),
     ),
     CompareSettings: _Page(
-        script="compare_runs.py",
-        purpose="Compare runs, grouped by the settings that differ: a table, a picture, a page and the numbers.",
+        command="compare",
         config="config_compare",
         examples=(
             "exp_local/2026.01.31/101500_sweep",
@@ -126,8 +122,8 @@ _FLAGS = (
 
 
 def script_of(settings: type[CheckedSettings]) -> str:
-    """Return the name of the script that these settings are of."""
-    return _PAGES[settings].script
+    """Return the name of the program that these settings are of."""
+    return program(_PAGES[settings].command)
 
 
 def help_text(
@@ -149,11 +145,11 @@ def help_text(
     """
     page = _PAGES[settings]
     lines = [
-        *textwrap.wrap(page.purpose, WIDTH),
+        *textwrap.wrap(COMMANDS[page.command], WIDTH),
         "",
-        f"Usage: python {page.script} {page.usage}",
+        f"Usage: {started(page.command)} {page.usage}",
     ]
-    lines += ["", "Examples:", *(_example(page.script, example) for example in page.examples)]
+    lines += ["", "Examples:", *(_example(started(page.command), example) for example in page.examples)]
     known = groups_of(page.config)
     if known:
         lines += ["", f"Groups, group=option (* is the default){page.groups_go_with}:"]
@@ -193,9 +189,9 @@ def _choices(annotation: Any) -> Iterator[object]:
             yield from _choices(part)
 
 
-def _example(script: str, example: str) -> str:
-    line = f"  python {script} {example}"
-    return line if len(line) <= WIDTH else f"  python {script} \\\n    {example}"
+def _example(start: str, example: str) -> str:
+    line = f"  {start} {example}"
+    return line if len(line) <= WIDTH else f"  {start} \\\n    {example}"
 
 
 def _entry(name: str, text: str) -> list[str]:

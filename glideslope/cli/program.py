@@ -1,4 +1,4 @@
-"""Start a program of the command line: its version, and quiet ends. Nothing heavy is imported before it is needed.
+"""Start a command: which one, its version, and quiet ends. Nothing heavy is imported before it is needed.
 
 Ctrl-C, SIGTERM and a reader that closes the pipe (``| head``) end a program without a traceback, from its first
 moment on.
@@ -11,23 +11,37 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from glideslope import __version__
 
+COMMANDS: Mapping[str, str] = {
+    "train": "Train a quadrotor to land on a moving pad by its own camera.",
+    "evaluate": "Score a trained or scripted policy on scenarios no training saw.",
+    "preview": "Draw and table the learning rates of a training beforehand.",
+    "compare": "Compare runs, grouped by the settings that differ.",
+}
+"""Each command, and what it is for."""
 _BY_SIGNAL = 128  # a program that a signal ended has this and the signal's number as its exit status
 PIPE_CLOSED = _BY_SIGNAL + signal.SIGPIPE
+_USER_FAULT = 2
 
 
-def run(main: Callable[[Any], int], program: str, argv: Sequence[str] | None = None) -> NoReturn:
-    """Run a program as :func:`start` does, and end the process with its exit status.
+def main() -> NoReturn:
+    """Run the console command ``glideslope``, whose first word is a command."""
+    run(None)
+
+
+def run(command: str | None) -> NoReturn:
+    """Run a command as :func:`start` does, and end the process with its exit status.
 
     The libraries are not unloaded, which would take torch and the renderer seconds after the last line.
     """
-    status = start(main, program, argv)
+    status = start(command)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):  # no stream, or one that has gone
@@ -35,26 +49,19 @@ def run(main: Callable[[Any], int], program: str, argv: Sequence[str] | None = N
     os._exit(status)
 
 
-def start(main: Callable[[Any], int], program: str, argv: Sequence[str] | None = None) -> int:
-    """Run a program as this process's own.
+def start(command: str | None) -> int:
+    """Run a command with the words of the process's command line.
 
     Args:
-        main: what the program does with its composed settings; returns the exit status.
-        program: its name in ``glideslope.cli.main.PROGRAMS``.
-        argv: the words of the command line; those of the process by default.
+        command: a key of `COMMANDS`; None where it is the first word of the command line.
 
     Returns:
         The exit status; 141 where the reader of the output has gone.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    words = sys.argv[1:] if argv is None else argv
     try:
-        if "--version" in words:
-            sys.stdout.write(f"glideslope {__version__}\n")
-            status = 0
-        else:
-            status = _run(main, program, words)
+        status = _run(command, sys.argv[1:])
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
@@ -70,16 +77,56 @@ def start(main: Callable[[Any], int], program: str, argv: Sequence[str] | None =
     return status
 
 
-def _run(main: Callable[[Any], int], program: str, words: Sequence[str]) -> int:
-    # Imported here: they take most of a second, in which Ctrl-C is to be as quiet as later.
-    from glideslope.cli.main import PROGRAMS, run_cli
-
+def _run(command: str | None, words: Sequence[str]) -> int:
+    if "--version" in words:
+        sys.stdout.write(f"glideslope {__version__}\n")
+        return 0
+    by_script = command is not None
+    if command is None:
+        command, *words = words or ["--help"]
+    if command in ("--help", "-h"):
+        sys.stdout.write(_usage())
+        return 0
+    if command not in COMMANDS:
+        near = get_close_matches(command, COMMANDS, n=1)
+        rule = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        sys.stderr.write(f"Error: {command}: unknown command; {rule}\n")
+        return _USER_FAULT
     try:
-        return run_cli(main, *PROGRAMS[program], words)
+        # Imported here: they take most of a second, in which Ctrl-C is to be as quiet as later.
+        from glideslope.cli import compare, evaluate, preview, train
+        from glideslope.cli.main import PROGRAMS, run_cli
+        from glideslope.evaluation.comparison.arguments import with_runs
+
+        modules = {"train": train, "evaluate": evaluate, "preview": preview, "compare": compare}
+        if command == "compare":
+            words = with_runs(words)
+        return run_cli(modules[command].main, *PROGRAMS[command], words)
     except SystemExit as end:  # how Hydra ends after what it does itself, and Rich where a pipe is closed
         if isinstance(end.__context__, BrokenPipeError):
             return PIPE_CLOSED
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except ModuleNotFoundError as error:
+        package = (error.name or "glideslope").partition(".")[0]
+        if package == "glideslope":
+            raise
+        # Only a checkout has the scripts.
+        way = (
+            "make setup; then start with .venv/bin/python" if by_script else 'pip install "glideslope[train]"'
+        )
+        sys.stderr.write(f"Error: {command} needs the package {package}: {way}\n")
+        return _USER_FAULT
+
+
+def _usage() -> str:
+    """What ``glideslope --help`` shows."""
+    lines = [
+        "Usage: glideslope COMMAND [group=option] [key=value]",
+        "",
+        "Commands (glideslope COMMAND --help shows the keys):",
+        *(f"  {name:10}{purpose}" for name, purpose in COMMANDS.items()),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -90,7 +137,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _is_loading(frame: FrameType | None) -> bool:
-    """Return whether a script, its ``main`` or `_run` imports something: no work has begun yet."""
+    """Return whether a script, a command's ``main`` or `_run` imports something: no work has begun yet."""
     importer = None
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":

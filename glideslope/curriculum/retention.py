@@ -1,4 +1,4 @@
-"""What a policy still can of the stages it has been through: the best success rates, and what has been forgotten."""
+"""Forgetting: how far the success rate on each stage has fallen from its best."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Retention:
         self._best: dict[int, float] = {}
 
     def row(self, rates: Mapping[int, float], reached: int, stages: int) -> dict[str, float]:
-        """Takes the success rates of an evaluation, in [0, 1] by stage index; returns them under their log tags.
+        """Take the success rates of an evaluation, in [0, 1] by stage index; return them under their log tags.
 
         Forgetting, the best success rate so far minus the current one, is that of stages reached; its mean over
         them is there where every stage was evaluated.
@@ -37,9 +37,9 @@ class Retention:
         return row
 
     def state_dict(self) -> list[list[Any]]:
-        """Pairs of stage and best success rate."""
+        """Return pairs of stage and best success rate."""
         return [[stage, rate] for stage, rate in sorted(self._best.items())]
 
     def load_state_dict(self, state: Sequence[Sequence[Any]]) -> None:
-        """Restores what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         self._best = {int(stage): float(rate) for stage, rate in state}

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from glideslope.settings.intervals import wilson_interval
+from glideslope.curriculum.intervals import wilson_interval
 
 if TYPE_CHECKING:
     from glideslope.settings import CurriculumSettings, StageSettings
@@ -63,6 +63,11 @@ class Curriculum:
         return self._settings.stages[self.stage]
 
     @property
+    def reached(self) -> int:
+        """Index of the highest stage so far."""
+        return max(stage for _, stage in self._history)
+
+    @property
     def earlier_stages(self) -> tuple[StageSettings, ...]:
         """The stages before the current one, in order: what `replay_earlier_stages` is a share of."""
         return self._settings.stages[: self.stage]
@@ -82,17 +87,12 @@ class Curriculum:
         return sum(self._outcomes) / len(self._outcomes) if self._outcomes else 0.0
 
     @property
-    def window_episodes(self) -> int:
-        """Episodes in the window; none yet at a stage's start and during its cooldown."""
-        return len(self._outcomes)
-
-    @property
-    def episodes_in_stage(self) -> int:
-        """Episodes counted since the current stage was entered, those of the cooldown included."""
-        return self._episodes
+    def window_rate(self) -> float | None:
+        """`success_rate_window`, but None while the window is empty."""
+        return self.success_rate_window if self._outcomes else None
 
     def record(self, stage: int, success: bool, step: int) -> bool:
-        """Takes one finished episode; returns whether it changed the stage, up or down.
+        """Take one finished episode; return whether it changed the stage, up or down.
 
         Args:
             stage: index of the stage that the episode is of. One of another stage than the current is ignored.
@@ -144,7 +144,7 @@ class Curriculum:
         return floor is not None and self.success_rate_window <= floor
 
     def state_dict(self) -> dict[str, Any]:
-        """The whole state as plain lists and numbers."""
+        """Return the whole state as plain lists and numbers."""
         return {
             "history": [[step, stage] for step, stage in self._history],
             "outcomes": [int(outcome) for outcome in self._outcomes],
@@ -154,7 +154,7 @@ class Curriculum:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` returned; a window made shorter since then keeps its latest outcomes.
+        """Restore what `state_dict` returned; a window made shorter since then keeps its latest outcomes.
 
         Raises:
             ValueError: the state is damaged, or one that no curriculum with these settings can have: its

@@ -10,30 +10,46 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-TRAIN = "train_gimbal_curriculum.py"
-EVALUATE = "evaluate.py"
-COMPARE = "compare_runs.py"
+CONSOLE = "glideslope"
+SCRIPTS = {
+    "train": "train_gimbal_curriculum.py",
+    "evaluate": "evaluate.py",
+    "preview": "preview_lr_schedule.py",
+    "compare": "compare_runs.py",
+}
+"""The script of each command of the console command."""
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def program(command: str) -> str:
+    """Return a command's name: ``evaluate.py``, or ``glideslope evaluate`` where that started this process."""
+    return f"{CONSOLE} {command}" if _by_console() else SCRIPTS[command]
+
+
+def started(command: str) -> str:
+    """Return how a command is started in the documentation, ``python evaluate.py`` or ``glideslope evaluate``."""
+    return program(command) if _by_console() else f"python {SCRIPTS[command]}"
 
 
 def resume_command(run_dir: Path, *words: str) -> str:
     """Return the command that resumes a run, with more overrides."""
-    return shlex.join([*_program(TRAIN), f"resume={_value(run_dir)}", *words])
+    return shlex.join([*_program("train"), f"resume={_value(run_dir)}", *words])
 
 
 def evaluate_command(run_dir: Path, *words: str) -> str:
     """Return the command that evaluates a run, with more overrides."""
-    return shlex.join([*_program(EVALUATE), f"run={_value(run_dir)}", *words])
+    return shlex.join([*_program("evaluate"), f"run={_value(run_dir)}", *words])
 
 
 def sweep_command(words: Sequence[str], folder: Path | None) -> str:
-    """Return the command that goes on with a sweep that was started with ``words``, in its folder."""
+    """Return the command that resumes a sweep that was started with ``words``, in its folder."""
     place = [] if folder is None else [f"hydra.sweep.dir={_value(folder)}"]
-    return shlex.join([*_program(TRAIN), *words, *place])
+    return shlex.join([*_program("train"), *words, *place])
 
 
 def compare_command(folder: Path) -> str:
     """Return the command that compares the runs below a folder."""
-    return shlex.join([*_program(COMPARE), str(near(folder))])
+    return shlex.join([*_program("compare"), str(near(folder))])
 
 
 def tensorboard_command(folder: Path) -> str:
@@ -43,22 +59,32 @@ def tensorboard_command(folder: Path) -> str:
     return shlex.join([*start, "--logdir", str(near(folder))])
 
 
-def _program(script: str) -> list[str]:
-    """A script of the project, where the one that runs is; started as this process was."""
+def _by_console() -> bool:
+    """Whether the console command started this process; of a process that nothing of ours started, what there is."""
+    name = Path(sys.argv[0]).name
+    return name == CONSOLE or not (name in SCRIPTS.values() or (_CHECKOUT / SCRIPTS["train"]).is_file())
+
+
+def _program(command: str) -> list[str]:
+    """A command, started as this process was: by the console command, or the script where the one that runs is."""
     running = Path(sys.argv[0])
-    return [
-        _python(),
-        str(running.with_name(script)) if running.name in (TRAIN, EVALUATE, COMPARE) else script,
-    ]
+    if _by_console():
+        found = shutil.which(CONSOLE)
+        by_path = running.name == CONSOLE and (
+            found is None or os.path.abspath(found) != os.path.abspath(running)
+        )
+        return [str(near(running)) if by_path else CONSOLE, command]
+    script = SCRIPTS[command]
+    return [_python(), str(running.with_name(script)) if running.name in SCRIPTS.values() else script]
 
 
 def _python() -> str:
-    """The name `python` where a shell would start this very interpreter by it, else its path."""
+    """Return the name `python` where a shell would start this very interpreter by it, else its path."""
     return "python" if _beside_python("python") else str(near(Path(sys.executable)))
 
 
 def _beside_python(program: str) -> bool:
-    """Whether a shell would find `program` in the folder of this interpreter: a link may lead to another's."""
+    """Return whether a shell would find `program` in the folder of this interpreter: a link may lead to another's."""
     found = shutil.which(program)
     return found is not None and os.path.abspath(os.path.dirname(found)) == os.path.dirname(sys.executable)
 
@@ -71,7 +97,7 @@ def near(path: Path) -> Path:
 
 
 def _value(path: Path) -> str:
-    """A path as the value of an override."""
+    """Return a path as the value of an override."""
     text = str(near(path))
     if "/" not in text:
         text = f"./{text}"  # a number or `null` otherwise

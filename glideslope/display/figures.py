@@ -74,7 +74,7 @@ def plot_learning_rates(
     seed_end: float = 0.0,
     held: bool = False,
 ) -> None:
-    """Draws learning rates, the curriculum's stages as bands behind them.
+    """Draw learning rates, the curriculum's stages as bands behind them.
 
     Args:
         path: the picture to write; its folder must exist.
@@ -115,7 +115,7 @@ def plot_learning_rates(
 
 
 def rate_limits(x: ArrayLike, rates: Mapping[str, ArrayLike], scale: Scale = "log") -> tuple[float, float]:
-    """The lowest and the highest learning rate that an axis should show.
+    """Return the lowest and the highest learning rate that an axis should show.
 
     A logarithmic axis leaves out what a curve passes through in less than a hundredth of its length: the way
     up from zero in a warm-up, or down to it, would take all the room.
@@ -148,7 +148,7 @@ def plot_training(
     stage_names: Sequence[str] = (),
     title: str = "",
 ) -> None:
-    """Draws the success rate (training window and evaluations) and the curriculum's stage over frames.
+    """Draw the success rate (training window and evaluations) and the curriculum's stage over frames.
 
     Args:
         path: the picture to write; its folder must exist.
@@ -196,7 +196,7 @@ def plot_training(
 
 
 def plot_run(run_dir: Path, *, stage_names: Sequence[str] = ()) -> list[Path]:
-    """Draws `learning_rates.png` and `training.png` into a run folder from its tables; returns their paths.
+    """Draw `learning_rates.png` and `training.png` into a run folder from its tables; return their paths.
 
     Raises:
         OSError: the folder has no train.csv, or can't be written to.
@@ -215,7 +215,7 @@ def plot_run(run_dir: Path, *, stage_names: Sequence[str] = ()) -> list[Path]:
 
 
 def plot_evaluation(path: Path, results: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
-    """Draws success rates with their intervals: by stage, over the values of a sweep, or over the grid of two.
+    """Draw success rates with their intervals: by stage, over the values of a sweep, or over the grid of two.
 
     Args:
         path: the picture to write; its folder must exist.
@@ -238,7 +238,7 @@ def plot_evaluation(path: Path, results: Sequence[Mapping[str, Any]], *, title: 
 
 
 def _plot_stages(path: Path, results: Sequence[Mapping[str, Any]], title: str) -> None:
-    """A line of the picture per stage, the policies below each other in it."""
+    """Draw a row per stage, the policies below each other in it."""
     stages, policies = _of(results, "name"), _of(results, "policy")
     with drawing(path, height=1.1 + len(stages) * (0.16 + 0.13 * len(policies))) as figure:
         axes = figure.subplots()
@@ -261,7 +261,7 @@ def _plot_stages(path: Path, results: Sequence[Mapping[str, Any]], title: str) -
 
 
 def _plot_sweep(path: Path, results: Sequence[Mapping[str, Any]], key: str, title: str) -> None:
-    """A panel per stage, a line in it per policy."""
+    """Draw a panel per stage, a line in it per policy."""
     stages, policies = _of(results, "name"), _of(results, "policy")
     values = sorted({row[key] for row in results})
     step = min((b - a for a, b in pairwise(values)), default=1.0)
@@ -294,7 +294,7 @@ def _plot_sweep(path: Path, results: Sequence[Mapping[str, Any]], key: str, titl
 
 
 def _plot_grid(path: Path, results: Sequence[Mapping[str, Any]], title: str) -> None:
-    """A map per stage and policy: the darker, the fewer landings; intervals in small figures."""
+    """Draw a map per stage and policy: the darker, the fewer landings; intervals in small figures."""
     stages, policies = _of(results, "name"), _of(results, "policy")
     speeds, winds = (sorted({row[key] for row in results}) for key in _SWEPT)
     numbered = max(len(speeds), len(winds)) <= _MOST_ANNOTATED
@@ -329,7 +329,7 @@ def _number_cell(axes: Axes, x: int, y: int, row: Mapping[str, Any]) -> None:
 
 
 def _value_ticks(panels: NDArray[Any], speeds: Sequence[float], winds: Sequence[float]) -> None:
-    """Names the swept values along the outer axes, not more of them than there is room for."""
+    """Name the swept values along the outer axes, not more of them than there is room for."""
     for axes in panels[-1]:
         every = -(-len(speeds) // _MOST_ANNOTATED)
         shown = range(0, len(speeds), every)
@@ -341,24 +341,24 @@ def _value_ticks(panels: NDArray[Any], speeds: Sequence[float], winds: Sequence[
 
 
 def _of(results: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
-    """The values of a key, each once, in the order in which they come."""
+    """Return the values of a key, each once, in the order in which they come."""
     return list(dict.fromkeys(row[key] for row in results))
 
 
 def _intervals(rows: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
-    """(R,) success rates and (2, R) how far their intervals reach below and above."""
+    """Return (R,) success rates and (2, R) how far their intervals reach below and above."""
     rate, low, high = (np.array([row[key] for row in rows]) for key in ("success_rate", "low", "high"))
     return rate, np.maximum([rate - low, high - rate], 0.0)
 
 
 def _bars(policy: str) -> dict[str, Any]:
-    """How a policy's points and intervals are drawn."""
+    """Return the style of a policy's points and intervals."""
     style = {"color": _GREY, "marker": "D", "markersize": 4.5, "linewidth": 1.2, **_POLICIES.get(policy, {})}
     return {**style, "label": policy.replace("_", " "), "elinewidth": 1.0, "capsize": 2, "zorder": 3}
 
 
 def stage_entries(frame: Array, stage: Array, names: Sequence[str] = ()) -> list[tuple[float, str]]:
-    """(frame, name) of the stages a run went through: the first frame at which each was logged."""
+    """Return (frame, name) of the stages a run went through: the first frame at which each was logged."""
     known = np.isfinite(stage)
     frame, stage = frame[known], stage[known].astype(int)
     entered = np.flatnonzero(np.diff(stage, prepend=-1))
@@ -376,14 +376,14 @@ def _column(table: Mapping[str, Array], name: str) -> Array:
 
 
 def _broken_at_stages(frame: Array, success: Array, stage: Array) -> tuple[Array, Array]:
-    """The curve with a gap at each change of stage, where the window starts anew."""
+    """Return the curve with a gap at each change of stage, where the window starts anew."""
     changes = np.flatnonzero(np.diff(stage)) + 1
     return np.insert(frame, changes, frame[changes]), np.insert(success, changes, np.nan)
 
 
 @contextmanager
 def drawing(path: Path, *, height: float) -> Iterator[Figure]:
-    """A figure of the page's width and ``height`` inches to draw in, saved as ``path`` at the end of the block."""
+    """Yield a figure of the page's width, ``height`` inches high; save it as ``path`` at the end of the block."""
     # The figure's own classes instead of pyplot: no global state, no display, safe on any thread.
     import matplotlib
     from matplotlib.figure import Figure
@@ -442,7 +442,7 @@ def _draw_bands(axes: Axes, stages: Stages) -> None:
 
 
 def _name_bands(figure: Figure, axes: Axes, stages: Stages) -> None:
-    """Names the bands above the axes, in full where that fits, else up to the first underscore."""
+    """Name the bands above the axes, in full where that fits, else up to the first underscore."""
     figure.canvas.draw()
     left, right = axes.get_xlim()
     width = axes.get_window_extent().width / (right - left)

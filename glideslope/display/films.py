@@ -27,7 +27,7 @@ _BLACK = (0, 0, 0)
 
 
 def write_video(path: Path, frames: Iterable[Picture], fps: float, quality: float = 8) -> None:
-    """Writes frames to a video, whole or not at all.
+    """Write frames to a video, whole or not at all.
 
     Args:
         path: `.mp4` (H.264, yuv420p: plays in browsers and slides) or `.gif`; its folder must exist.
@@ -102,7 +102,7 @@ def _fail(path: Path) -> NoReturn:
 
 
 def side_by_side(onboard: Picture, chase: Picture, caption: str = "") -> Picture:
-    """The drone's own view beside a view of it from outside, at the height of the latter.
+    """Return the drone's own view beside a view of it from outside, at the height of the latter.
 
     Args:
         onboard: (h, w) grey uint8, enlarged without smoothing: each of its pixels stays visible.
@@ -125,7 +125,7 @@ def side_by_side(onboard: Picture, chase: Picture, caption: str = "") -> Picture
 
 
 def tile(view: Picture, caption: str, colour: Colour = _BLACK, inset: Picture | None = None) -> Picture:
-    """A view for a grid: its caption in a strip below, another view small in its upper right corner.
+    """Return a view for a grid: its caption in a strip below, another view small in its upper right corner.
 
     Args:
         view: (H, W, 3) RGB uint8.
@@ -147,7 +147,7 @@ def tile(view: Picture, caption: str, colour: Colour = _BLACK, inset: Picture | 
 
 
 def grid(rows: Sequence[tuple[str, Sequence[Picture]]]) -> Picture:
-    """Pictures of one size (H, W, 3) in rows, each below a heading; a shorter row is filled up with black."""
+    """Return pictures of one size (H, W, 3) in rows, each below a heading; a shorter row is filled up with black."""
     columns = max(len(pictures) for _, pictures in rows)
     height, width = rows[0][1][0].shape[:2]
     total = columns * (width + _GAP_PIXELS) - _GAP_PIXELS
@@ -163,7 +163,7 @@ def grid(rows: Sequence[tuple[str, Sequence[Picture]]]) -> Picture:
 
 @lru_cache(maxsize=256)
 def _strip(caption: str, width: int, size: int, colour: Colour = _BLACK) -> Picture:
-    """A line of text in letters of ``size`` pixels."""
+    """Return a line of text in letters of ``size`` pixels."""
     image = Image.new("RGB", (width, round(1.8 * size)), colour)
     ImageDraw.Draw(image).text(
         (size // 2, 0.9 * size), caption, anchor="lm", font=ImageFont.load_default(size)

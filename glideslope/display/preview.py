@@ -35,7 +35,7 @@ Entries = Sequence[tuple[int, int]]
 
 
 def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: Console | None = None) -> int:
-    """Writes `lr_schedule.png` and `lr_schedule.csv` and shows the learning rates; returns the exit status.
+    """Write `lr_schedule.png` and `lr_schedule.csv` and show the learning rates; return the exit status.
 
     Args:
         settings: the training's settings, and what is to be shown.
@@ -85,7 +85,7 @@ def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: 
 
 
 def sample_steps(schedules: Mapping[str, Schedule], entries: Entries, total: int) -> NDArray[np.int64]:
-    """Steps from 0 to `total` that show every curve: evenly spread, and both sides of each jump."""
+    """Return steps from 0 to `total` that show every curve: evenly spread, and both sides of each jump."""
     steps = {round(Fraction(total * i, _POINTS)) for i in range(_POINTS + 1)}
     for schedule in schedules.values():
         for bound in _bounds(schedule, entries, total):
@@ -94,7 +94,7 @@ def sample_steps(schedules: Mapping[str, Schedule], entries: Entries, total: int
 
 
 def _bounds(schedule: Schedule, entries: Entries, total: int) -> Iterator[int]:
-    """The first step of each interval, of what follows its warm-up and its end, and of each of its stairs."""
+    """Return the first step of each interval, of what follows its warm-up and its end, and of each of its stairs."""
     for interval in schedule.describe()["intervals"]:
         starts = [Fraction(step) for step, _ in entries] if "stage" in interval else [interval["start"]]
         for start in map(Fraction, starts):
@@ -108,7 +108,7 @@ def _bounds(schedule: Schedule, entries: Entries, total: int) -> Iterator[int]:
 
 
 def _notes(settings: PreviewSettings, schedules: Schedules, rates: Mapping[str, Array]) -> Iterator[str]:
-    """What is to be known about the picture."""
+    """Return the sentences that go with the picture."""
     if settings.stage_steps is None and any(schedule.follows_stages for schedule in schedules.values()):
         times = ",".join(short_count(step) for step, _ in settings.stage_entries)
         yield (
@@ -156,7 +156,7 @@ def _write(
 
 
 def _lines(steps: NDArray[np.int64], rates: Mapping[str, Array]) -> list[str]:
-    """The table's lines; its rates are written so that reading gives the same double back."""
+    """Return the table's lines; its rates are written so that reading gives the same double back."""
     rows = zip(steps.tolist(), *(curve.tolist() for curve in rates.values()), strict=True)
     return [f"step,{','.join(rates)}\n", *(f"{','.join(map(repr, row))}\n" for row in rows)]
 

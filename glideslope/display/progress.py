@@ -10,8 +10,8 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from rich import progress as rich_progress
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -24,7 +24,7 @@ _ACTIVITY_BAR_WIDTH = 20
 
 @dataclass(frozen=True)
 class _Activity:
-    """What goes on: its name and, where it has steps, how many are done."""
+    """What is being done: its name and, where it has steps, how many are done."""
 
     name: str
     total: int | None = None
@@ -48,7 +48,7 @@ _FRAMES: dict[Kind, str] = {"collect": "collecting (random actions)", "learn": "
 
 
 class Progress:
-    """Shows what is done, what goes on, the time left and, of a training, its latest numbers.
+    """Shows what is done and being done, the time left and, of a training, its latest numbers.
 
     In an interactive terminal: a bar that stays at the bottom. Elsewhere (a file, a pipe, CI): one line at
     the first sign of life, one every `line_seconds`, one at the end, each complete in itself.
@@ -93,9 +93,12 @@ class Progress:
         self._share = 0.0
         self._status = _Status(done)
         self._line: tuple[float, _Status] | None = None
-        self._bar: _Bar | None = None
+        self._bar: Live | None = None
         if self._console.is_interactive:
-            self._bar = _Bar(self._render, self._console, transient)
+            # Not rich.progress: it has the same columns in every row, and these lines are of different kinds.
+            self._bar = Live(
+                get_renderable=lambda: Group(*self._render()), console=self._console, transient=transient
+            )
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -173,7 +176,7 @@ class Progress:
                 self._status = replace(self._status, activity=outer.activity, kind=outer.kind)
 
     def advance(self, steps: int) -> None:
-        """So many more steps of the activity are done."""
+        """Report that so many more steps of the activity are done."""
         with self._lock:
             status = self._status
             activity = replace(status.activity, done=status.activity.done + steps)
@@ -181,7 +184,7 @@ class Progress:
             self._status = replace(status, done=done, activity=activity)
 
     def tick(self) -> None:
-        """Tell that the activity goes on; call it at every step of it."""
+        """Report a step of the activity; call it at every one."""
         now = self._clock()
         with self._lock:
             self._time_left.tick(now)
@@ -271,20 +274,6 @@ class Progress:
         for parts in ([done, *_training(status)], _rates(status)):
             if parts:
                 yield Text("  ".join(parts))
-
-
-class _Bar(rich_progress.Progress):
-    """Rich's progress display, with lines of our own in place of a row for each task."""
-
-    def __init__(
-        self, render: Callable[[], Iterable[RenderableType]], console: Console, transient: bool
-    ) -> None:
-        self._render_lines = render
-        super().__init__(console=console, transient=transient, refresh_per_second=4)
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """Return the lines."""
-        return self._render_lines()
 
 
 def _named(activity: _Activity) -> str:

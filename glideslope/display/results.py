@@ -1,4 +1,4 @@
-"""How results are told: the table of success rates, for the terminal and as Markdown, and how far a curriculum came.
+"""How results are shown: the table of success rates, for the terminal and as Markdown, and how far a curriculum came.
 
 Results are plain data, as in evaluation.json: a mapping for each stage, or point of a sweep in it, with the keys of
 :class:`glideslope.evaluation.scoring.Score` and, where there are any, `policy`, `pad_speed` and `wind`.
@@ -20,7 +20,7 @@ KEYS = frozenset(
         *("touchdown_error_m", "touchdown_speed"),
     )
 )
-"""What is told of each result."""
+"""What is shown of each result."""
 
 _FIGURES = ("landed", "interval", "crashed", "timed out", "off centre", "sink rate")
 

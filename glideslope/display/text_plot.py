@@ -47,7 +47,7 @@ def text_plot(
     ascii_only: bool = False,
     seed_end: int = 0,
 ) -> Text:
-    """Draws learning rates; networks whose rates are the same everywhere share one curve.
+    """Draw learning rates; networks whose rates are the same everywhere share one curve.
 
     Args:
         x: (T,) increasing steps, of which the first is 0.
@@ -102,7 +102,7 @@ def text_plot(
 
 
 def short_count(steps: float) -> str:
-    """1500000 as 1.5M."""
+    """Return a count in short: 1500000 as 1.5M."""
     for unit, name in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if steps >= unit:
             return f"{steps / unit:.15g}{name}"
@@ -127,7 +127,7 @@ def _colour(names: tuple[str, ...]) -> str:
 
 
 def _rows(curve: Array, limits: tuple[float, float], log: bool) -> NDArray[np.int64]:
-    """The row of each rate, from the top; those beyond the axis just outside of it."""
+    """Return the row of each rate, from the top; those beyond the axis just outside of it."""
     low, high = limits
     if log:
         curve = np.log(np.maximum(curve, low * 1e-6))
@@ -174,7 +174,7 @@ def _band_names(edges: Sequence[int], names: Sequence[str], columns: int) -> str
 
 
 def _rate_ticks(limits: tuple[float, float], log: bool) -> dict[int, str]:
-    """Row → label."""
+    """Return the label of each row that has a tick."""
     low, high = limits
     if log:
         subs = (1, 2, 5) if high < 300 * low else (1,)
@@ -190,7 +190,7 @@ def _rate_ticks(limits: tuple[float, float], log: bool) -> dict[int, str]:
 
 
 def _nice(least: float) -> float:
-    """The smallest of 1, 2, 2.5 and 5 times a power of ten that is not less."""
+    """Return the smallest of 1, 2, 2.5 and 5 times a power of ten that is not less."""
     power = 10.0 ** math.floor(math.log10(least))
     return next(sub * power for sub in (1, 2, 2.5, 5, 10) if sub * power >= least * (1 - 1e-9))
 

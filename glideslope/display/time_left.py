@@ -100,16 +100,16 @@ class TimeLeft:
         self._work[activity.kind] = max(self._work.get(activity.kind, 0.0) - activity.units, 0.0)
 
     def cost(self, kind: Kind) -> float | None:
-        """Seconds per unit; None while unknown."""
+        """Return the seconds per unit; None while unknown."""
         units = self._units.get(kind, 0.0)
         return self._seconds[kind] / units if units else None
 
     def unknown(self) -> bool:
-        """Whether there is work left of a kind whose cost is not known yet."""
+        """Return whether there is work left of a kind whose cost is not known yet."""
         return any(units > 0 and self._present_cost(kind) is None for kind, units in self._work.items())
 
     def seconds(self, now: float) -> float:
-        """Seconds that the remaining work of known cost takes."""
+        """Return the seconds that the remaining work of known cost takes."""
         activity = self._activity
         total = 0.0
         for kind, units in self._work.items():
@@ -124,18 +124,18 @@ class TimeLeft:
         return total
 
     def total(self, work: Work) -> float:
-        """Seconds that ``work`` takes at the present costs; unknown ones count nothing."""
+        """Return the seconds that ``work`` takes at the present costs; unknown ones count nothing."""
         return sum(units * (self._present_cost(kind) or 0.0) for kind, units in work.items())
 
     def _present_cost(self, kind: Kind) -> float | None:
-        """The cost, after what the activity under way shows of it."""
+        """Return the cost, after what the activity under way shows of it."""
         activity = self._activity
         if activity is None or activity.kind != kind:
             return self.cost(kind)
         return self._measured_cost(activity, None)
 
     def _measured_cost(self, activity: _Activity, whole: float | None) -> float | None:
-        """The cost known so far, moved to the activity's pace or, if it has no steps, to that of the ``whole``."""
+        """Return the known cost, moved to the activity's pace or, if it has no steps, to that of the ``whole``."""
         known = self.cost(activity.kind)
         pace = activity.seconds / activity.ticks if activity.ticks >= _FEWEST_TICKS else whole
         if pace is None or known is None:

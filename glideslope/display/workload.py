@@ -93,7 +93,7 @@ def work_left(
 
 
 def _lengths(settings: Settings, frame: int, recent: float | None) -> tuple[float, float]:
-    """Return the mean length of episodes now and, as far as training goes on, at its end."""
+    """Return the mean length of episodes now and, as far as training continues, at its end."""
     longest, landing = longest_episode(settings), landing_length(settings)
     if recent is None:
         recent = longest if frame <= settings.num_seed_frames else (longest + landing) / 2.0

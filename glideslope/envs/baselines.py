@@ -1,4 +1,4 @@
-"""Scripted policies to measure against: they read the simulator, so they are yardsticks, not competitors.
+"""Scripted policies that trained ones are compared with. They read the simulator's state.
 
 ``expert`` knows where the pad is; ``fixed_camera`` flies the same servo law but only knows it while the pad is in
 the view of a camera that looks straight down; ``random`` draws every action uniformly.
@@ -29,30 +29,36 @@ class Policy(Protocol):
 
 
 def expert(task: LandingTask) -> Array:
-    """A visual-servo law on the true pad position: match the pad's velocity, close in, descend inside a cone."""
+    """Return the actions of a visual-servo law: match the pad's velocity, close in, descend inside a cone."""
     position, velocity = task.pad_relative()
     return _servo(task, position, velocity, known=np.ones(task.num_envs, bool), point_gimbal=True)
 
 
 def fixed_camera(task: LandingTask) -> Array:
-    """The servo law with the camera held straight down; where the pad is out of view it climbs to look for it."""
+    """Return the servo law's actions with the camera held straight down; out of the pad's view it climbs."""
     position, velocity = task.pad_relative()
     _, visible = task.pad_in_view()
     return _servo(task, position, velocity, known=visible, point_gimbal=False)
 
 
 class RandomPolicy:
-    """Uniform actions from a generator of its own."""
+    """Uniform actions, each a function of the seed, the episode and its decision: not of the other episodes."""
 
     def __init__(self, seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
+        self._seed = seed
 
     def __call__(self, task: LandingTask) -> Array:
-        return self._rng.uniform(-1.0, 1.0, (task.num_envs, ACTION_DIM))
+        starts = np.ascontiguousarray(task.scenarios.start_position).view(np.uint64)
+        return np.stack(
+            [
+                np.random.default_rng([self._seed, decision, *start]).uniform(-1.0, 1.0, ACTION_DIM)
+                for decision, start in zip(task.decisions.tolist(), starts.tolist(), strict=True)
+            ]
+        )
 
 
 def make_policy(name: str, seed: int = 0) -> Policy:
-    """The baseline called ``expert``, ``fixed_camera`` or ``random``.
+    """Return the baseline called ``expert``, ``fixed_camera`` or ``random``.
 
     Raises:
         KeyError: there is no such baseline.

@@ -47,7 +47,7 @@ def initialise_warp() -> None:
 
 
 def warp_device(device: str) -> str:
-    """The warp name of a torch device string: ``cuda`` means ``cuda:0``."""
+    """Return the warp name of a torch device string: ``cuda`` means ``cuda:0``."""
     return "cuda:0" if device == "cuda" else device
 
 
@@ -108,7 +108,7 @@ class Camera:
             )
 
     def render(self, physics: Physics, scenarios: Scenarios, ids: Ids) -> Image:
-        """Images (n, height, width, 3) in RGB of the environments ``ids``, at most ``num_worlds`` of them.
+        """Return images (n, height, width, 3) in RGB of the environments ``ids``, at most ``num_worlds`` of them.
 
         The physics' derived poses must be up to date (:meth:`Physics.refresh`).
         """
@@ -134,7 +134,7 @@ class Camera:
 
 
 def chase_camera(model: mujoco.MjModel, resolution: tuple[int, int], device: str) -> Camera:
-    """The camera behind and above the drone, for one world, with shadows and sky; resolution: (width, height)."""
+    """Return the camera behind and above the drone, for one world; resolution: (width, height)."""
     return Camera(
         model,
         "chase",
@@ -206,7 +206,7 @@ class OnboardCamera:
         self._pool = ThreadPoolExecutor(parts, thread_name_prefix="camera") if parts > 1 else None
 
     def render(self, physics: Physics, scenarios: Scenarios, ids: Ids | None = None) -> Image:
-        """Grayscale views (n, size, size) of the environments ``ids``, all of them if None."""
+        """Return grayscale views (n, size, size) of the environments ``ids``, all of them if None."""
         if ids is not None:
             views = [self._single.render(physics, scenarios, np.array([env])) for env in ids]
             return _grayscale(np.concatenate(views))
@@ -236,6 +236,6 @@ def _write(target: Any, values: NDArray[Any]) -> None:
 
 
 def _grayscale(rgb: Image) -> Image:
-    """ITU-R BT.601 luma of (..., 3) images, in integer arithmetic."""
+    """Return the ITU-R BT.601 luma of (..., 3) images, in integer arithmetic."""
     weighted = rgb[..., 0] * np.uint16(77) + rgb[..., 1] * np.uint16(150) + rgb[..., 2] * np.uint16(29)
     return (weighted >> 8).astype(np.uint8)

@@ -59,17 +59,17 @@ class VelocityController:
         self._integral[ids] = 0.0
 
     def state_dict(self) -> State:
-        """The velocity integrals."""
+        """Return the velocity integrals."""
         return {"integral": self._integral.copy()}
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from ``state``, of as many quadrotors."""
+        """Restore ``state``, of as many quadrotors."""
         self._integral[...] = state["integral"]
 
     def thrusts(
         self, rotation: Array, velocity: Array, body_rate: Array, command: Array, heading: Array
     ) -> Array:
-        """Rotor thrusts (N, 4) in newtons, each in [0, max_thrust].
+        """Return the rotor thrusts (N, 4) in newtons, each in [0, max_thrust].
 
         Args:
             rotation: (N, 3, 3) body to world.

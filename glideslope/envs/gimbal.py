@@ -30,12 +30,12 @@ ANGLE_LIMITS = np.array([PITCH_LIMIT, YAW_LIMIT])
 
 
 def view_quaternion(angles: Array) -> Array:
-    """Rotation (N, 4) of the view in the gimbal's base frame for ``angles`` (N, 2) = (pitch, yaw), rad."""
+    """Return the rotation (N, 4) of the view in the gimbal's base frame for ``angles`` (N, 2) = (pitch, yaw), rad."""
     return quat_multiply(quat_about(0, angles[:, 1]), quat_about(1, -angles[:, 0]))
 
 
 def angles_towards(direction: Array) -> Array:
-    """The (pitch, yaw) (N, 2), rad, that look along ``direction`` (N, 3), given in the base frame; unclipped."""
+    """Return the (pitch, yaw) (N, 2), rad, that look along ``direction`` (N, 3), given in the base frame; unclipped."""
     unit = direction / np.linalg.norm(direction, axis=1, keepdims=True)
     pitch = np.arcsin(np.clip(unit[:, 0], -1.0, 1.0))
     return np.stack([pitch, np.arctan2(unit[:, 1], -unit[:, 2])], axis=1)
@@ -52,7 +52,7 @@ class Gimbal(ABC):
         self.angles = np.zeros((num_envs, 2))  # (pitch, yaw), rad
 
     def _rows(self) -> dict[str, Array]:
-        """All that the future depends on, by the name under which it is saved."""
+        """Return all that the future depends on, by the name under which it is saved."""
         return {"angles": self.angles}
 
     def reset(self, ids: NDArray[np.intp]) -> None:
@@ -61,11 +61,11 @@ class Gimbal(ABC):
             row[ids] = 0.0
 
     def state_dict(self) -> State:
-        """A copy of the angles and, where it goes on by itself, the motion."""
+        """Return a copy of the angles and, where it has a state of its own, of the motion."""
         return copies(self._rows())
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from ``state``, of as many gimbals."""
+        """Restore ``state``, of as many gimbals."""
         restore(self._rows(), state)
 
     @abstractmethod
@@ -74,7 +74,7 @@ class Gimbal(ABC):
 
     @abstractmethod
     def action_towards(self, target: Array, share: Array, hold: float) -> Array:
-        """The action (N, 2) that, held for ``hold`` s, best brings the angles to ``target`` (N, 2), rad.
+        """Return the action (N, 2) that, held for ``hold`` s, best brings the angles to ``target`` (N, 2), rad.
 
         It may be beyond [−1, 1] and is to be clipped; a target out of reach is approached as far as the range goes.
         """
@@ -190,7 +190,7 @@ def accelerate(
 
 
 def build_gimbal(num_envs: int, task: TaskSettings) -> Gimbal:
-    """The gimbals of the mode that ``task`` names."""
+    """Return the gimbals of the mode that ``task`` names."""
     if task.gimbal_control == "velocity":
         return VelocityGimbal(num_envs, task.gimbal_max_rate)
     if task.gimbal_control == "acceleration":

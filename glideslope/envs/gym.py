@@ -144,7 +144,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         self._task.set_stage(stage, index, earlier=earlier, share=share)
 
     def state_dict(self) -> State:
-        """A copy of all that the future depends on, actions aside: NumPy arrays and plain data, nested.
+        """Return a copy of all that the future depends on, actions aside: NumPy arrays and plain data, nested.
 
         Stages are saved as their indices, observations as they are: nothing is drawn anew.
         """
@@ -156,7 +156,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         }
 
     def load_state_dict(self, state: State, stages: Sequence[StageSettings]) -> None:
-        """Go on from ``state`` as the environment that it was taken from, bit for bit.
+        """Restore ``state``: the environment continues as the one that it was taken from, bit for bit.
 
         What the next action answers is told by :meth:`observations`.
 
@@ -186,7 +186,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
 
         Args:
             seed: environment i is seeded with ``seed + i``, or with ``seed[i]``. Its k-th episode depends on that
-                seed and k alone. None goes on with the seeds in use (random ones at first).
+                seed and k alone. None keeps the seeds in use (random ones at first).
             options: ``scenario_seeds``: play exactly these scenarios, one episode each, handed out in order as
                 environments become free; an environment left without one idles (``infos["scenario"]`` is −1).
         """
@@ -247,7 +247,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         return tuple(self.chase_view(env) for env in range(self.num_envs))
 
     def chase_view(self, env: int) -> NDArray[np.uint8]:
-        """The drone of ``env`` from behind and above, RGB (360, 480, 3)."""
+        """Return the drone of ``env`` from behind and above, RGB (360, 480, 3)."""
         if self._chase is None:
             from glideslope.envs.camera import chase_camera  # loads the renderer, which takes seconds
 
@@ -261,7 +261,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
     # --- internals ---
 
     def _rows(self) -> dict[str, NDArray[Any]]:
-        """The environment's own arrays, a row per episode, by the name under which they are saved."""
+        """Return the environment's own arrays, a row per episode, by the name under which they are saved."""
         rows: dict[str, NDArray[Any]] = {
             "states": self._states,
             "episodes": self._episodes,
@@ -331,7 +331,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         self._states[:, -1] = self._task.state()
 
     def observations(self) -> Observation:
-        """The current observation of every environment, (N, …) arrays of its own."""
+        """Return the current observation of every environment, (N, …) arrays of its own."""
         observations: Observation = {"state": self._states.copy()}
         if self._with_pixels:
             observations["pixels"] = self._pixels.copy()
@@ -358,7 +358,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
     def _final_info(
         self, ended: NDArray[np.bool_], infos: dict[str, Any], result: StepResult
     ) -> dict[str, Any]:
-        """How the episodes that ended went, in Gymnasium's layout."""
+        """Return how the episodes that ended went, in Gymnasium's layout."""
         final = {key: value for key, value in infos.items() if not key.startswith("_")} | {
             "success": result.outcome == Outcome.LANDED,
             "touchdown_error_m": result.touchdown_error,
@@ -419,7 +419,7 @@ class LandingEnv(gym.Env[Observation, NDArray[np.float32]]):
         )
 
     def render(self) -> NDArray[np.uint8] | None:
-        """The chase view (360, 480, 3), if ``render_mode`` is ``rgb_array``."""
+        """Return the chase view (360, 480, 3), if ``render_mode`` is ``rgb_array``."""
         return None if self.render_mode != "rgb_array" else self._vector.chase_view(0)
 
     def close(self) -> None:
@@ -430,7 +430,7 @@ class LandingEnv(gym.Env[Observation, NDArray[np.float32]]):
 def observation_space(
     task: TaskSettings, frame_stack: int, *, pixels: bool, privileged: bool, oracle_gimbal: bool = False
 ) -> gym.spaces.Dict:
-    """The observation space of one environment."""
+    """Return the observation space of one environment."""
     bound, size = VELOCITY_BOUND, task.image_size
     spaces: dict[str, gym.Space[Any]] = {
         "state": gym.spaces.Box(-bound, bound, (frame_stack, STATE_DIM), np.float32)
@@ -449,14 +449,14 @@ def _stage(stage: Mapping[str, Any] | None) -> StageSettings:
 
 
 def _saved_seeds(seeds: Any, num_envs: int) -> list[int]:
-    """The seeds of a saved state: one per environment, or none before the first reset."""
+    """Return the seeds of a saved state: one per environment, or none before the first reset."""
     if not isinstance(seeds, list) or len(seeds) not in (0, num_envs) or not _whole(seeds):
         raise ValueError(f"seeds: {num_envs} whole numbers are needed, or none, got {seeds!r}")
     return list(seeds)
 
 
 def _saved_queue(queue: Any) -> deque[tuple[int, int]] | None:
-    """The scenarios still to be played, [number, seed] each; None where episodes are ordinary ones."""
+    """Return the scenarios still to be played, [number, seed] each; None where episodes are ordinary ones."""
     if queue is None:
         return None
     if not isinstance(queue, list) or not all(

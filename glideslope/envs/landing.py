@@ -290,7 +290,7 @@ class LandingTask:
     # --- saving ---
 
     def _rows(self) -> dict[str, NDArray[Any]]:
-        """The task's own arrays, a row per environment, by the name under which they are saved."""
+        """Return the task's own arrays, a row per environment, by the name under which they are saved."""
         return {
             "time": self.time,
             "decisions": self.decisions,
@@ -305,7 +305,7 @@ class LandingTask:
         }
 
     def state_dict(self) -> State:
-        """A copy of all that the future depends on, actions and generators aside: arrays and plain numbers."""
+        """Return a copy of all that the future depends on, actions and generators aside: arrays and plain numbers."""
         return copies(self._rows()) | {
             "physics": self.physics.state_dict(),
             "controller": self._controller.state_dict(),
@@ -315,7 +315,7 @@ class LandingTask:
         }
 
     def load_state_dict(self, state: State, stages: Sequence[StageSettings]) -> None:
-        """Go on from ``state`` bit for bit, in a task built alike; see :meth:`LandingVectorEnv.load_state_dict`.
+        """Restore ``state`` bit for bit, in a task built alike; see :meth:`LandingVectorEnv.load_state_dict`.
 
         Raises:
             ValueError: the state isn't of such a task or of such ``stages``; nothing is changed.
@@ -369,7 +369,7 @@ class LandingTask:
     # --- what can be seen ---
 
     def pad_relative(self) -> tuple[Array, Array]:
-        """The pad's position (m) and velocity (m/s) relative to the drone, (N, 3) each, heading frame.
+        """Return the pad's position (m) and velocity (m/s) relative to the drone, (N, 3) each, heading frame.
 
         The position is that of the touching point: at rest on the pad's centre its height is zero.
         """
@@ -382,13 +382,13 @@ class LandingTask:
         )
 
     def camera_orientation(self) -> Array:
-        """Quaternions (N, 4) of the gimbal's inner frame in the world."""
+        """Return the quaternions (N, 4) of the gimbal's inner frame in the world."""
         heading = quat_about(2, self.scenarios.heading)
         base = heading if self.task.gimbal_stabilized else self.physics.attitude
         return quat_multiply(base, view_quaternion(self.gimbal.angles))
 
     def pad_direction(self) -> Array:
-        """Unit vector (N, 3) from the camera to the pad's centre, in the gimbal's inner frame (view along −z)."""
+        """Return the direction (N, 3) from camera to pad centre, in the gimbal's inner frame (view along −z)."""
         position, _, _ = self.scenarios.pad_motion(self.time)
         target = np.column_stack([position, np.full(self.num_envs, PAD_TOP_HEIGHT)])
         camera = self.physics.position - GIMBAL_DROP * self.physics.rotation[:, :, 2]
@@ -397,14 +397,14 @@ class LandingTask:
         return direction / np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-9)
 
     def pad_in_view(self) -> tuple[Array, NDArray[np.bool_]]:
-        """Cosine of the angle between view axis and pad (N,), and whether its centre is inside the picture (N,)."""
+        """Return the cosine between view axis and pad (N,), and whether its centre is inside the picture (N,)."""
         direction = self.pad_direction()
         depth = -direction[:, 2]
         reach = np.abs(direction[:, :2]).max(axis=1)
         return depth, (depth > 0.0) & (reach <= self._view_tangent * depth)
 
     def state(self) -> NDArray[np.float32]:
-        """What the drone's own instruments tell, (N, 11): see ``STATE_DIM``; heading frame."""
+        """Return what the drone's own instruments tell, (N, 11): see ``STATE_DIM``; heading frame."""
         heading = self.scenarios.heading
         velocity = rotate_about_z(self.physics.velocity, -heading) / self._velocity_limit
         attitude = _canonical(quat_multiply(quat_about(2, -heading), self.physics.attitude))
@@ -413,9 +413,12 @@ class LandingTask:
         return np.concatenate(columns, axis=1).astype(np.float32)
 
     def privileged(self) -> NDArray[np.float32]:
-        """What only the simulator knows, (N, ``privileged_dim``): pad position / 5 m (3) and velocity / 2 m/s (3), both
-        relative and in the heading frame; the direction to the pad in the camera's frame (3); the instruments' state
-        (11); under acceleration control the gimbal's rates / ``gimbal_max_rate`` (2), which no other value tells."""
+        """Return what only the simulator knows, (N, ``privileged_dim``).
+
+        The pad's relative position / 5 m (3) and velocity / 2 m/s (3) in the heading frame; the direction to the pad in
+        the camera's frame (3); the instruments' state (11); under acceleration control the gimbal's rates /
+        ``gimbal_max_rate`` (2), which no other value tells.
+        """
         position, velocity = self.pad_relative()
         columns: list[NDArray[Any]] = [position / 5.0, velocity / 2.0, self.pad_direction(), self.state()]
         if isinstance(self.gimbal, AccelerationGimbal):
@@ -423,7 +426,7 @@ class LandingTask:
         return np.concatenate(columns, axis=1).astype(np.float32)
 
     def oracle_gimbal(self) -> NDArray[np.float32]:
-        """The angles that look straight at the pad, (N, 2): pitch and yaw over their limits, clipped to [−1, 1]."""
+        """Return the angles (N, 2) that look straight at the pad, as shares of their limits, clipped to [−1, 1]."""
         view = quat_to_matrix(view_quaternion(self.gimbal.angles))
         towards = angles_towards(np.einsum("nij,nj->ni", view, self.pad_direction()))
         return np.clip(towards / ANGLE_LIMITS, -1.0, 1.0).astype(np.float32)
@@ -441,12 +444,12 @@ class LandingTask:
 
 
 def privileged_dim(task: TaskSettings) -> int:
-    """Length of :meth:`LandingTask.privileged`."""
+    """Return the length of :meth:`LandingTask.privileged`."""
     return PRIVILEGED_DIM + (len(GIMBAL_AXES) if task.gimbal_control == "acceleration" else 0)
 
 
 def gimbal_scale(stage: StageSettings) -> Array:
-    """The shares (2,) of the gimbal's pitch and yaw range that a stage opens; a two-axis gimbal has no roll."""
+    """Return the shares (2,) of the gimbal's pitch and yaw range that a stage opens; a two-axis gimbal has no roll."""
     if stage.lock_down or not stage.gimbal_enabled:
         return np.zeros(2)
     pitch, _, yaw = stage.scale
@@ -454,5 +457,5 @@ def gimbal_scale(stage: StageSettings) -> Array:
 
 
 def _canonical(quat: Array) -> Array:
-    """The one of q and −q, the same rotation, whose scalar part isn't negative."""
+    """Return the one of q and −q, the same rotation, whose scalar part isn't negative."""
     return np.where(quat[:, :1] < 0.0, -quat, quat)

@@ -40,7 +40,7 @@ def build_model(*, physics_hz: float, pad_size: float, camera_fov_deg: float) ->
 
 
 def read_airframe(model: mujoco.MjModel) -> Airframe:
-    """Mass, inertia, rotor geometry and thrust limit, from the compiled model."""
+    """Return the mass, inertia, rotor geometry and thrust limit, from the compiled model."""
     body = model.body("drone").id
     mixing = np.zeros((4, model.nu))
     for rotor in range(model.nu):
@@ -150,15 +150,15 @@ class Physics:
         self._batch.forward(ids)
 
     def state_dict(self) -> State:
-        """All that the next step depends on, warm start and applied forces included: MuJoCo's integration state."""
+        """Return MuJoCo's integration state: all that the next step depends on, warm start and forces included."""
         return {"integration": self._batch.state.copy()}
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from ``state``, of as many simulations of the same model; brings what is derived up to date."""
+        """Restore ``state``, of as many simulations of the same model, and what is derived from it."""
         self._batch.state[...] = state["integration"]
         self.refresh()
 
 
 def usable_processors() -> int:
-    """Processors that this process may run on."""
+    """Return the number of processors that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -26,32 +26,32 @@ TERMS = (
 
 
 def approach_potential(distance: Array) -> Array:
-    """Minus the horizontal distance (m) to the pad's centre."""
+    """Return minus the horizontal distance (m) to the pad's centre."""
     return -distance
 
 
 def descent_potential(distance: Array, height: Array, pad_size: float) -> Array:
-    """Height lost below the ceiling (m, in [0, 5]), counted as far as the drone is over the pad's middle."""
+    """Return the height lost below the ceiling (m, in [0, 5]), counted as far as the drone is over the pad's middle."""
     centred = np.exp(-np.square(distance / (0.5 * pad_size)))
     return np.clip(DESCENT_CEILING - height, 0.0, DESCENT_CEILING) * centred
 
 
 def precision(distance: Array, pad_size: float) -> Array:
-    """Share of the landing bonus in [0.5, 1]: all of it at the pad's centre, half at its edge and corners."""
+    """Return the share of the landing bonus in [0.5, 1]: all at the pad's centre, half at its edge and corners."""
     return 1.0 - 0.5 * np.minimum(distance / (0.5 * pad_size), 1.0)
 
 
 def excess_sink_rate(sink_rate: Array, height: Array, max_touchdown_speed: float) -> Array:
-    """How much faster (m/s, at least 0) the drone sinks than is safe at ``height`` (m) above the pad."""
+    """Return how much faster (m/s, at least 0) the drone sinks than is safe at ``height`` (m) above the pad."""
     safe = 0.6 * max_touchdown_speed + 0.5 * np.maximum(height, 0.0)
     return np.maximum(sink_rate - safe, 0.0)
 
 
 def alignment(cosine: Array) -> Array:
-    """cos⁵ of the angle between the view axis and the pad, in [0, 1]; 0 behind the camera."""
+    """Return the cos⁵ of the angle between the view axis and the pad, in [0, 1]; 0 behind the camera."""
     return np.maximum(cosine, 0.0) ** 5
 
 
 def jerkiness(angle_change: Array) -> Array:
-    """‖Δangles‖² (rad²) of the gimbal's motion (N, 2) in one decision."""
+    """Return ‖Δangles‖² (rad²) of the gimbal's motion (N, 2) in one decision."""
     return np.einsum("ij,ij->i", angle_change, angle_change)

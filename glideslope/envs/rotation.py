@@ -9,7 +9,7 @@ Array = NDArray[np.float64]
 
 
 def quat_multiply(a: Array, b: Array) -> Array:
-    """Hamilton product a ⊗ b: rotate by b, then by a."""
+    """Return the Hamilton product a ⊗ b: rotate by b, then by a."""
     aw, ax, ay, az = a[..., 0], a[..., 1], a[..., 2], a[..., 3]
     bw, bx, by, bz = b[..., 0], b[..., 1], b[..., 2], b[..., 3]
     return np.stack(
@@ -24,7 +24,7 @@ def quat_multiply(a: Array, b: Array) -> Array:
 
 
 def quat_about(axis: int, angle: Array) -> Array:
-    """The rotation by ``angle`` (rad) about coordinate axis 0 (x), 1 (y) or 2 (z)."""
+    """Return the rotation by ``angle`` (rad) about coordinate axis 0 (x), 1 (y) or 2 (z)."""
     quat = np.zeros((*np.shape(angle), 4))
     quat[..., 0] = np.cos(0.5 * angle)
     quat[..., 1 + axis] = np.sin(0.5 * angle)
@@ -32,7 +32,7 @@ def quat_about(axis: int, angle: Array) -> Array:
 
 
 def quat_to_matrix(quat: Array) -> Array:
-    """The rotation matrix, mapping the rotated frame's coordinates to the parent's."""
+    """Return the rotation matrix, mapping the rotated frame's coordinates to the parent's."""
     w, x, y, z = quat[..., 0], quat[..., 1], quat[..., 2], quat[..., 3]
     matrix = np.empty((*quat.shape[:-1], 3, 3))
     matrix[..., 0, 0] = 1 - 2 * (y * y + z * z)
@@ -48,7 +48,7 @@ def quat_to_matrix(quat: Array) -> Array:
 
 
 def rotate_about_z(vector: Array, angle: Array) -> Array:
-    """``vector`` (..., 3) turned by ``angle`` (rad) about the vertical."""
+    """Return ``vector`` (..., 3) turned by ``angle`` (rad) about the vertical."""
     cosine, sine = np.cos(angle), np.sin(angle)
     x, y = vector[..., 0], vector[..., 1]
     turned = vector.copy()
@@ -58,7 +58,7 @@ def rotate_about_z(vector: Array, angle: Array) -> Array:
 
 
 def cross(a: Array, b: Array) -> Array:
-    """Cross product of (..., 3) vectors; a quarter of numpy.cross's overhead on small batches."""
+    """Return the cross product of (..., 3) vectors; a quarter of numpy.cross's overhead on small batches."""
     product = np.empty_like(a)
     product[..., 0] = a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1]
     product[..., 1] = a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2]

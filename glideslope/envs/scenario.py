@@ -36,19 +36,19 @@ class StageMix:
             raise ValueError(f"share: the share of earlier stages must be from 0 to 1, got {self.share}")
 
     def draw(self, rng: np.random.Generator) -> tuple[int, StageSettings]:
-        """The index and the settings of one episode's stage."""
+        """Return the index and the settings of one episode's stage."""
         if not self.earlier or rng.random() >= self.share:
             return self.index, self.stage
         index = int(rng.integers(len(self.earlier)))
         return index, self.earlier[index]
 
     def state_dict(self) -> State:
-        """The mix as numbers; the stages themselves are given again to :meth:`from_state_dict`."""
+        """Return the mix as numbers; the stages themselves are given again to :meth:`from_state_dict`."""
         return {"index": self.index, "earlier": len(self.earlier), "share": self.share}
 
     @classmethod
     def from_state_dict(cls, state: State, stages: Sequence[StageSettings]) -> StageMix:
-        """The mix that ``state`` was taken from, of the curriculum's ``stages``.
+        """Return the mix that ``state`` was taken from, of the curriculum's ``stages``.
 
         Raises:
             ValueError: ``stages`` lacks one of its stages, or a number is of the wrong kind.
@@ -92,7 +92,7 @@ class Scenarios:
 
     @classmethod
     def empty(cls, num_envs: int) -> Scenarios:
-        """Rows for ``num_envs`` environments, all zero."""
+        """Return rows for ``num_envs`` environments, all zero."""
         vectors = {"start_position", "start_velocity", "wind_mean", "gust", "sun_direction"}
         vectors |= {"ground_tint", "pad_tint", "vehicle_tint"}
         columns = {}
@@ -103,11 +103,11 @@ class Scenarios:
         return cls(**columns)
 
     def state_dict(self) -> State:
-        """Every row."""
+        """Return every row."""
         return copies(vars(self))
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from ``state``, of as many environments."""
+        """Restore ``state``, of as many environments."""
         restore(vars(self), state)
 
     def draw(self, env: int, rng: np.random.Generator, task: TaskSettings, stage: StageSettings) -> None:
@@ -165,7 +165,7 @@ class Scenarios:
         self.sun_ambient[env] = 0.3 + spread * rng.uniform(-0.1, 0.15)
 
     def pad_motion(self, time: Array) -> tuple[Array, Array, Array]:
-        """The pad's position (N, 2) m, velocity (N, 2) m/s and heading (N,) rad at ``time`` (N,) s, in closed form."""
+        """Return the pad's position (N, 2) m, velocity (N, 2) m/s and heading (N,) rad at ``time`` (N,) s."""
         turn = self.pad_turn_rate
         angle = turn * time
         safe = np.where(turn == 0.0, 1.0, turn)
@@ -189,5 +189,5 @@ class Scenarios:
         return position, velocity, course
 
     def wind(self, time: Array) -> Array:
-        """The air's velocity (N, 3) m/s at ``time`` (N,) s: a mean and one gust frequency."""
+        """Return the air's velocity (N, 3) m/s at ``time`` (N,) s: a mean and one gust frequency."""
         return self.wind_mean + self.gust * np.sin(self.gust_rate * time + self.gust_phase)[:, None]

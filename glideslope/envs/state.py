@@ -12,7 +12,7 @@ State = dict[str, Any]
 
 
 def conform(saved: object, present: Mapping[str, Any], path: str = "") -> State:
-    """``saved`` with every array as NumPy's, once it is laid out as ``present``; plain data is passed on unseen.
+    """Return ``saved`` with every array as NumPy's, once it is laid out as ``present``; plain data is passed on unseen.
 
     Arrays may come as anything that NumPy reads, tensors in main memory included.
 
@@ -39,7 +39,7 @@ def restore(targets: Mapping[str, NDArray[Any]], state: State) -> None:
 
 
 def copies(arrays: Mapping[str, NDArray[Any]]) -> State:
-    """A copy of every array."""
+    """Return a copy of every array."""
     return {name: array.copy() for name, array in arrays.items()}
 
 

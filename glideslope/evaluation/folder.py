@@ -139,7 +139,7 @@ def _read(folder: Path) -> Evaluation:
 
 
 def _rows(path: Path) -> list[Mapping[str, Any]]:
-    """The results in a file; none where there is no such file, as nothing has been played for it."""
+    """Return the results in a file; none where there is no such file, as nothing has been played for it."""
     rows = _json(path, list) if path.exists() else []
     if not all(isinstance(row, dict) and row.keys() >= KEYS for row in rows):
         raise UserError(f"{path}: is damaged: a result lacks some of {', '.join(sorted(KEYS))}")

@@ -16,7 +16,7 @@ from glideslope.display.results import results_table
 from glideslope.errors import UserError, data_size, reason
 from glideslope.evaluation.folder import EVALUATIONS, Evaluation, evaluations
 from glideslope.runs.folder import runs_below
-from glideslope.runs.snapshots import Entry, contents, load, newest_snapshot
+from glideslope.runs.snapshots import SnapshotPart, contents, load, newest_snapshot
 from glideslope.settings import Settings
 
 _LONGEST_VALUE = 30
@@ -64,7 +64,7 @@ def locate(key: str, value: str) -> Path:
 
 
 def _neighbours(path: Path) -> str:
-    """What is there instead, nearest first."""
+    """Return what is there instead, nearest first."""
     if not path.parent.is_dir():
         return ""
     names = [entry.name for entry in path.parent.iterdir()]
@@ -79,7 +79,7 @@ def _list_snapshot(path: Path, console: Console) -> None:
     content = load(path)
     lines = [f"{path}: snapshot of format {content['format']}, {data_size(path.stat().st_size)}"]
     lines.append(", ".join(_state(content)))
-    whole = "all that a run needs to go on" if "run" in content else "a policy: no run can go on from it"
+    whole = "all that a run needs to resume" if "run" in content else "a policy: no run can resume from it"
     lines.append(f"holds {whole}")
     lines += _settings(content)
     for line in lines:
@@ -103,7 +103,7 @@ def _state(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _settings(content: Mapping[str, Any]) -> Iterator[str]:
-    """The settings in a few lines, or why they can't be read."""
+    """Return the settings in a few lines, or why they can't be read."""
     try:
         settings = Settings.from_config(content.get("settings", {}))
     except UserError as error:
@@ -123,8 +123,8 @@ def _settings(content: Mapping[str, Any]) -> Iterator[str]:
     yield f"  stages {', '.join(settings.curriculum.stage_names)}"
 
 
-def _outline(entries: Sequence[Entry]) -> Iterator[tuple[str, Entry]]:
-    """The entries worth a line, with their names below what holds them indented."""
+def _outline(entries: Sequence[SnapshotPart]) -> Iterator[tuple[str, SnapshotPart]]:
+    """Return the entries worth a line, with their names below what holds them indented."""
     above: list[str] = []
     for entry in entries:
         depth = next((d for prefix, d in _DEPTHS.items() if entry.path.startswith(prefix)), _DEPTH)
@@ -137,7 +137,7 @@ def _outline(entries: Sequence[Entry]) -> Iterator[tuple[str, Entry]]:
         above.append(entry.path)
 
 
-def _what(entry: Entry) -> str:
+def _what(entry: SnapshotPart) -> str:
     if entry.shape is not None:
         return f"{list(entry.shape)} {entry.dtype}"
     if entry.kind == "mapping" or (entry.kind == "list" and entry.value is None):
@@ -224,7 +224,7 @@ def _tell(console: Console, line: str) -> None:
 
 
 def _range(values: Sequence[float], form: str) -> str:
-    """The least and the greatest of some numbers, once where they are the same."""
+    """Return the least and the greatest of some numbers, once where they are the same."""
     if not values:
         return "–"
     return " to ".join(dict.fromkeys(format(value, form) for value in (min(values), max(values))))

@@ -34,7 +34,7 @@ class Condition:
 
     @classmethod
     def at(cls, stage: StageSettings, index: int, point: Point) -> Condition:
-        """The stage with the point's pad speed and wind in place of its own."""
+        """Return the stage with the point's pad speed and wind in place of its own."""
         pad_speed, wind = point
         changes: dict[str, Any] = {} if wind is None else {"wind": wind}
         if pad_speed is not None:
@@ -58,7 +58,7 @@ class Condition:
 def conditions(
     stages: Sequence[StageSettings], chosen: Sequence[int], sweep: SweepSettings
 ) -> list[Condition]:
-    """Every point of the sweep in every chosen stage."""
+    """Return every point of the sweep in every chosen stage."""
     return [Condition.at(stages[index], index, point) for index in chosen for point in sweep.points]
 
 
@@ -71,7 +71,7 @@ class Result:
     score: Score
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
+        """Return plain data, for JSON."""
         return {
             "policy": self.policy,
             "pad_speed": self.condition.pad_speed,
@@ -80,7 +80,7 @@ class Result:
         }
 
 
-class Report:
+class EvaluationReport:
     """Takes results as they come and keeps the files up to date with them; an interrupt loses no condition.
 
     Args:

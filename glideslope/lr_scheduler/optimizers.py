@@ -52,7 +52,10 @@ def _own_tensor(
     optimizer: torch.optim.Optimizer, group: Mapping[str, Any], taken: Mapping[int, torch.Tensor | None]
 ) -> torch.Tensor | None:
     """Return the tensor that holds this group's rate from now on; None for a group whose rate is a number."""
-    import torch
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise ImportError("writing rates into an optimizer needs PyTorch: pip install torch") from error
 
     held, default = group["lr"], optimizer.defaults.get("lr")
     replaced = all(other["lr"] is not default for other in optimizer.param_groups)

@@ -11,8 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
-import torch
-from torch.utils.hooks import RemovableHandle
+try:
+    import torch
+    from torch.utils.hooks import RemovableHandle
+except ModuleNotFoundError as error:
+    raise ImportError(
+        'glideslope.lr_scheduler.stable_baselines3 needs its library: pip install "glideslope[sb3]"'
+    ) from error
 
 from glideslope.lr_scheduler.optimizers import write_lr
 from glideslope.lr_scheduler.schedule import History, Schedule

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
+try:
+    import torch
+except ModuleNotFoundError as error:
+    raise ImportError("glideslope.lr_scheduler.torch_scheduler needs PyTorch: pip install torch") from error
 
 from glideslope.lr_scheduler.optimizers import write_lr
 from glideslope.lr_scheduler.schedule import History, Schedule

@@ -36,7 +36,7 @@ _HOST_LAYOUT: Layout = {
 }
 _COUNTERS = ("written", "started", "known", "lost")  # none is ever larger than the one before
 # What rows taken out of a buffer cover, per environment: numbers of slots and of transitions.
-_EXTENTS = ("first_slot", "end_slot", "first_transition", "end_transition")
+EXTENTS = ("first_slot", "end_slot", "first_transition", "end_transition")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +62,7 @@ class Batch:
     next_privileged: torch.Tensor | None
 
     def to(self, device: torch.device) -> Batch:
-        """This batch on ``device``; nothing is copied where it is there already."""
+        """Return this batch on ``device``; nothing is copied where it is there already."""
         moved: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -135,23 +135,19 @@ class ReplayBuffer:
         privileged_dim: int,
         action_dim: int,
     ) -> int:
-        """Bytes that a full buffer of these settings holds, host (19 a slot) and device together."""
+        """Return the bytes that a full buffer of these settings holds, host (19 a slot) and device together."""
         layout = _HOST_LAYOUT | _device_layout(frame_shape, state_dim, privileged_dim, action_dim)
         per_slot = sum(math.prod(shape) * dtype.itemsize for shape, dtype in layout.values())
         return capacity // num_envs * num_envs * per_slot
 
     def __len__(self) -> int:
-        """Number of transitions that can be sampled now."""
+        """Return the number of transitions that can be sampled now."""
         return int((self._known - self._lost).sum())
 
     @property
     def num_frames(self) -> int:
         """Number of observations stored now."""
         return int(np.minimum(self._written, self._slots).sum())
-
-    def can_sample(self) -> bool:
-        """Whether there is a transition to sample; once true, it stays so."""
-        return len(self) > 0
 
     def add_first(
         self, env_ids: Array, frame: Array | None, state: Array, privileged: Array | None = None
@@ -248,7 +244,7 @@ class ReplayBuffer:
         )
 
     def settings(self) -> dict[str, Any]:
-        """What another buffer must have in common to take over this one's rows: plain numbers."""
+        """Return what another buffer must have in common to take over this one's rows: plain numbers."""
         return {
             "num_envs": self._num_envs,
             "slots": self._slots,
@@ -258,15 +254,15 @@ class ReplayBuffer:
         }
 
     def counters(self) -> dict[str, list[int]]:
-        """Plain copies of the counters, per environment: they number slots and transitions for all time."""
+        """Return plain copies of the counters, per environment: they number slots and transitions for all time."""
         return {key: counter.tolist() for key, counter in self._counters.items()}
 
     def generator_state(self) -> torch.Tensor:
-        """State of the generator that `sample` draws from."""
+        """Return the state of the generator that `sample` draws from."""
         return self._generator.get_state()
 
     def rows_since(self, counters: Mapping[str, Sequence[int]]) -> dict[str, torch.Tensor]:
-        """Copies, on the host, of everything that was stored or changed since `counters()` gave this.
+        """Return copies, on the host, of everything that was stored or changed since `counters()` gave this.
 
         first_slot, end_slot, first_transition, end_transition: (N,) int64. Then, for every kind of entry, the
         slots numbered first_slot <= number < end_slot of environment 0, of environment 1 and so on, and
@@ -282,11 +278,11 @@ class ReplayBuffer:
         rows = {key: ring.index_select(0, on_device).cpu() for key, ring in self._rows.items()}
         for key, ring in self._host.items():
             rows[key] = torch.from_numpy(ring[transitions if key == "order" else slots.numpy()])
-        ends = zip(_EXTENTS, (first_slot, self._written, first_transition, self._started), strict=True)
+        ends = zip(EXTENTS, (first_slot, self._written, first_transition, self._started), strict=True)
         return {**{key: torch.from_numpy(end.copy()) for key, end in ends}, **rows}
 
     def clear(self) -> None:
-        """Forget everything stored. The generator goes on."""
+        """Forget everything stored. The generator keeps its state."""
         for array in (*self._host.values(), *self._counters.values()):
             array[:] = 0
         # What was observed may stay: a slot written anew has its own at once, its action only with the next step.
@@ -298,12 +294,12 @@ class ReplayBuffer:
         They count as stored only once `restore` sets the counters. Raises ValueError, and changes nothing,
         for missing or other entries, shapes or types.
         """
-        expected = {*_EXTENTS, *self._rows, *self._host}
+        expected = {*EXTENTS, *self._rows, *self._host}
         if set(rows) != expected:
             raise ValueError(f"it has the entries {sorted(rows)}, expected {sorted(expected)}")
-        for key in _EXTENTS:
+        for key in EXTENTS:
             _check_tensor(key, rows[key], (self._num_envs,), torch.int64)
-        first_slot, end_slot, first_transition, end_transition = (rows[key].numpy() for key in _EXTENTS)
+        first_slot, end_slot, first_transition, end_transition = (rows[key].numpy() for key in EXTENTS)
         for first, end in ((first_slot, end_slot), (first_transition, end_transition)):
             if not ((first >= 0) & (first <= end) & (end - first <= self._slots)).all():
                 raise ValueError(
@@ -341,10 +337,10 @@ class ReplayBuffer:
             counter[:] = new[key]
 
     def _draw(self, batch_size: int) -> tuple[Ints, Ints]:
-        """First row of a ring and slot in it, (B,) each, of transitions drawn uniformly."""
+        """Return the first row of a ring and slot in it, (B,) each, of transitions drawn uniformly."""
         ends = np.cumsum(self._known - self._lost)
         if ends[-1] == 0:
-            raise RuntimeError("no transition can be sampled yet; see can_sample()")
+            raise RuntimeError("no transition can be sampled yet")
         # 63 random bits: the remainder's bias is below capacity / 2**63.
         bits = torch.randint(2**63 - 1, (batch_size,), generator=self._generator).numpy()
         rank = bits % ends[-1]
@@ -354,7 +350,7 @@ class ReplayBuffer:
         return base, self._order[base + number % self._slots].astype(np.int64)
 
     def _returns(self, base: Ints, slot: Ints) -> tuple[Ints, NDArray[np.float64], NDArray[np.float64]]:
-        """Steps m, n-step reward and discount of the transitions that start in `slot`, (B,) each."""
+        """Return steps m, n-step reward and discount of the transitions that start in `slot`, (B,) each."""
         window = base[:, None] + (slot[:, None] + np.arange(self._nstep + 1)) % self._slots
         # Step k belongs to the episode if none of the observations t + 1 .. t + k is a final one.
         ended = np.logical_or.accumulate(self._final[window[:, :-1]], axis=1)
@@ -364,7 +360,7 @@ class ReplayBuffer:
         return steps, reward, np.where(self._terminated[last], 0.0, self._powers[steps])
 
     def _stack_rows(self, base: Ints, slot: Ints, age: Ints) -> Ints:
-        """Rows (B, K) of the stacks that end in `slot`, the episode's first one repeated at its start."""
+        """Return the rows (B, K) of the stacks that end in `slot`, the episode's first one repeated at its start."""
         back = np.minimum(np.arange(self._frame_stack)[::-1], age[:, None])
         return base[:, None] + (slot[:, None] - back) % self._slots
 
@@ -385,13 +381,13 @@ class ReplayBuffer:
         return rows
 
     def _running(self) -> NDArray[np.bool_]:
-        """Which environments have an episode that goes on, (N,)."""
+        """Return which environments have a running episode, (N,)."""
         ended: NDArray[np.bool_] = self._final[self._newest_rows(np.arange(self._num_envs))]
         running: NDArray[np.bool_] = (self._written > 0) & ~ended
         return running
 
     def _ring_rows(self, first: Ints, end: Ints) -> Ints:
-        """Rows of the numbers first <= number < end of each environment, (N,) each, one after another."""
+        """Return the rows of the numbers first <= number < end of each environment, (N,) each, one after another."""
         counts = end - first
         before = np.cumsum(counts) - counts
         number = np.arange(counts.sum()) + np.repeat(first - before, counts)

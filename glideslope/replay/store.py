@@ -1,7 +1,7 @@
 """The replay buffer on disk: what was stored between two snapshots is one file, never changed afterwards.
 
 A snapshot holds a manifest: the buffer's counters and the list of these files, the segments. The ring of that
-moment is the segments written over each other in order. So a run that is killed at any time goes on with exactly
+moment is the segments written over each other in order. So a run that is killed at any time resumes with exactly
 the buffer of its snapshot, also with what the ring has overwritten since, and each snapshot costs what is new.
 """
 
@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 
 from glideslope.errors import UserError
-from glideslope.replay.buffer import ReplayBuffer
+from glideslope.replay.buffer import EXTENTS, ReplayBuffer
 from glideslope.storage import archive
 from glideslope.storage.files import remove_temporaries
 
 FORMAT = 1
 _NAME = re.compile(r"segment_(\d{6,})\.pt")
-_EXTENTS = ("first_slot", "end_slot", "first_transition", "end_transition")
 
 
 class ReplayError(UserError):
@@ -114,13 +113,13 @@ class ReplayStore:
 
     def _write(self) -> Segment:
         self._folder.mkdir(parents=True, exist_ok=True)
-        # A number of its own: segments after the snapshot that a run goes on from may still be there.
+        # A number of its own: segments after the snapshot that a run resumes from may still be there.
         number = 1 + max((_number(file) for file in self._files()), default=0)
         path = self._folder / f"segment_{number:06}.pt"
         rows = self._buffer.rows_since(self._saved)
         content = {"format": FORMAT, "buffer": self._buffer.settings(), "rows": rows}
         archive.write(path, content)
-        ends = {key: rows[key].tolist() for key in _EXTENTS}
+        ends = {key: rows[key].tolist() for key in EXTENTS}
         return Segment(path.name, path.stat().st_size, archive.fingerprint(path), **ends)
 
     def _take(self, segment: Segment) -> None:
@@ -149,7 +148,7 @@ class ReplayStore:
             raise ReplayError(f"{path}: doesn't fit the buffer: {error}") from error
 
     def _listed(self, manifest: Mapping[str, Any]) -> list[Segment]:
-        """The segments of a manifest that can be one of this buffer's.
+        """Return the segments of a manifest that can be one of this buffer's.
 
         Raises ReplayError, or Python's own errors where it is no manifest at all.
         """
@@ -177,7 +176,7 @@ class ReplayStore:
         return segments
 
     def _oldest_slots(self, written: Sequence[int]) -> list[int]:
-        """Number of the oldest slot that the ring still holds, per environment."""
+        """Return the number of the oldest slot that the ring still holds, per environment."""
         slots = self._buffer.settings()["slots"]
         return [max(0, end - slots) for end in written]
 
@@ -195,14 +194,14 @@ def _number(file: Path) -> int:
 
 
 def _reaches(ends: Sequence[int], oldest: Sequence[int]) -> bool:
-    """Whether any environment's numbers go on to one that is still held."""
+    """Return whether any environment's numbers reach one that is still held."""
     return any(end > first for end, first in zip(ends, oldest, strict=True))
 
 
 def _covered(
     extents: Sequence[tuple[Sequence[int], Sequence[int]]], first: Sequence[int], end: Sequence[int]
 ) -> bool:
-    """Whether extents in order leave out no number from `first` to `end`, and reach no further."""
+    """Return whether extents in order leave out no number from `first` to `end`, and reach no further."""
     reached = np.asarray(first)
     for begins, ends in extents:
         reached = np.where(np.asarray(begins) <= reached, np.maximum(reached, ends), reached)

@@ -9,7 +9,6 @@ finished.json   there once the run is complete
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -35,9 +34,12 @@ CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
 VERSIONS = "versions.json"
 FINISHED = "finished.json"
+TRAIN_CSV = "train.csv"
+EVAL_CSV = "eval.csv"
+ROLLING = "snapshot.pt"
 LONGEST_NAME = 80  # characters in the name of a run's folder
 # Any of these shows that a run began here.
-_TRACES = (CONFIG, "train.csv", "eval.csv", "snapshot.pt")
+_TRACES = (CONFIG, TRAIN_CSV, EVAL_CSV, ROLLING)
 
 _PACKAGES = (
     *("torch", "mujoco", "mujoco-warp", "warp-lang", "gymnasium", "numpy", "hydra-core", "omegaconf"),
@@ -80,30 +82,31 @@ class RunFolder:
         self.release()
 
     def release(self) -> None:
-        """Lets other processes claim the folder; one that was made for nothing goes. May be called twice."""
+        """Let other processes claim the folder; remove one that was made and not used. May be called twice."""
         if self._lock is not None:
             with suppress(OSError):
                 if self._made and os.listdir(self.path) == [LOCK]:
                     (self.path / LOCK).unlink()
                     self.path.rmdir()
             # Unlocked, not only closed: a forked child may still have it open.
+            fcntl = _file_locks()
             fcntl.flock(self._lock, fcntl.LOCK_UN)
             os.close(self._lock)
             self._lock = None
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Writes the resolved configuration, plain data, to config.yaml."""
+        """Write the resolved configuration, plain data, to config.yaml."""
         write_text(self.path / CONFIG, dump_yaml(dict(config)))
 
     def write_overrides(self, overrides: Sequence[str]) -> None:
-        """Writes the overrides that the user typed to overrides.yaml; after config.yaml, which they explain.
+        """Write the overrides that the user typed to overrides.yaml; after config.yaml, which they explain.
 
         Should the process end between the two, the configuration is the newer one: nothing typed is lost.
         """
         write_text(self.path / OVERRIDES, dump_yaml(list(overrides), width=10_000))
 
     def write_versions(self) -> None:
-        """Writes `versions` to versions.json; where a run's are there already, adds them under "resumed"."""
+        """Write `versions` to versions.json; where a run's are there already, add them under "resumed"."""
         record = read_json_object(self.path / VERSIONS) if self.contents != "empty" else {}
         now = versions()
         if record:
@@ -112,32 +115,33 @@ class RunFolder:
         write_text(self.path / VERSIONS, json.dumps(now, indent=2) + "\n")
 
     def mark_finished(self, summary: Mapping[str, Any]) -> None:
-        """Writes finished.json with a summary of the run, plain data: the run's last act."""
+        """Write finished.json with a summary of the run, plain data: the run's last act."""
         write_text(self.path / FINISHED, json.dumps(dict(summary), indent=2) + "\n")
 
     def finished_frames(self) -> int:
-        """The length in frames of the run that finished here; 0 where there is none, or nothing says it."""
+        """Return the length in frames of the run that finished here; 0 where there is none, or it isn't known."""
         frames = read_json_object(self.path / FINISHED).get("frames")
         return frames if type(frames) is int else 0
 
     def reopen(self) -> None:
-        """Removes finished.json, if it is there: the run goes on with more frames."""
+        """Remove finished.json, if it is there: the run resumes with more frames."""
         (self.path / FINISHED).unlink(missing_ok=True)
         if self.contents == "finished":
             self.contents = "unfinished"
 
 
 def claim(run_dir: Path, *, resume: bool = False) -> RunFolder:
-    """Takes a folder for this process alone, making it and its parents if need be.
+    """Take a folder for this process alone, making it and its parents if need be.
 
     Args:
         run_dir: the folder.
-        resume: whether an unfinished run in it is welcome.
+        resume: whether it may hold an unfinished run.
 
     Raises:
         UserError: another process holds the folder; it can't be made or written to; or it holds an
-            unfinished run and `resume` is false. A run that is in the folder is left untouched then.
+            unfinished run and `resume` is false. A run in the folder is left untouched.
     """
+    _file_locks()
     path = Path(os.path.abspath(run_dir))
     made = not path.exists()
     try:
@@ -176,6 +180,7 @@ def claim_new(run_dir: Path) -> RunFolder:
     Raises:
         UserError: it can't be made or written to.
     """
+    _file_locks()
     folder = claim(make_new(run_dir))
     folder._made = True
     return folder
@@ -208,7 +213,23 @@ def first_free(path: Path) -> Path:
     return free
 
 
+def _file_locks() -> Any:
+    """Return the module `fcntl`, which Windows lacks.
+
+    Raises:
+        UserError: there is none.
+    """
+    try:
+        import fcntl
+    except ImportError as error:
+        raise UserError(
+            "a training needs file locks, which this system doesn't have: train on Linux, macOS or WSL"
+        ) from error
+    return fcntl
+
+
 def _take(lock: int, path: Path) -> None:
+    fcntl = _file_locks()
     # The kernel lets go of the lock when the process ends, even killed: no lock can go stale.
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -232,7 +253,7 @@ def has_run(path: Path) -> bool:
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:
-    """The configuration that a run was started with, as plain data.
+    """Return the configuration that a run was started with, as plain data.
 
     Raises:
         UserError: the folder is not a run's, or its config.yaml is damaged.
@@ -256,7 +277,7 @@ def runs_below(folder: Path) -> list[Path]:
 
 
 def typed_overrides(run_dir: Path) -> tuple[str, ...]:
-    """The overrides that a run's configuration was composed with, as typed; none where nothing says them.
+    """Return the overrides that a run's configuration was composed with, as typed; none where there is no record.
 
     Raises:
         UserError: the folder's overrides.yaml can't be read or is damaged.
@@ -276,7 +297,7 @@ def typed_overrides(run_dir: Path) -> tuple[str, ...]:
 
 
 def version_changes(run_dir: Path) -> list[str]:
-    """What computes differently now than at the start of the run, a line each; nothing where that is unknown."""
+    """Return which versions have changed since the start of the run, a line each; none where that is unknown."""
     began = read_json_object(run_dir / VERSIONS)
     if not began:
         return []
@@ -290,7 +311,7 @@ def version_changes(run_dir: Path) -> list[str]:
 
 
 def _computing(record: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """Name and version of each thing in a record of `versions` that a run's numbers depend on."""
+    """Yield name and version of each thing in a record of `versions` that a run's numbers depend on."""
     for name in ("glideslope", "python", "platform"):
         if isinstance(record.get(name), str):
             yield name, record[name]
@@ -302,7 +323,7 @@ def _computing(record: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
 
 
 def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
-    """Refuses to begin what would fill the disk.
+    """Check that there is enough free space on the disk.
 
     Raises:
         UserError: fewer than `needed_bytes` are free where `folder` lies.
@@ -316,7 +337,7 @@ def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
 
 
 def versions() -> dict[str, Any]:
-    """What computes a run: versions of this program, Python and packages, the platform and the git commit.
+    """Return what computes a run: versions of this program, Python and packages, the platform and the git commit.
 
     Plain data. A package that isn't installed is null; so is `git` where the code isn't in a git checkout.
     """
@@ -339,7 +360,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_state(file: Path) -> dict[str, Any] | None:
-    """Commit of the checkout that tracks `file`, and whether tracked files differ from it."""
+    """Return the commit of the checkout that tracks `file`, and whether tracked files differ from it."""
     # A package installed inside somebody else's checkout is not tracked there: that commit says nothing.
     if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
         return None

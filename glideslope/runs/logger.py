@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
-import re
-import socket
-import struct
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,16 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog, SourceMetadata
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
-from tensorboard.summary.writer.record_writer import RecordWriter
-from torch.utils.tensorboard.summary import custom_scalars, hparams, text
+from torch.utils.tensorboard.summary import hparams, text
 
 from glideslope.errors import typed
+from glideslope.runs.event_file import EventFile, cut_events
+from glideslope.runs.folder import EVAL_CSV, TRAIN_CSV
 from glideslope.runs.tracking import Tracker, flat_settings
 from glideslope.settings.yaml_files import dump_yaml
-from glideslope.storage.append_file import AppendFile, cut
 from glideslope.storage.csv_table import CsvTable, Number, check_csv_table
 
 RATE_TAGS = ("lr_encoder", "lr_actor", "lr_critic")
@@ -40,9 +34,6 @@ HELD_OUT_TAGS = tuple(
     for name in ("success_rate", "touchdown_error_m", "touchdown_speed", "episode_reward")
 )
 _SESSION_END = "_hparams_/session_end_info"
-
-TRAIN_CSV = "train.csv"
-EVAL_CSV = "eval.csv"
 
 _DIAGNOSTICS = {  # chart: how its tags end
     "gradient norm": "grad_norm",
@@ -69,17 +60,11 @@ _LAYOUT = {
 }
 
 
-_EVENT_FILE = r"events\.out\.tfevents\.\d{10}\."
-_LENGTH = struct.Struct("<Q4x")  # before each record; the checksum of these bytes is skipped
-_CHECKSUM = struct.Struct("<I")  # after each record
-
-
 class Logger:
     """Writes a run's numbers into its folder; the x axis is frames.
 
     Numbers that can't be written (a full disk, say) are kept in memory and written by the next call that
-    works, in order and once: a caller may report the OSError and go on. TensorBoard's own writer does not
-    outlive its first failed write, which is why this class writes event files itself.
+    works, in order and once: a caller may report the OSError and continue.
 
     Args:
         run_dir: an existing folder. Event files, `train.csv` and `eval.csv` go directly into it, so that
@@ -126,10 +111,8 @@ class Logger:
             HELD_OUT_GROUP: max(self._first_frame - 1, 0),
         }
         if resume_frame is not None:
-            for file in _event_files(run_dir):
-                cut(file, _kept_size(file.read_bytes(), lambda tag: self._first_of(tag, self._first_frame)))
-        self._events = AppendFile(_event_file(run_dir), _head(self._first_frame))
-        self._events.append(b"")  # the head alone
+            cut_events(run_dir, lambda tag: self._first_of(tag, self._first_frame))
+        self._events = EventFile(run_dir, self._first_frame, _LAYOUT)
 
     def __enter__(self) -> Self:
         return self
@@ -148,34 +131,22 @@ class Logger:
         """Frame of the latest row of train.csv; -1 before the first."""
         return self._train.last_frame
 
-    def scalars(self, frame: int, values: Mapping[str, Number]) -> None:
-        """Writes numbers to TensorBoard; None is left out.
+    def log_train(self, frame: int, values: Mapping[str, Number]) -> None:
+        """Write numbers to TensorBoard, which leaves None out, and to train.csv, under the same names.
 
         Raises:
-            ValueError: a tag that this project doesn't have (one of `TAGS`, or in one of `TAG_GROUPS`), or
-                a frame that is not later than the tag's latest. Nothing is kept then.
+            ValueError: a tag that this project doesn't have (one of `TAGS`, or in one of `TAG_GROUPS`), or a
+                frame that is not later than the tag's or the table's latest. Nothing is kept then.
             OSError: these or earlier numbers could not be written; they are kept for the next call.
         """
-        self._add(frame, self._numbers(frame, values))
-
-    def train_row(self, frame: int, values: Mapping[str, Number]) -> None:
-        """Adds one row to train.csv; see `CsvTable.append`."""
-        self._train.append(frame, values)
-
-    def eval_row(self, frame: int, values: Mapping[str, Number]) -> None:
-        """Adds one row to eval.csv; see `CsvTable.append`."""
-        self._eval.append(frame, values)
-
-    def log_train(self, frame: int, values: Mapping[str, Number]) -> None:
-        """The same numbers to TensorBoard and to train.csv, under the same names. Raises what these do."""
         self._log(self._train, frame, values)
 
     def log_eval(self, frame: int, values: Mapping[str, Number]) -> None:
-        """The same numbers to TensorBoard and to eval.csv, under the same names. Raises what these do."""
+        """Write numbers to TensorBoard and to eval.csv, as `log_train` does to train.csv."""
         self._log(self._eval, frame, values)
 
     def flush(self) -> None:
-        """Brings everything logged so far to the disk itself: call it before a snapshot is written.
+        """Bring everything logged so far to the disk itself: call it before a snapshot is written.
 
         Raises:
             OSError: something is not there for certain; it is kept for the next call.
@@ -183,7 +154,7 @@ class Logger:
         _every(self._events.flush, self._train.flush, self._eval.flush)
 
     def close(self) -> None:
-        """Flushes and closes all files. May be called twice.
+        """Flush and close all files. May be called twice.
 
         Raises:
             OSError: as `flush`. All files are closed all the same.
@@ -198,7 +169,7 @@ class Logger:
             command: the command line that starts this run.
 
         Raises:
-            OSError: as `scalars`.
+            OSError: as `log_train`.
         """
         flat = {key: _hyperparameter(value) for key, value in flat_settings(settings)}
         resolved = dump_yaml(dict(settings))
@@ -212,20 +183,21 @@ class Logger:
             ),
         ]
         now = time.time()
-        events = (Event(step=self._first_frame, wall_time=now, summary=summary) for summary in summaries)
-        self._events.append(b"".join(map(_record, events)))
+        self._events.add(
+            *(Event(step=self._first_frame, wall_time=now, summary=summary) for summary in summaries)
+        )
 
     def log_held_out(self, frame: int, values: Mapping[str, Number]) -> None:
         """Write the held-out result to TensorBoard: the run's last numbers.
 
         Raises:
-            ValueError, OSError: as `scalars`.
+            ValueError, OSError: as `log_train`.
         """
         numbers = self._numbers(frame, values)
         self.tracker.log(frame, numbers)
         _, _, end = hparams({}, {})  # type: ignore[no-untyped-call]
         self._add(frame, numbers)
-        self._events.append(_record(Event(step=int(frame), wall_time=time.time(), summary=end)))
+        self._events.add(Event(step=int(frame), wall_time=time.time(), summary=end))
 
     def _log(self, table: CsvTable, frame: int, values: Mapping[str, Number]) -> None:
         numbers = self._numbers(frame, values)
@@ -239,7 +211,7 @@ class Logger:
         return self._first_frames.get(group, other)
 
     def _numbers(self, frame: int, values: Mapping[str, Number]) -> dict[str, float]:
-        """The values that are there, checked."""
+        """Return the values that are not None, checked."""
         for tag in values:
             if tag not in TAGS and not tag.startswith(TAG_GROUPS):
                 raise ValueError(f"unknown tag {tag!r}: expected one of {TAGS} or one in {TAG_GROUPS}")
@@ -252,9 +224,9 @@ class Logger:
         if not numbers:
             return
         values = [Summary.Value(tag=tag, simple_value=number) for tag, number in numbers.items()]
-        record = _record(Event(step=int(frame), wall_time=time.time(), summary=Summary(value=values)))
+        event = Event(step=int(frame), wall_time=time.time(), summary=Summary(value=values))
         self._last.update(dict.fromkeys(numbers, int(frame)))
-        self._events.append(record)
+        self._events.add(event)
 
 
 def _hyperparameter(value: object) -> float | str:
@@ -263,7 +235,7 @@ def _hyperparameter(value: object) -> float | str:
 
 
 def _every(*calls: Callable[[], None]) -> None:
-    """Makes all calls, whichever of them raise an OSError; raises the first of these at the end."""
+    """Make all calls, whichever of them raise an OSError; raise the first of these at the end."""
     errors = []
     for call in calls:
         try:
@@ -272,62 +244,3 @@ def _every(*calls: Callable[[], None]) -> None:
             errors.append(error)
     if errors:
         raise errors[0]
-
-
-def _event_files(run_dir: Path) -> list[Path]:
-    return [file for file in run_dir.iterdir() if re.match(_EVENT_FILE, file.name)]
-
-
-def _event_file(run_dir: Path) -> Path:
-    """A name for a new event file that comes after those of all the folder's event files.
-
-    TensorBoard reads them in the order of their names, which begin with a time in seconds: a second run
-    within one second, or after the clock was put back, would otherwise be read before the first.
-    """
-    seconds = [int(file.name.split(".")[3]) for file in _event_files(run_dir)]
-    second = max(int(time.time()), *(used + 1 for used in seconds)) if seconds else int(time.time())
-    return run_dir / f"events.out.tfevents.{second:010d}.{socket.gethostname()}.{os.getpid()}.0"
-
-
-def _kept_size(records: bytes, first_of: Callable[[str], int]) -> int:
-    """Return the bytes of an event file up to the last one that is not of its tag's first frame or later.
-
-    Evaluations, whose first frame may be the others' last one, are the last of their frame.
-
-    A START event alone hides those only from TensorBoard's slower reader; the other keeps a tag's until the
-    tag is written again. What can't be read stays: all readers stop there.
-    """
-    kept = start = 0
-    while start + _LENGTH.size <= len(records):
-        begin = start + _LENGTH.size
-        end = begin + _LENGTH.unpack_from(records, start)[0]
-        record, checksum = records[begin:end], records[end : end + _CHECKSUM.size]
-        if checksum != _CHECKSUM.pack(masked_crc32c(record)):
-            break
-        event = Event.FromString(record)
-        start = end + _CHECKSUM.size
-        tags = [value.tag for value in event.summary.value]
-        if not tags or any(event.step < first_of(tag) for tag in tags):
-            kept = start
-    return kept if kept < start else len(records)
-
-
-def _head(first_frame: int) -> bytes:
-    """What an event file begins with; it hides what the folder's earlier files have from `first_frame` on."""
-    now = time.time()
-    source = SourceMetadata(writer="glideslope.runs.logger")
-    layout = custom_scalars(_LAYOUT)  # type: ignore[no-untyped-call]
-    return b"".join(
-        (
-            _record(Event(wall_time=now, file_version="brain.Event:2", source_metadata=source)),
-            _record(Event(wall_time=now, step=first_frame, session_log=SessionLog(status=SessionLog.START))),
-            _record(Event(wall_time=now, summary=layout)),
-        )
-    )
-
-
-def _record(event: Event) -> bytes:
-    """An event as its length, its bytes, and checksums of both."""
-    record = io.BytesIO()
-    RecordWriter(record).write(event.SerializeToString())
-    return record.getvalue()

@@ -1,4 +1,4 @@
-"""Finds what a run can go on from: the newest snapshot of its folder that is whole, replay buffer included."""
+"""Finds what a run is resumed from: the newest snapshot of its folder that is whole, replay buffer included."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from glideslope.runs.folder import RunFolder
 from glideslope.runs.schedule_changes import rate_changes
 from glideslope.runs.snapshots import ROLLING, load_resumable, resume_candidates
 
+REPLAY = "replay"
+"""The folder of the replay buffer's files in a run folder."""
+
 
 @dataclass(frozen=True)
 class Learner:
-    """The parts that hold what was learnt; made first, as a snapshot is tried on them before anything is written."""
+    """The parts that hold what is learnt; made first, as a snapshot is tried on them before anything is written."""
 
     agent: DrQV2Agent
     replay: ReplayBuffer
@@ -29,7 +32,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class Resumption:
-    """A snapshot to go on from; the learner's replay buffer and schedules are in its state already."""
+    """A snapshot to resume from; the learner's replay buffer and schedules are in its state already."""
 
     path: Path
     content: Mapping[str, Any]
@@ -37,7 +40,7 @@ class Resumption:
 
     @property
     def is_rolling(self) -> bool:
-        """Whether the rolling snapshot holds the very state that the run goes on with."""
+        """Whether the rolling snapshot holds the very state that the run resumes with."""
         return self.path.name == ROLLING and not self.accept_schedule
 
     @property
@@ -74,13 +77,13 @@ def find_resumption(
     accept_schedule: bool,
     note: Callable[[str], None],
 ) -> Resumption | None:
-    """The newest good snapshot of a run folder, None where none was written yet.
+    """Return the newest good snapshot of a run folder, None where none was written yet.
 
     Args:
         folder: the run's folder; only read.
         learner: gets the snapshot's replay buffer and schedules.
         num_train_frames: the length that the run is to have.
-        accept_schedule: go on with the learner's schedules where the snapshot's are different.
+        accept_schedule: resume with the learner's schedules where the snapshot's are different.
         note: is told of every snapshot that is passed over, and why.
 
     Raises:
@@ -101,9 +104,9 @@ def find_resumption(
         return found
     if faults:
         listed = "".join(f"\n  {fault}" for fault in faults)
-        raise UserError(f"{folder.path}: no snapshot can be gone on from:{listed}")
+        raise UserError(f"{folder.path}: no snapshot can be resumed:{listed}")
     if folder.contents == "finished":
-        raise UserError(f"{folder.path}: the run is finished and has kept no snapshot to go on from")
+        raise UserError(f"{folder.path}: the run is finished and has kept no snapshot to resume")
     return None
 
 

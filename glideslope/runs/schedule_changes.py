@@ -7,15 +7,14 @@ from typing import Any
 
 from glideslope.lr_scheduler import LiveSchedules
 from glideslope.settings import Settings
-from glideslope.settings.schedules import exploration_noise, learning_rates
+from glideslope.settings.schedules import NOISE, run_schedules
 
-NOISE = "stddev"
 _SAMPLES = 2000  # steps between the resume and the end that are compared at first
 
 
 def live_schedules(settings: Settings) -> LiveSchedules:
     """Return the schedules of a run: the networks' rates, and the exploration noise as "stddev"."""
-    return LiveSchedules({**learning_rates(settings), NOISE: exploration_noise(settings)})
+    return LiveSchedules(run_schedules(settings))
 
 
 def rate_changes(content: Mapping[str, Any], now: LiveSchedules, end: int) -> list[str]:

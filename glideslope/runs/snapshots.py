@@ -3,7 +3,7 @@
 A snapshot holds tensors and plain data only and is loaded with ``weights_only=True``: reading one can't run code.
 It is written beside its place, flushed, and renamed, so a crash leaves the old one or the new one.
 
-snapshot.pt, snapshot_previous.pt       what a run goes on from, and the one before
+snapshot.pt, snapshot_previous.pt       what a run resumes from, and the one before
 snapshot_stage{i}_{name}_{frame}.pt     the policy that mastered a stage
 snapshot_best_sr{pct}_stage{i}_{frame}.pt   the best policies of a stage, listed in best_checkpoints.json
 """
@@ -21,11 +21,11 @@ from typing import Any, TypeAlias, TypeGuard
 import torch
 
 from glideslope.errors import UserError, reason
+from glideslope.runs.folder import ROLLING as ROLLING
 from glideslope.storage import archive
 from glideslope.storage.files import write_text
 
 FORMAT = 2
-ROLLING = "snapshot.pt"
 PREVIOUS = "snapshot_previous.pt"
 INDEX = "best_checkpoints.json"
 KEEP_PER_STAGE = 3
@@ -56,7 +56,7 @@ class Best:
 class Snapshots:
     """The snapshots of one run folder, which nobody else writes to.
 
-    resume: go on with those that are in the folder; told to ``note`` where the list of the best ones, or one
+    resume: keep those that are in the folder; ``note`` is called where the list of the best ones, or one
         that it lacks, is damaged.
 
     Writing raises OSError where it fails, the disk being full for instance. What was there is still there then.
@@ -68,13 +68,13 @@ class Snapshots:
         self._dir = run_dir
         self._last_stage = last_stage
         self._best: list[Best] = []
-        # A damaged snapshot isn't worth to take the place of the one before it.
+        # A damaged snapshot must not replace the one before it.
         self._rolling_is_good = False
         if resume:
             self._take_over(note or _ignore)
 
     def save_rolling(self, content: Mapping[str, Any]) -> Path:
-        """Replace the snapshot that a run goes on from; the one before stays, as ``snapshot_previous.pt``."""
+        """Replace the snapshot that a run resumes from; keep the one before as ``snapshot_previous.pt``."""
         rolling = self._dir / ROLLING
         keep = self._rolling_is_good or _is_good(rolling)
         save(rolling, content, self._dir / PREVIOUS if keep else None)
@@ -103,11 +103,11 @@ class Snapshots:
         return path
 
     def would_keep(self, stage: int, frame: int, success_rate: float) -> bool:
-        """Whether `save_best` would keep a policy with this evaluation."""
+        """Return whether `save_best` would keep a policy with this evaluation."""
         return self._with(_best(stage, frame, success_rate)) is not None
 
     def best(self, stage: int) -> list[Path]:
-        """The stage's best snapshots, the best one first."""
+        """Return the stage's best snapshots, the best one first."""
         return [self._dir / best.file for best in _ranked(self._best) if best.stage == stage]
 
     def _take_over(self, note: Note) -> None:
@@ -121,7 +121,7 @@ class Snapshots:
             note(f"{self._dir / INDEX}: can't be written: {reason(error)}")
 
     def _with(self, entry: Best) -> list[Best] | None:
-        """The list once this entry is on it, or None where it isn't good enough."""
+        """Return the list once this entry is on it, or None where it isn't good enough."""
         best = self._kept([entry, *(other for other in self._best if other.file != entry.file)])
         return best if entry.success_rate >= LEAST_SUCCESS_RATE and entry in best else None
 
@@ -171,19 +171,19 @@ def load(path: Path, device: str = "cpu") -> dict[str, Any]:
 
 
 def load_resumable(path: Path) -> dict[str, Any]:
-    """Read a snapshot that a run can go on from: one with the part ``run``.
+    """Read a snapshot that a run can resume from: one with the part ``run``.
 
     Raises:
         UserError: as `load`, and where it has no such part.
     """
     content = load(path)
     if not isinstance(content.get("run"), Mapping):
-        raise UserError(f"{path}: holds a policy only, nothing that a run can go on from")
+        raise UserError(f"{path}: holds a policy only: no run can resume from it")
     return content
 
 
 def resume_candidates(run_dir: Path) -> list[Path]:
-    """The files that a run may be able to go on from, the one of the newest frame first, damaged ones included."""
+    """Return the files that a run may resume from, the one of the newest frame first, damaged ones included."""
     frame = math.inf
     places = []
     for rank, name in enumerate((ROLLING, PREVIOUS)):
@@ -199,7 +199,7 @@ def resume_candidates(run_dir: Path) -> list[Path]:
 
 
 def newest_snapshot(run_dir: Path, note: Note | None = None) -> Path:
-    """The snapshot that best represents a run folder: the best one of the stage that the run reached.
+    """Return the snapshot that best represents a run folder: the best one of the stage that the run reached.
 
     Where no evaluation of that stage was good enough to be kept, it is the rolling snapshot. Damaged ones are
     passed over: ``note`` is told of each.
@@ -233,7 +233,7 @@ def newest_snapshot(run_dir: Path, note: Note | None = None) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SnapshotPart:
     """A part of a snapshot, for people to look at.
 
     Attributes:
@@ -256,31 +256,31 @@ class Entry:
     value: Any = None
 
 
-def contents(content: Mapping[str, Any]) -> list[Entry]:
-    """What a snapshot holds, each mapping before its parts; a list of plain values is one entry."""
+def contents(content: Mapping[str, Any]) -> list[SnapshotPart]:
+    """Return what a snapshot holds, each mapping before its parts; a list of plain values is one entry."""
     return [entry for key, value in content.items() for entry in _entries((str(key),), value)]
 
 
-def _entries(path: tuple[str, ...], value: Any) -> list[Entry]:
+def _entries(path: tuple[str, ...], value: Any) -> list[SnapshotPart]:
     here, depth = ".".join(path), len(path)
     if isinstance(value, torch.Tensor):
         dtype = str(value.dtype).removeprefix("torch.")
         size = value.numel() * value.element_size()
-        return [Entry(here, depth, "tensor", shape=tuple(value.shape), dtype=dtype, bytes=size)]
+        return [SnapshotPart(here, depth, "tensor", shape=tuple(value.shape), dtype=dtype, bytes=size)]
     if isinstance(value, list | tuple) and not _holds_parts(value):
-        return [Entry(here, depth, "list", entries=len(value), value=value)]
+        return [SnapshotPart(here, depth, "list", entries=len(value), value=value)]
     if isinstance(value, Mapping | list | tuple):
         keyed = value.items() if isinstance(value, Mapping) else enumerate(value)
         parts = [_entries((*path, str(key)), part) for key, part in keyed]
         kind = "mapping" if isinstance(value, Mapping) else "list"
         size = sum(part[0].bytes for part in parts)
         inside = [entry for part in parts for entry in part]
-        return [Entry(here, depth, kind, entries=len(value), bytes=size), *inside]
-    return [Entry(here, depth, "none" if value is None else type(value).__name__, value=value)]
+        return [SnapshotPart(here, depth, kind, entries=len(value), bytes=size), *inside]
+    return [SnapshotPart(here, depth, "none" if value is None else type(value).__name__, value=value)]
 
 
 def _holds_parts(value: Any) -> bool:
-    """Whether a value is, or holds at any depth, a tensor or a mapping."""
+    """Return whether a value is, or holds at any depth, a tensor or a mapping."""
     if isinstance(value, list | tuple):
         return any(map(_holds_parts, value))
     return isinstance(value, torch.Tensor | Mapping)
@@ -321,12 +321,12 @@ def _best(stage: int, frame: int, success_rate: float) -> Best:
 
 
 def _ranked(best: Sequence[Best]) -> list[Best]:
-    """Highest stage first, in it the best first."""
+    """Return the entries, the highest stage first, within a stage the best first."""
     return sorted(best, key=lambda entry: (entry.stage, entry.success_rate, entry.frame), reverse=True)
 
 
 def _listed_best(run_dir: Path, note: Note) -> list[Best]:
-    """The entries of the list whose files are there; none where the list is missing or damaged."""
+    """Return the entries of the list whose files are there; none where the list is missing or damaged."""
     index = run_dir / INDEX
     try:
         entries = [Best(**entry) for entry in json.loads(index.read_text(encoding="utf-8"))]
@@ -342,7 +342,7 @@ def _listed_best(run_dir: Path, note: Note) -> list[Best]:
 
 
 def _unlisted_best(run_dir: Path, listed: Sequence[Best], note: Note) -> list[Best]:
-    """Entries for the files of best snapshots that the list lacks, from what is in them."""
+    """Return entries for the files of best snapshots that the list lacks, from what is in them."""
     names = {entry.file for entry in listed}
     entries = []
     for path in sorted(run_dir.glob("snapshot_best_*.pt")):
@@ -360,7 +360,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 def _ignore(fault: str) -> None:
-    """For those who needn't be told."""
+    """Ignore a fault: the default of `note`."""
 
 
 def _others(path: Path) -> str:

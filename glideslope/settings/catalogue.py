@@ -1,4 +1,4 @@
-"""What the files of `cfgs/` offer, read from the files themselves: groups, their options, and headings of keys."""
+"""Where the files of `cfgs/` are and what they offer: groups, their options, and headings of keys."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ from pathlib import Path
 
 from glideslope.settings.yaml_files import YamlError, decode_text, read_yaml
 
-CONFIG_DIR = Path(__file__).resolve().parents[2] / "cfgs"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# Inside an installed package, beside that of a checkout.
+CONFIG_DIR = next(iter(_PACKAGE.glob("cfgs")), _PACKAGE.with_name("cfgs"))
 
 _KEY = re.compile(r"(\w+):")
+
+
+def preset_folders() -> tuple[Path, ...]:
+    """Return where presets are looked for: first in `cfgs/` of the working directory, if that is not the package's."""
+    own = Path("cfgs")
+    return (own.absolute(), CONFIG_DIR) if own.is_dir() and own.resolve() != CONFIG_DIR else (CONFIG_DIR,)
 
 
 @lru_cache
@@ -31,15 +39,15 @@ def _groups(config_name: str) -> Iterator[str]:
             yield from _groups(entry)
 
 
-def options_of(group: str, folders: Sequence[Path] = (CONFIG_DIR,)) -> dict[str, str]:
+def options_of(group: str, folders: Sequence[Path] | None = None) -> dict[str, str]:
     """Return the options of a group, each with what it is for: the first line of its file that says something.
 
     Args:
         group: a group, with or without its place behind an @.
-        folders: where files are looked for, the first one before the others.
+        folders: where files are looked for, the first one before the others; `preset_folders` by default.
     """
     found: dict[str, str] = {}
-    for folder in folders:
+    for folder in preset_folders() if folders is None else folders:
         for path in sorted((folder / group.partition("@")[0]).glob("*.yaml")):
             if path.is_file():  # no folder, and no link of an editor's that leads nowhere
                 found.setdefault(path.stem, _first_comment(path))

@@ -29,9 +29,7 @@ class CompareSettings(CheckedSettings):
 
     def broken_rules(self) -> Iterator[Broken]:
         if not self.runs:
-            rule = (
-                "name run folders, or folders with runs below them: compare_runs.py exp_local/a exp_local/b"
-            )
+            rule = "name run folders, or folders with runs below them: exp_local/a exp_local/b"
             yield Broken("runs", rule, self.runs)
         if len(set(self.by or ())) < len(self.by or ()):
             yield Broken("by", "must name each key once", self.by)

@@ -8,6 +8,19 @@ from typing import Any
 from glideslope.lr_scheduler import Schedule, Schedules, build_schedules, parse_stddev
 from glideslope.settings import Settings
 
+NOISE = "stddev"
+"""The name of the exploration noise among a run's schedules."""
+
+
+def run_schedules(settings: Settings, given: Collection[str] = ()) -> Schedules:
+    """Return all schedules of a run: those of `learning_rates`, and `exploration_noise` as :data:`NOISE`.
+
+    Raises:
+        ScheduleError: with every fault of `lr_schedule`, or else of `stddev_schedule`.
+    """
+    rates, noise = learning_rates(settings, given), exploration_noise(settings)
+    return Schedules({**rates, NOISE: noise}, [*rates.notes, *noise.notes])
+
 
 def learning_rates(settings: Settings, given: Collection[str] = ()) -> Schedules:
     """The schedule of each network's learning rate.

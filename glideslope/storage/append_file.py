@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from glideslope.storage.files import replacing
+from glideslope.storage.files import flush_folder, replacing
+
+Record = TypeVar("Record")
 
 
-class AppendFile:
-    """Appends records (bytes) to a file, in order, each whole and once.
+class AppendFile(Generic[Record]):
+    """Appends records to a file, in order, each whole and once.
 
     What a failed write has left of a record is cut off again, and the record stays pending: the next call
     that works writes it first. Records are also kept until `flush` has brought them to the disk, because a
     failed fsync may have lost them. Both take as much memory as the records themselves.
 
     Args:
-        path: the file. Created, or opened to go on at its end, at the first write.
+        path: the file. Created at the first write, or opened to append to it.
         head: what a file begins with; written where the file is new, or was removed or emptied meanwhile.
+        encode: returns the bytes of records, which are written in one go.
     """
 
-    def __init__(self, path: Path, head: bytes) -> None:
+    def __init__(self, path: Path, head: bytes, encode: Callable[[Iterable[Record]], bytes]) -> None:
         self._path = path
         self._head = head
+        self._encode = encode
         self._file: FileIO | None = None
-        self._pending: list[bytes] = []
-        self._unflushed: list[bytes] = []
+        self._pending: list[Record] = []
+        self._unflushed: list[Record] = []
         # These speak of the file with this device and inode: a user may put another in its place.
         self._identity: tuple[int, int] | None = None
         self._flushed_size = 0
         self._whole_size: int | None = None
         self._name_flushed = False
 
-    def append(self, record: bytes) -> None:
-        """Writes one record, after all that are pending.
+    def append(self, record: Record) -> None:
+        """Write one record, after all that are pending.
 
         Raises:
             OSError: it could not be written; it is pending now.
@@ -45,7 +50,7 @@ class AppendFile:
         self.write()
 
     def write(self) -> None:
-        """Writes what is pending.
+        """Write what is pending.
 
         Raises:
             OSError: it could not be written and stays pending.
@@ -56,7 +61,7 @@ class AppendFile:
         size = os.fstat(file.fileno()).st_size
         try:
             with _naming(self._path):
-                _write(file, b"".join(self._pending if size else [self._head, *self._pending]))
+                _write(file, (b"" if size else self._head) + self._encode(self._pending))
         except BaseException:  # an interrupt too: a record that is pending must not be in the file
             self._cut(file, size)
             raise
@@ -66,7 +71,7 @@ class AppendFile:
         self._pending.clear()
 
     def flush(self) -> None:
-        """Writes what is pending and brings the whole file to the disk.
+        """Write what is pending and bring the whole file to the disk.
 
         Raises:
             OSError: something could not be written, or is not on the disk for certain; it is pending.
@@ -86,11 +91,11 @@ class AppendFile:
             raise
         self._unflushed.clear()
         if not self._name_flushed:
-            _flush_folder(self._path.parent)
+            flush_folder(self._path.parent)
             self._name_flushed = True
 
     def close(self) -> None:
-        """Flushes and closes the file; `append` opens it again.
+        """Flush and close the file; `append` opens it again.
 
         Raises:
             OSError: as `flush`. The file is closed all the same.
@@ -101,17 +106,17 @@ class AppendFile:
             self._release()
 
     def content(self) -> bytes:
-        """What the file holds once everything is written."""
+        """Return what the file holds, or would begin with; what is pending is not part of it."""
         data = b""
         with suppress(FileNotFoundError), self._path.open("rb") as file:
             status = os.fstat(file.fileno())
             data = file.read(status.st_size)
             if self._whole_size is not None and self._identity == (status.st_dev, status.st_ino):
                 data = data[: self._whole_size]
-        return (data or self._head) + b"".join(self._pending)
+        return data or self._head
 
     def replace(self, content: bytes, head: bytes) -> None:
-        """Puts `content` in place of the file and of what is pending, whole or not at all.
+        """Put `content` in place of the file and of what is pending, whole or not at all.
 
         Raises:
             OSError: the file is as it was, and what was pending still is.
@@ -132,7 +137,7 @@ class AppendFile:
         self._start(written)
 
     def _open(self) -> FileIO:
-        """The file that has the name now, without a torn record at its end."""
+        """Return the file that has the name now, without a torn record at its end."""
         if self._file is not None and _identity(self._path) != self._identity:
             self._release()
         if self._file is None:
@@ -154,7 +159,7 @@ class AppendFile:
         self._name_flushed = False
 
     def _cut(self, file: FileIO, size: int) -> None:
-        """Cuts the file to `size` bytes, now or else before the next write, and closes it."""
+        """Cut the file to `size` bytes, now or else before the next write, and closes it."""
         self._whole_size = size
         with suppress(OSError):  # the error that led here is what the caller is told
             os.ftruncate(file.fileno(), size)
@@ -169,7 +174,7 @@ class AppendFile:
 
 
 def cut(path: Path, size: int) -> None:
-    """Cuts a file to its first `size` bytes, on the disk too. It needs no space: a full disk is no obstacle."""
+    """Cut a file to its first `size` bytes, on the disk too. It needs no space: a full disk is no obstacle."""
     if path.stat().st_size > size:
         with path.open("r+b") as file:
             file.truncate(size)
@@ -198,11 +203,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _flush_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

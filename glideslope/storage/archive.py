@@ -69,7 +69,7 @@ def read(path: Path, device: str = "cpu") -> Any:
 
 
 def fingerprint(path: Path) -> int:
-    """A number made of the checksums of everything in a file that `write` wrote, without reading it all.
+    """Return a number made of the checksums of everything in a file that `write` wrote, without reading it all.
 
     Raises OSError or zipfile.BadZipFile.
     """
@@ -79,7 +79,7 @@ def fingerprint(path: Path) -> int:
 
 
 def _tensors(value: Any) -> Any:
-    """`value` with tensors in place of arrays and plain numbers in place of NumPy's."""
+    """Return `value` with tensors in place of arrays and plain numbers in place of NumPy's."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

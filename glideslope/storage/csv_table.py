@@ -33,7 +33,7 @@ class CsvTable:
     A row may leave columns out (empty cells) and may bring new ones: the file is then rewritten once, whole
     or not at all, with the new columns at the right and empty cells in the earlier rows.
 
-    A row that can't be written (a full disk, say) is kept in memory, a few hundred bytes each, and written
+    A row that can't be written (a full disk, say) is kept in memory, a few kilobytes each, and written
     by the next call that works, in order and once.
 
     Args:
@@ -45,25 +45,24 @@ class CsvTable:
     Raises:
         FileExistsError: a new table is asked for where the file exists.
         TableError: what is to be kept of the file is not such a table. The file is as it was.
-        OSError: the file to go on with can't be read or cut.
+        OSError: the existing file can't be read or cut.
     """
 
     def __init__(self, path: Path, *, resume_frame: int | None = None) -> None:
         self._path = path
-        self._columns: list[str] = ["frame"]
         self._last_frame = -1
-        self._rows: list[_Row] = []  # those that need columns which the file doesn't have yet
+        columns = ["frame"]
         if path.exists():
             if resume_frame is None:
                 raise FileExistsError(f"{path} exists already")
             kept = _read(path, resume_frame)
             if kept.rows:
                 cut(path, kept.size)
-                self._columns = kept.columns
+                columns = kept.columns
                 self._last_frame = int(kept.rows[-1][0])
             else:
                 path.unlink()
-        self._file = AppendFile(path, _lines([self._columns]))
+        self._file = _RowFile(path, columns)
 
     @property
     def last_frame(self) -> int:
@@ -71,19 +70,19 @@ class CsvTable:
         return self._last_frame
 
     def append(self, frame: int, row: Mapping[str, Number]) -> None:
-        """Adds one row.
+        """Add one row.
 
         Raises:
             ValueError: as `check`. Nothing is kept then.
             OSError: the row, or an earlier one, could not be written and is kept for the next call.
         """
         self.check(frame, row)
-        self._rows.append(_Row(str(int(frame)), {name: _cell(value) for name, value in row.items()}))
+        record = _Row(str(int(frame)), {name: _cell(value) for name, value in row.items()})
         self._last_frame = int(frame)
-        self._write()
+        self._file.append(record)
 
     def check(self, frame: int, row: Mapping[str, Number]) -> None:
-        """Whether `append` would take this row.
+        """Check that `append` would take this row.
 
         Raises:
             ValueError: `frame` is not later than the latest row's, or a column name is empty, `frame` or
@@ -96,53 +95,24 @@ class CsvTable:
                 raise ValueError(f"{self._path.name}: {name!r} can't be a column's name")
 
     def flush(self) -> None:
-        """Brings all rows to the disk itself (fsync).
+        """Bring all rows to the disk itself (fsync).
 
         Raises:
             OSError: some are not there for certain; they are kept for the next call.
         """
-        self._write()
         self._file.flush()
 
     def close(self) -> None:
-        """Flushes and closes the file. More rows can still be appended: it is opened again.
+        """Flush and close the file. More rows can still be appended: it is opened again.
 
         Raises:
             OSError: as `flush`. The file is closed all the same.
         """
-        try:
-            self._write()
-        finally:
-            self._file.close()
-
-    def _write(self) -> None:
-        """Writes what is pending: one write of whole lines, so that a killed run can tear only the last."""
-        new_columns = _new_names(self._columns, self._rows)
-        if new_columns:
-            self._widen(new_columns)
-        elif self._rows:
-            lines = _lines(row.cells(self._columns) for row in self._rows)
-            self._rows.clear()
-            self._file.append(lines)
-        else:
-            self._file.write()
-
-    def _widen(self, new_columns: Sequence[str]) -> None:
-        try:
-            earlier = _parse(self._file.content(), self._path)
-        except TableError as error:
-            # Somebody else did that while the run goes on, and may mend it: the rows wait for it.
-            raise OSError(str(error)) from error
-        columns = list(dict.fromkeys(["frame", *earlier.columns, *new_columns]))
-        rows = [row + [""] * (len(columns) - len(row)) for row in earlier.rows]
-        rows += [row.cells(columns) for row in self._rows]
-        self._file.replace(_lines([columns, *rows]), head=_lines([columns]))
-        self._columns = columns
-        self._rows.clear()
+        self._file.close()
 
 
 def check_csv_table(path: Path, resume_frame: int) -> None:
-    """Whether `CsvTable(path, resume_frame=…)` would go on with the file; one that doesn't exist is fine.
+    """Check that `CsvTable(path, resume_frame=…)` would take the file; one that doesn't exist is fine.
 
     Raises:
         TableError: what is to be kept of the file is not such a table.
@@ -153,7 +123,7 @@ def check_csv_table(path: Path, resume_frame: int) -> None:
 
 
 def read_csv_table(path: Path) -> dict[str, NDArray[np.float64]]:
-    """Columns by name, in the file's order, as float64 arrays of equal length; an empty cell is NaN.
+    """Return the columns by name, in the file's order, as float64 arrays of equal length; an empty cell is NaN.
 
     Safe to call on the table of a running training: a line that is only partly written is left out.
 
@@ -175,6 +145,39 @@ class _Row(NamedTuple):
         return [self.frame, *(self.values.get(name, "") for name in columns[1:])]
 
 
+class _RowFile(AppendFile[_Row]):
+    """Rows as lines below a line of column names; rewritten where a row brings new columns."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self._columns = list(columns)
+        super().__init__(path, _lines([columns]), self._encode_rows)
+
+    def _encode_rows(self, rows: Iterable[_Row]) -> bytes:
+        # One write of whole lines, so that a killed run can tear only the last.
+        return _lines(row.cells(self._columns) for row in rows)
+
+    def write(self) -> None:
+        """Write what is pending, in columns of its own where it needs them.
+
+        Raises:
+            OSError: it could not be written and stays pending.
+        """
+        names = dict.fromkeys(name for row in self._pending for name in row.values)
+        if names.keys() <= set(self._columns):
+            super().write()
+            return
+        try:
+            earlier = _parse(self.content(), self._path)
+        except TableError as error:
+            # Somebody else changed the file during the run, and may repair it: the rows wait for that.
+            raise OSError(str(error)) from error
+        columns = list(dict.fromkeys(["frame", *earlier.columns, *names]))
+        rows = [row + [""] * (len(columns) - len(row)) for row in earlier.rows]
+        rows += [row.cells(columns) for row in self._pending]
+        self.replace(_lines([columns, *rows]), head=_lines([columns]))
+        self._columns = columns
+
+
 class _Table(NamedTuple):
     columns: list[str]
     rows: list[list[str]]
@@ -190,11 +193,6 @@ def _cell(value: Number) -> str:
     return repr(float(value))
 
 
-def _new_names(columns: Sequence[str], rows: Iterable[_Row]) -> list[str]:
-    names = dict.fromkeys(name for row in rows for name in row.values)
-    return [name for name in names if name not in columns]
-
-
 def _lines(rows: Iterable[Iterable[str]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
@@ -206,7 +204,7 @@ def _read(path: Path, last_frame: float = math.inf) -> _Table:
 
 
 def _parse(text: bytes, path: Path, last_frame: float = math.inf) -> _Table:
-    """The rows up to `last_frame`, without a torn last line; no columns for a text without a whole line.
+    """Return the rows up to `last_frame`, without a torn last line; no columns for a text without a whole line.
 
     What comes after them is not looked at: a machine that lost its power may have left anything there.
     """

@@ -16,7 +16,7 @@ TEMPORARY_PREFIX = ".tmp-"
 
 @contextmanager
 def replacing(path: Path, former: Path | None = None) -> Iterator[Path]:
-    """Yields a temporary path in the same folder, with the same suffix, that becomes `path` on a clean exit.
+    """Yield a temporary path in the same folder, with the same suffix, that becomes `path` on a clean exit.
 
     Readers see the old file or the new one, never a part. If the body raises, the temporary is removed
     and `path` is as it was; an OSError about the temporary, or about no file, names `path`. The file is on
@@ -42,11 +42,11 @@ def replacing(path: Path, former: Path | None = None) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         if old is not None:
             old.unlink(missing_ok=True)
-    _sync(path.parent, os.O_RDONLY)
+    flush_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -61,10 +61,16 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Removes what writers that were killed left in `folder`. Only for a folder nobody else writes to."""
+    """Remove what writers that were killed left in `folder`. Only for a folder nobody else writes to."""
     for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
         if leftover.is_file() and re.match(rf"{re.escape(TEMPORARY_PREFIX)}\d+-", leftover.name):
             leftover.unlink(missing_ok=True)
+
+
+def flush_folder(path: Path) -> None:
+    """Bring a folder's list of names to the disk, where the system can."""
+    if os.name != "nt":  # Windows opens no folders
+        _sync(path, os.O_RDONLY)
 
 
 def _beside(path: Path) -> Path:
@@ -72,7 +78,7 @@ def _beside(path: Path) -> Path:
 
 
 def _second_name(path: Path, name: Path) -> None:
-    """Makes `name` another name of the file at `path`, or a copy where files have one name only."""
+    """Make `name` another name of the file at `path`, or a copy where files have one name only."""
     name.unlink(missing_ok=True)
     try:
         os.link(path, name)

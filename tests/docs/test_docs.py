@@ -18,15 +18,17 @@ import pytest
 from PIL import Image
 
 from glideslope.cli.main import EVALUATE_CONFIG, PREVIEW_CONFIG, TRAIN_CONFIG, compose, run_cli
+from glideslope.cli.preview import main as preview
+from glideslope.curriculum.intervals import wilson_interval
 from glideslope.lr_scheduler import SHAPES, Schedules, build_schedules
 from glideslope.lr_scheduler.plateau import Plateau
 from glideslope.lr_scheduler.shapes import KEYS
-from glideslope.runs.logger import EVAL_SUCCESS_TAG, RATE_TAGS, STAGE_TAG, SUCCESS_TAG
+from glideslope.runs.logger import RATE_TAGS, STAGE_TAG, SUCCESS_TAG
 from glideslope.settings import EvaluateSettings, PreviewSettings, Settings, StageSettings
-from glideslope.settings.intervals import wilson_interval
 from glideslope.settings.schedules import exploration_noise, learning_rates
-from preview_lr_schedule import main as preview
+from glideslope.storage.csv_table import read_csv_table
 from tests.support.paths import ROOT
+from tests.support.training import train
 
 MANUAL = ROOT / "docs" / "learning_rate_schedules.md"
 TEXT = MANUAL.read_text(encoding="utf-8")
@@ -78,10 +80,9 @@ REFUSALS = blocks("console")
 def test_everything_was_found() -> None:
     assert {language for language, _ in FENCES} == {"", "yaml", "python", "console", "text", "math"}
     assert TEXT.count("\n```") == 2 * len(FENCES)
-    assert TEXT.count("\npython ") == sum(line.startswith("python ") for line in COMMANDS) >= 15
-    assert len(YAML) >= 17
-    assert len(PYTHON) == 5
-    assert len(REFUSALS) == 8
+    assert TEXT.count("\npython ") == sum(line.startswith("python ") for line in COMMANDS)
+    assert TEXT.count("\n$ python ") == len(REFUSALS)
+    assert all((COMMANDS, YAML, PYTHON, REFUSALS))
 
 
 # --- commands and files ---
@@ -223,7 +224,7 @@ def test_the_smooth_preset_halves_when_it_is_said_to() -> None:
 
 def test_the_table_of_decay_rates() -> None:
     rows = re.findall(r"^\| (0\.99\d+) \| (\S+) \|$", TEXT, re.MULTILINE)
-    assert len(rows) == 3
+    assert rows
     for decay_rate, end in rows:
         schedule = preset("exponential_smooth", f"decay_rate={decay_rate}")["actor"]
         assert schedule(6_000_000) == pytest.approx(float(end), rel=2e-3)
@@ -254,32 +255,47 @@ def test_the_defaults_of_a_plateau_are_those_given() -> None:
     assert {field.name: str(field.default).removesuffix(".0") for field in fields(Plateau)} == given
 
 
-def test_every_tag_is_described() -> None:
-    source = (ROOT / "glideslope" / "agent" / "drqv2.py").read_text(encoding="utf-8")
-    diagnostics = set(re.findall(r'f"diagnostics/\{name\}(_\w+)"', source)) | {"_effective_lr"}
-    assert len(diagnostics) == 5
-    tags = [*RATE_TAGS, STAGE_TAG, SUCCESS_TAG, *(f"diagnostics/<network>{end}" for end in diagnostics)]
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The tags that a training logs."""
+    run = tmp_path_factory.mktemp("logged") / "run"
+    words = (
+        *("profile=smoke", "encoder_bundle@agent=state", "save_video=false", "num_train_frames=160"),
+        *("eval_every_frames=80", "num_eval_episodes=1", "final_eval_episodes=1", "task.episode_seconds=1.0"),
+    )
+    assert train(run, *words) == 0
+    return {*read_csv_table(run / "train.csv"), *read_csv_table(run / "eval.csv")}
+
+
+@pytest.mark.slow
+def test_every_tag_is_described(logged: set[str]) -> None:
+    diagnostics = [tag for tag in logged if tag.startswith("diagnostics/")]
+    ends = {re.sub(r"^diagnostics/(encoder|actor|critic)_", "", tag) for tag in diagnostics}
+    assert ends
+    assert len(diagnostics) == 3 * len(ends)
+    tags = [*RATE_TAGS, STAGE_TAG, SUCCESS_TAG]
+    assert set(tags) <= logged
+    tags += [f"diagnostics/<network>_{end}" for end in ends]
     assert not [tag for tag in tags if f"`{tag}`" not in TEXT]
 
 
-def test_the_tags_named_are_logged() -> None:
-    parts = ("agent/drqv2.py", "training/trainer.py")
-    source = "".join((ROOT / "glideslope" / part).read_text(encoding="utf-8") for part in parts)
+@pytest.mark.slow
+def test_the_tags_named_are_logged(logged: set[str]) -> None:
     tags = set(re.findall(r"`((?:train|eval)/\w+)`", TEXT)) - {"train/lr_actor"}  # Stable-Baselines3's
-    assert len(tags) >= 8
-    assert not [tag for tag in tags if f'"{tag}"' not in source and f'"{tag.split("/")[1]}"' not in source]
+    assert tags
+    assert not tags - logged
 
 
 def test_links_lead_somewhere() -> None:
     prose = re.sub(r"^```.*?^```", "", TEXT, flags=re.MULTILINE | re.DOTALL)
     targets = re.findall(r"\]\(([^)\s]+)\)", prose)
     files = [target for target in targets if not target.startswith(("http", "#"))]
-    assert len(files) >= 20
+    assert files
     assert not [file for file in files if not (MANUAL.parent / file).is_file()]
     headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
     anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
     inside = [target[1:] for target in targets if target.startswith("#")]
-    assert len(inside) >= 12
+    assert inside
     assert not set(inside) - anchors
 
 
@@ -375,7 +391,7 @@ def test_the_keys_of_the_curriculum_are_those_given() -> None:
 
 def test_the_intervals_given_are_right() -> None:
     rows = rows_of("landed")
-    assert len(rows) >= 5
+    assert rows
     for landed, rate, interval, reaches in rows:
         successes, trials = map(int, landed.split(" of "))
         low, high = wilson_interval(successes, trials)
@@ -383,11 +399,10 @@ def test_the_intervals_given_are_right() -> None:
         assert (reaches == "yes") == (low >= 0.85)
 
 
-def test_the_tags_of_the_curriculum_are_logged() -> None:
+@pytest.mark.slow
+def test_the_tags_of_the_curriculum_are_logged(logged: set[str]) -> None:
     tags = [row[0].strip("`") for row in rows_of("tag")]
-    source = (ROOT / "glideslope" / "curriculum" / "retention.py").read_text(encoding="utf-8")
-    named = {STAGE_TAG, SUCCESS_TAG, EVAL_SUCCESS_TAG, *re.findall(r'"(eval/[\w{}]+)"', source)}
-    assert not [tag for tag in tags if tag.replace("{i}", "{stage}") not in named]
+    assert not [tag for tag in tags if tag.replace("{i}", "0") not in logged]
 
 
 def test_links_of_the_curriculum_lead_somewhere() -> None:

@@ -24,10 +24,10 @@ from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, STATE_DIM
 from glideslope.replay.buffer import Batch
 from glideslope.settings import Settings
-from tests.integration.test_resume import stop_at
+from tests.support.bundles import equal, flat
+from tests.support.interruptions import stop_at
 from tests.support.paths import ROOT
 from tests.support.training import train
-from tests.unit.agent.test_diagnostics import equal, flat
 
 ENCODERS = sorted(path.stem for path in (ROOT / "cfgs" / "encoder_bundle").glob("*.yaml"))
 PAIRS = sorted(path.stem for path in (ROOT / "cfgs" / "actor_critic_bundle").glob("*.yaml"))

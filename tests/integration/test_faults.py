@@ -10,7 +10,7 @@ import resource
 import shutil
 import signal
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,45 +25,13 @@ from glideslope.display.commands import resume_command
 from glideslope.runs import snapshots as checkpoint
 from glideslope.runs.snapshots import Snapshots, load
 from glideslope.settings import Settings
-from glideslope.training import launch
+from glideslope.training.final_evaluation import FinalEvaluation
+from glideslope.training.stopping import STOP_SIGNALS
 from glideslope.training.trainer import Trainer
+from tests.support.interruptions import RUN, at_frame
 from tests.support.training import train
 
-# Quick, yet with several snapshots, evaluations and stages.
-RUN = (
-    *("profile=smoke", "encoder_bundle@agent=state", "save_video=false", "num_train_frames=800"),
-    *("snapshot_every_frames=200", "eval_every_frames=300", "num_eval_episodes=2", "final_eval_episodes=1"),
-    *("task.pad_size=14", "task.max_touchdown_speed=10", "task.start_height=[0.5,0.8]"),
-    *("curriculum.window=5", "curriculum.min_episodes=3", "curriculum.success_rate=0.4"),
-    *("curriculum.min_stage_episodes=20", "curriculum.cooldown_episodes=0"),
-)
 SNAPSHOTS = (checkpoint.ROLLING, checkpoint.PREVIOUS)
-
-
-@contextmanager
-def at_frame(frame: int, action: Callable[[Trainer], object]) -> Iterator[None]:
-    """Do something to the trainer once, before the updates of the first vector step that reaches ``frame``."""
-    original, pending = Trainer._learn, [True]
-
-    def learn(self: Trainer) -> None:
-        if pending and self.frame >= frame:
-            pending.clear()
-            action(self)
-        original(self)
-
-    Trainer._learn = learn  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Trainer._learn = original  # type: ignore[method-assign]
-
-
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing befell."""
-    run = tmp_path_factory.mktemp("straight") / "run"
-    assert train(run, *RUN) == 0
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +60,7 @@ def test_a_signal_ends_the_run_within_a_vector_step(
 ) -> None:
     """Each of the signals once in the life of one run."""
     run = tmp_path / "run"
-    for number, frame in zip(launch.STOP_SIGNALS, range(350, 800, 100), strict=False):
+    for number, frame in zip(STOP_SIGNALS, range(350, 800, 100), strict=False):
         before = signal.getsignal(number)
         with at_frame(frame, lambda trainer, number=number: signal.raise_signal(number)):
             assert train(run, *RUN) == 128 + number
@@ -101,7 +69,7 @@ def test_a_signal_ends_the_run_within_a_vector_step(
         assert load(run / "snapshot.pt")["frame"] == last
         told = capsys.readouterr().out.splitlines()
         assert told[-3:] == [f"Stopped at frame {last}.", "Resume it:", f"  {resume_command(run)}"]
-    assert number == launch.STOP_SIGNALS[-1]
+    assert number == STOP_SIGNALS[-1]
     finish(run, straight)
 
 
@@ -110,14 +78,14 @@ def test_a_stop_in_the_final_evaluation_is_made_up_for(
     straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    scored = Trainer.finish
+    scored = FinalEvaluation.run
 
-    def interrupted(self: Trainer) -> Any:
-        self.stop()
+    def interrupted(self: FinalEvaluation) -> Any:
+        signal.raise_signal(signal.SIGINT)
         return scored(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "finish", interrupted)
+        patch.setattr(FinalEvaluation, "run", interrupted)
         assert train(run, *RUN) == 130
     assert not (run / "finished.json").exists()
     finish(run, straight)
@@ -186,7 +154,7 @@ def test_a_damaged_snapshot_is_named_and_the_one_before_used(
     output = capsys.readouterr().out
     assert "Passed over: " in output
     assert message in output
-    assert "Going on from frame 400: snapshot_previous.pt" in output
+    assert "Resuming from frame 400: snapshot_previous.pt" in output
     assert not (stopped / "sprung").exists()
 
 
@@ -204,7 +172,7 @@ def test_without_a_good_snapshot_nothing_is_touched(
     before = contents(stopped)
     assert train(stopped, *RUN) == 2
     fault = capsys.readouterr().err
-    assert "no snapshot can be gone on from" in fault
+    assert "no snapshot can be resumed" in fault
     assert all(name in fault for name in SNAPSHOTS)
     after = contents(stopped)
     assert {**before, ".lock": b""} == {**after, ".lock": b""}
@@ -219,7 +187,7 @@ def test_a_missing_replay_file_is_named_and_an_earlier_snapshot_used(
     finish(stopped, straight)
     output = capsys.readouterr().out
     assert f"Passed over: {newest}: is missing" in output
-    assert "Going on from frame 400: snapshot_previous.pt" in output
+    assert "Resuming from frame 400: snapshot_previous.pt" in output
 
 
 @pytest.mark.slow
@@ -350,7 +318,7 @@ def test_a_bad_gradient_stops_the_run_and_names_the_network(
     for frame, (network, value) in zip((300, 500, 700), bad.items(), strict=True):
 
         def poison(trainer: Trainer, network: str = network, value: float = value) -> None:
-            parameters = list(trainer._parts.agent.networks[network].parameters())
+            parameters = list(trainer._run.learner.agent.networks[network].parameters())
             handle = parameters[-1].register_hook(lambda gradient: (handle.remove(), gradient + value)[1])
 
         with at_frame(frame, poison):

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from glideslope.cli.main import TRAIN_CONFIG, compose
+from glideslope.settings import Settings
+from glideslope.settings.schedules import learning_rates
 from tests.support.guide import YOUR_PRESET
 from tests.support.training import approx, read_tags, train
 
@@ -131,25 +134,41 @@ def jumps_at(rates: tuple[Rate, Rate, Rate], frame: int) -> bool:
     return any(abs(rate(frame) - rate(frame - 2)) > 0.01 * rate(frame - 2) for rate in rates)
 
 
-# tests/test_preview.py asks for the rates of every one; these go through a training, each kind of schedule in one.
-TRAINED = ("example 1", "example 2", "example 3", "your_networks")
+# These go through a training, each kind of schedule in one; the others are composed, with the rates of each update.
+TRAINED = ("example 1", "example 3", "your_networks")
+
+
+def given(cfgs: Path) -> list[str]:
+    """The guide's files in a folder of their own, and the flag that finds them."""
+    for preset, text in FILES.items():
+        (cfgs / "lr_schedule" / f"{preset}.yaml").write_text(text, encoding="utf-8")
+    return [f"--config-path={cfgs}", "profile=smoke", "save_video=false"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_has_the_rates_promised(name: str, cfgs: Path) -> None:
+    overrides, rates = EXAMPLES[name]
+    settings = compose(TRAIN_CONFIG, [*given(cfgs), *overrides], Settings).settings
+    schedules = learning_rates(settings)
+    for network, rate in zip(("encoder", "actor", "critic"), rates, strict=True):
+        steps = range(FIRST_UPDATE, settings.total_steps + 1, 2)
+        assert [schedules[network](step, [(0, 0)]) for step in steps] == pytest.approx(
+            [rate(step) for step in steps], rel=1e-12
+        )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_example_trains_and_logs_its_rates(name: str, cfgs: Path, tmp_path: Path) -> None:
     overrides, rates = EXAMPLES[name]
-    for preset, text in FILES.items():
-        (cfgs / "lr_schedule" / f"{preset}.yaml").write_text(text, encoding="utf-8")
     run = tmp_path / "run"
-    assert train(run, f"--config-path={cfgs}", "profile=smoke", "save_video=false", *overrides) == 0
-    total = 480 if "num_train_frames=480" in overrides else TOTAL
-    frames = [FIRST_UPDATE, *range(150, total + 1, 50)]
+    assert train(run, *given(cfgs), *overrides) == 0
+    frames = [FIRST_UPDATE, *range(150, TOTAL + 1, 50)]
     tags = read_tags(run)
     for network, rate in zip(("encoder", "actor", "critic"), rates, strict=True):
         logged = tags[f"lr_{network}"]
         # At the log interval, and at the updates on both sides of a jump.
-        jumps = [frame for frame in range(FIRST_UPDATE + 2, total + 1, 2) if jumps_at(rates, frame)]
+        jumps = [frame for frame in range(FIRST_UPDATE + 2, TOTAL + 1, 2) if jumps_at(rates, frame)]
         assert list(logged) == sorted({*frames, *jumps, *(frame - 2 for frame in jumps)})
         assert logged == {frame: approx(rate(frame)) for frame in logged}
     assert tags["curriculum/stage"] == dict.fromkeys(frames, 0.0)

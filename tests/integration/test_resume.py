@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks.soak import differences, state_of
-from glideslope.training.trainer import Trainer
+from tests.support.interruptions import stop_at
 from tests.support.training import train
 
 # A pad so large that random flight lands often: stages change, policies are kept, plateaus are met.
@@ -25,20 +24,6 @@ BUSY = (
     *("curriculum.cooldown_episodes=2", "curriculum.replay_earlier_stages=0.2"),
 )
 SENSES = {"pixels": (), "state": ("encoder_bundle@agent=state",)}
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, frame: int, where: str = "_show") -> None:
-    """Make the next training get a signal when it reaches ``frame``, in the method ``where``."""
-    original = getattr(Trainer, where)
-    pending = [True]
-
-    def stopping(self: Trainer, *arguments: Any) -> Any:
-        if pending and self.frame >= frame:
-            pending.clear()
-            signal.raise_signal(signal.SIGTERM)
-        return original(self, *arguments)
-
-    monkeypatch.setattr(Trainer, where, stopping)
 
 
 @pytest.fixture(scope="module", params=SENSES)
@@ -71,7 +56,7 @@ def test_stop_and_resume_changes_no_bit(
     stops = sorted(draw.sample(range(1, 1400), 3))
     for frame in stops:
         with monkeypatch.context() as patch:
-            stop_at(patch, frame, draw.choice(["_show", "_learn", "_evaluate", "act_greedily"]))
+            stop_at(patch, frame, draw.choice(["_show", "_learn", "_evaluate", "greedy"]))
             assert train(run, *BUSY, *SENSES[senses]) == 128 + signal.SIGTERM, frame
         assert not (run / "finished.json").exists()
     assert train(run, *BUSY, *SENSES[senses]) == 0

@@ -1,7 +1,8 @@
-"""What a hostile review of stopping and going on found: each of these lost, or ended, a run."""
+"""What a hostile review of stopping and resuming found: each of these lost, or ended, a run."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,22 +14,16 @@ from benchmarks.soak import differences, state_of
 from glideslope.replay.store import ReplayStore
 from glideslope.runs.logger import Logger
 from glideslope.runs.snapshots import load
+from glideslope.training.actions import Actions
+from glideslope.training.snapshots import RunSnapshots
 from glideslope.training.trainer import Trainer
-from tests.integration.test_faults import RUN, at_frame
+from tests.support.interruptions import RUN, at_frame
 from tests.support.paths import ROOT
 from tests.support.training import train
 
 
 class Killed(BaseException):
     """The process ends here, as by kill -9: nothing catches it."""
-
-
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing befell."""
-    run = tmp_path_factory.mktemp("straight") / "run"
-    assert train(run, *RUN) == 0
-    return run
 
 
 def finish(run: Path, straight: Path) -> None:
@@ -43,14 +38,14 @@ def test_a_kill_behind_an_evaluation_made_anew(
 ) -> None:
     """Its row is in the logs at the snapshot's own frame: it must not stand in the way of the next life's."""
     run = tmp_path / "run"
-    evaluate, log_eval, flush = Trainer.act_greedily, Logger.log_eval, Logger.flush
+    greedy, log_eval, flush = Actions.greedy, Logger.log_eval, Logger.flush
 
-    def stop(self: Trainer, *arguments: Any) -> Any:
-        self.stop()
-        return evaluate(self, *arguments)
+    def stop(self: Actions, *arguments: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return greedy(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "act_greedily", stop)
+        patch.setattr(Actions, "greedy", stop)
         assert train(run, *RUN) == 130
     assert load(run / "snapshot.pt")["run"]["trainer"]["due"] is not None
 
@@ -143,16 +138,16 @@ def test_a_best_snapshot_of_the_last_frame_gives_a_rolling_one(
     straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    snapshot = Trainer._snapshot
+    save = RunSnapshots.save
 
-    def die(self: Trainer) -> None:
-        if self.frame == 800:
+    def die(self: RunSnapshots) -> None:
+        if self._run.clock.frame == 800:
             raise Killed
-        snapshot(self)
+        save(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_snapshot", die)
+        patch.setattr(RunSnapshots, "save", die)
         with pytest.raises(Killed):
             train(run, *RUN)
     finish(run, straight)
-    assert "Going on from frame 800: snapshot_best_" in capsys.readouterr().out
+    assert "Resuming from frame 800: snapshot_best_" in capsys.readouterr().out

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from evaluate import main as evaluate
+from glideslope.cli.evaluate import main as evaluate
 from glideslope.cli.main import EVALUATE_CONFIG, TRAIN_CONFIG, compose, run_cli
 from glideslope.settings import EvaluateSettings, Settings
-from glideslope.training import launch
+from glideslope.training.plan import TrainingPlan, make_plan
+from glideslope.training.summary import next_commands
 from tests.support.training import train
 
 # Learns nothing, draws nothing, in seconds.
@@ -88,8 +89,8 @@ def test_the_next_commands_can_be_pasted(finished: Path, told: list[str]) -> Non
     assert curves[-2:] == ["--logdir", str(finished)]
 
 
-def plan_of(*overrides: str) -> launch.Plan:
-    return launch.plan(compose(TRAIN_CONFIG, ["profile=smoke", *overrides], Settings).settings)
+def plan_of(*overrides: str) -> TrainingPlan:
+    return make_plan(compose(TRAIN_CONFIG, ["profile=smoke", *overrides], Settings).settings)
 
 
 @pytest.fixture
@@ -100,8 +101,8 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def resumes(planned: launch.Plan, run: Path) -> list[str]:
-    commands = dict(launch._next_commands(planned, run))
+def resumes(plan: TrainingPlan, run: Path) -> list[str]:
+    commands = dict(next_commands(plan, run))
     assert {"Evaluate this run", "See its curves"} <= commands.keys()
     return shlex.split(commands.get("Resume it with more frames", ""))[-2:]
 

@@ -14,7 +14,9 @@ import pytest
 import torch
 import yaml
 
+from glideslope import build
 from glideslope.agent import DrQV2Agent
+from glideslope.cli import train as command
 from glideslope.cli.main import EVALUATE_CONFIG, TRAIN_CONFIG, compose, run_cli
 from glideslope.runs.snapshots import load
 from glideslope.settings import EvaluateSettings, Settings
@@ -86,39 +88,28 @@ def test_smoke_profile_leaves_a_whole_run_that_evaluate_can_score(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_stages_advance_and_are_logged_where_they_were_entered(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    assert train(run, *TINY_STATE, *EASY, "lr_schedule=gentle_decay") == 0
-    history = load(run / "snapshot.pt")["curriculum"]["history"]
-    entries = [(int(step), int(stage)) for step, stage in history]
-    assert [stage for _, stage in entries] == list(range(len(entries)))
-    assert len(entries) >= 3
-    logged = read_tags(run)["curriculum/stage"]
-    for frame, stage in logged.items():
-        assert stage == max(index for step, index in entries if step <= frame)
-    kept = sorted(path.name for path in run.glob("snapshot_stage*.pt"))
-    assert len(kept) == len(entries) - 1
-    assert kept[0].startswith("snapshot_stage0_S0_lock_")
-    assert load(run / kept[0])["stage"] == 0
-
-
-@pytest.mark.slow
-def test_stage_based_rates_follow_the_curriculum(tmp_path: Path) -> None:
+def test_stages_advance_are_logged_where_they_were_entered_and_set_the_rates(tmp_path: Path) -> None:
     run = tmp_path / "run"
     # Long enough a first stage to be seen after the seed frames.
     length = "num_train_frames=1200", "curriculum.min_stage_episodes=6", "log_every_frames=10"
     assert train(run, *TINY_STATE, *EASY, "lr_schedule=stage_based", *length) == 0
-    entries = [(int(step), int(stage)) for step, stage in load(run / "snapshot.pt")["curriculum"]["history"]]
+    history = load(run / "snapshot.pt")["curriculum"]["history"]
+    entries = [(int(step), int(stage)) for step, stage in history]
+    assert [stage for _, stage in entries] == list(range(len(entries)))
     assert len(entries) >= 3
     tags = read_tags(run)
-    stages = tags["curriculum/stage"]
-    assert len(stages) >= 100
-    assert set(stages.values()) >= {0.0, 1.0, 2.0}
-    for frame, stage in stages.items():
+    logged = tags["curriculum/stage"]
+    assert len(logged) >= 100
+    assert set(logged.values()) >= {0.0, 1.0, 2.0}
+    for frame, stage in logged.items():
         assert stage == [index for step, index in entries if step <= frame][-1]
         for network in ("encoder", "actor", "critic"):
             rate = 1e-12 * (1.2, 1.0, 0.7, 0.5, 0.3)[int(stage)]
             assert tags[f"lr_{network}"][frame] == approx(rate), (network, frame)
+    kept = sorted(path.name for path in run.glob("snapshot_stage*.pt"))
+    assert len(kept) == len(entries) - 1
+    assert kept[0].startswith("snapshot_stage0_S0_lock_")
+    assert load(run / kept[0])["stage"] == 0
 
 
 @pytest.mark.slow
@@ -182,10 +173,8 @@ def test_rates_depend_on_frames_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("num_envs", "every"), [(6, 4), (3, 5)])
-def test_updates_keep_their_ratio_to_steps(
-    num_envs: int, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_updates_keep_their_ratio_to_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here several fall into a vector step; test_training_trace.py has fewer."""
     updates = 0
     update = DrQV2Agent.update
 
@@ -195,9 +184,9 @@ def test_updates_keep_their_ratio_to_steps(
         return update(self, *arguments, **named)
 
     monkeypatch.setattr(DrQV2Agent, "update", counted)
-    sizes = [f"num_envs={num_envs}", f"update_every_steps={every}", "num_train_frames=240"]
+    sizes = ["num_envs=6", "update_every_steps=4", "num_train_frames=240"]
     assert train(tmp_path / "run", *TINY_STATE, *sizes) == 0
-    assert updates == len([step for step in range(101, 241) if step % every == 0])
+    assert updates == len([step for step in range(101, 241) if step % 4 == 0])
 
 
 @pytest.mark.slow
@@ -238,10 +227,8 @@ def test_what_the_machine_cannot_do_is_refused_before_anything_is_written(
     override: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = [] if override.startswith("hydra") else [f"hydra.run.dir={tmp_path / 'run'}"]
-    import train_gimbal_curriculum
-
     arguments = ["profile=smoke", override, *folder]
-    assert run_cli(train_gimbal_curriculum.main, TRAIN_CONFIG, Settings, arguments) == 2
+    assert run_cli(command.main, TRAIN_CONFIG, Settings, arguments) == 2
     captured = capsys.readouterr()
     assert told in captured.err
     assert "Traceback" not in captured.err
@@ -254,7 +241,7 @@ def test_networks_that_do_not_fit_into_memory_are_refused_and_leave_nothing(
     def full(*arguments: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(launch, "make_agent", full)
+    monkeypatch.setattr(build, "make_agent", full)
     assert train(tmp_path / "run", "profile=smoke", "encoder_bundle@agent=enc_B") == 2
     told = capsys.readouterr().err
     assert "lower hidden_dim (64), feature_dim (50) or the sizes of agent.encoder (enc_B)" in told
@@ -293,7 +280,7 @@ def test_full_profile_without_a_gpu_says_how_long_it_takes_and_what_to_use(
 def test_evaluate_refuses_what_it_cannot_play(
     overrides: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from evaluate import main
+    from glideslope.cli.evaluate import main
 
     assert run_cli(main, EVALUATE_CONFIG, EvaluateSettings, [*overrides, f"out={tmp_path}"]) == 2
     captured = capsys.readouterr()
@@ -303,7 +290,7 @@ def test_evaluate_refuses_what_it_cannot_play(
 
 
 def test_evaluate_scores_a_scripted_policy(tmp_path: Path) -> None:
-    from evaluate import main
+    from glideslope.cli.evaluate import main
 
     arguments = ["policy=expert", "stage=S4_full", "episodes=10", f"out={tmp_path}", "num_threads=1"]
     assert run_cli(main, EVALUATE_CONFIG, EvaluateSettings, arguments) == 0

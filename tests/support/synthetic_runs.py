@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from glideslope.cli.main import TRAIN_CONFIG, compose
+from glideslope.curriculum.intervals import wilson_interval
 from glideslope.settings import Settings
-from glideslope.settings.intervals import wilson_interval
 from glideslope.storage.csv_table import CsvTable
 
 BASE = ("profile=state", "num_train_frames=12000", "curriculum.last_stage=1")

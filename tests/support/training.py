@@ -9,9 +9,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from glideslope.cli.main import TRAIN_CONFIG, run_cli
+from glideslope.cli.train import main
 from glideslope.settings import Settings
 from glideslope.training import launch
-from train_gimbal_curriculum import main
 
 
 def train(run_dir: Path, *overrides: str, pictures: bool = False) -> int:

@@ -41,7 +41,7 @@ class Actor(nn.Module):
         raise NotImplementedError
 
     def output_layers(self) -> list[OutputLayer]:
-        """The layers that the output comes from; together they give each axis once."""
+        """Return the layers that the output comes from; together they give each axis once."""
         raise NotImplementedError
 
 

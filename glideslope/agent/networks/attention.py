@@ -50,7 +50,7 @@ class Dropout(nn.Module):
     """Dropout where something is learnt: in training mode, in a pass that gradients are taken through.
 
     So acting and targets, which take none, are free of it. It draws from a stream of its own, whose seed and
-    position are part of the state: a run that goes on drops what it would have dropped.
+    position are part of the state: a resumed run drops what it would have dropped.
 
     rate: share of the values that are dropped, in [0, 1).
     """
@@ -112,5 +112,5 @@ class Block(nn.Module):
 
 
 def embedding(count: int, width: int) -> nn.Parameter:
-    """What tells `count` places apart, (count, width); drawn as in the vision transformer."""
+    """Return what tells `count` places apart, (count, width); drawn as in the vision transformer."""
     return nn.Parameter(nn.init.trunc_normal_(torch.empty(count, width), std=0.02))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from glideslope.agent.networks.attention import Block, embedding
-from glideslope.agent.networks.encoders import ConvEncoder, Encoder, Observation
+from glideslope.agent.networks.encoders import ConvEncoder, Encoder, EncoderInput
 from glideslope.settings import AttentionSettings, CrossAttentionEncoderSettings, PatchEncoderSettings
 
 INSTRUMENTS = (3, 4, 4)  # a frame's state: velocity, attitude quaternion, gimbal quaternion
@@ -47,7 +47,7 @@ class FrameTokens(Encoder):
         """images: (B * K, H, W) uint8. states: (B * K, 11). Returns (B * K, D)."""
         raise NotImplementedError
 
-    def forward(self, observation: Observation) -> Tensor:
+    def forward(self, observation: EncoderInput) -> Tensor:
         assert observation.pixels is not None
         assert observation.state is not None
         images, states = observation.pixels.flatten(0, 1), observation.state.reshape(-1, _FRAME_STATE)
@@ -82,7 +82,7 @@ class CrossAttentionEncoder(FrameTokens):
         self.cross = _blocks(settings, settings.spatial_depth)
 
     def frame_tokens(self, images: Tensor, states: Tensor) -> Tensor:
-        features = self.convs(Observation(images.unsqueeze(1), None, None))
+        features = self.convs(EncoderInput(images.unsqueeze(1), None, None))
         token = self.image(features).unsqueeze(1)
         parts = zip(self.instruments, torch.split(states, list(INSTRUMENTS), dim=1), strict=True)
         context = torch.stack([instrument(values) for instrument, values in parts], dim=1) + self.kinds
@@ -121,7 +121,7 @@ class PatchEncoder(FrameTokens):
         self.instruments = nn.Linear(_FRAME_STATE, settings.d_model)
 
     def cut(self, images: Tensor) -> Tensor:
-        """Images (N, H, W) into patches (N, P, size²), row by row: with a linear layer, a strided convolution."""
+        """Cut images (N, H, W) into patches (N, P, size²), row by row: with a linear layer, a strided convolution."""
         count, height, width = images.shape
         rows = images.view(count, height // self.size, self.size, width // self.size, self.size)
         return rows.transpose(2, 3).reshape(count, len(self.places), -1)

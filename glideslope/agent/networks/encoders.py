@@ -14,7 +14,7 @@ from glideslope.settings import least_image_size
 _KERNEL = 3
 
 
-class Observation(NamedTuple):
+class EncoderInput(NamedTuple):
     """What an agent may see; a part that the task does not give is None."""
 
     pixels: Tensor | None  # (B, K, H, W) uint8
@@ -23,7 +23,7 @@ class Observation(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """Maps an Observation to (B, feature_size) float32; `uses_pixels` says which part it reads.
+    """Maps an EncoderInput to (B, feature_size) float32; `uses_pixels` says which part it reads.
 
     Its activations are modules, not functions: the diagnostics find its hidden units by them.
     """
@@ -31,7 +31,7 @@ class Encoder(nn.Module):
     feature_size: int
     uses_pixels: bool
 
-    def forward(self, observation: Observation) -> Tensor:
+    def forward(self, observation: EncoderInput) -> Tensor:
         raise NotImplementedError
 
 
@@ -60,7 +60,7 @@ class ConvEncoder(Encoder):
         self.activation = nn.ReLU(inplace=True)
         self.feature_size = channels * _output_size(height, strides) * _output_size(width, strides)
 
-    def forward(self, observation: Observation) -> Tensor:
+    def forward(self, observation: EncoderInput) -> Tensor:
         assert observation.pixels is not None
         # Channels-last memory suits the convolutions; stacked planes take half the time of a copy into it.
         x = torch.stack(observation.pixels.unbind(1), dim=-1).float().div_(255.0).sub_(0.5)
@@ -90,7 +90,7 @@ class StateEncoder(Encoder):
         )
         self.feature_size = hidden_dim
 
-    def forward(self, observation: Observation) -> Tensor:
+    def forward(self, observation: EncoderInput) -> Tensor:
         features: Tensor = self.layers(observation.privileged)
         return features
 

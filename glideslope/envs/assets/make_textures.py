@@ -14,7 +14,7 @@ OUT = Path(__file__).parent / "textures"
 
 
 def tiling_noise(rng: np.random.Generator, exponent: float) -> NDArray[np.float64]:
-    """Noise in [0, 1] whose power falls as 1/f^exponent; periodic, so that it tiles without seams."""
+    """Return noise in [0, 1] whose power falls as 1/f^exponent; periodic, so that it tiles without seams."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(SIZE), np.fft.rfftfreq(SIZE), indexing="ij"))
     frequency[0, 0] = 1.0
     spectrum = np.fft.rfft2(rng.standard_normal((SIZE, SIZE))) / frequency ** (exponent / 2)

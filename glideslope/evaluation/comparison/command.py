@@ -60,7 +60,7 @@ def compare(settings: CompareSettings, console: Console | None = None) -> int:
 
 
 def _folder(settings: CompareSettings, asked: dict[str, Any]) -> Path:
-    """Where the files go: never over another comparison, nor into a run.
+    """Return where the files go: never over another comparison, nor into a run.
 
     Raises:
         UserError: `out` is such a place.
@@ -86,7 +86,7 @@ def _folder(settings: CompareSettings, asked: dict[str, Any]) -> Path:
 
 
 def _free_for(folder: Path, asked: dict[str, Any]) -> bool:
-    """Whether the folder holds no comparison, or an earlier one of the same runs."""
+    """Return whether the folder holds no comparison, or an earlier one of the same runs."""
     if not folder.is_dir():
         return not folder.exists()
     try:

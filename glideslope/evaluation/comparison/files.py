@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from glideslope.evaluation.comparison.grouping import label_of
-from glideslope.evaluation.comparison.runs import NETWORKS, Run
+from glideslope.evaluation.comparison.runs import NETWORKS, RecordedRun
 from glideslope.evaluation.comparison.statistics import CONFIDENCE
 from glideslope.evaluation.comparison.summary import MILESTONES, THRESHOLDS, Comparison, Milestone, Summary
 from glideslope.storage.files import write_text
@@ -130,7 +130,7 @@ def _group(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: RecordedRun) -> dict[str, Any]:
     frame, rate = run.curve
     return {
         "run": str(run.path),
@@ -147,7 +147,7 @@ def _run(run: Run) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Plain data for JSON, which has no NaN and no infinity: None instead."""
+    """Return plain data for JSON, which has no NaN and no infinity: None instead."""
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
     if isinstance(value, dict):

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from glideslope.errors import Fault, SettingsError, typed, unknown
-from glideslope.evaluation.comparison.runs import Run
-from glideslope.settings.catalogue import CONFIG_DIR
+from glideslope.evaluation.comparison.runs import RecordedRun
+from glideslope.settings.catalogue import preset_folders
 from glideslope.settings.yaml_files import YamlError, decode_text, parse_yaml
 
-_PRESETS = CONFIG_DIR / "lr_schedule"
 _LONGEST_LABEL = 40
 
 # Settings that never count as a difference: the seed, and where and how the run is watched and stored. What
@@ -47,7 +46,7 @@ class Group:
     """
 
     values: Mapping[str, str]
-    runs: tuple[Run, ...]
+    runs: tuple[RecordedRun, ...]
 
     @property
     def label(self) -> str:
@@ -78,7 +77,7 @@ class Grouping:
         return keys[0] if len(keys) == 1 else "group"
 
 
-def group_runs(runs: Sequence[Run], by: Sequence[str] | None = None) -> Grouping:
+def group_runs(runs: Sequence[RecordedRun], by: Sequence[str] | None = None) -> Grouping:
     """Group runs by the settings that differ, or by the keys `by` alone.
 
     Raises:
@@ -102,14 +101,14 @@ def group_runs(runs: Sequence[Run], by: Sequence[str] | None = None) -> Grouping
     return Grouping(_named(groups, by), tuple(by), tuple(within))
 
 
-def _counts(key: str, runs: Sequence[Run]) -> bool:
+def _counts(key: str, runs: Sequence[RecordedRun]) -> bool:
     if key in _OF_EVALUATIONS:
         schedules = [run.settings.get(name) for run in runs for name in ("lr_schedule", "stddev_schedule")]
         return "reduce_on_plateau" in repr(schedules)
     return key not in UNCOUNTED
 
 
-def _check(runs: Sequence[Run], by: Sequence[str]) -> None:
+def _check(runs: Sequence[RecordedRun], by: Sequence[str]) -> None:
     known = list(_CHOICES) + [key for run in runs for key, _ in _paths(run.settings)]
     options = list(dict.fromkeys(known))
     faults = [
@@ -122,8 +121,8 @@ def _check(runs: Sequence[Run], by: Sequence[str]) -> None:
 # --- Settings as columns --------------------------------------------------------------------------
 
 
-def _columns(runs: Sequence[Run]) -> dict[str, list[Hashable]]:
-    """Key → its value in each run, of every setting that can differ by itself."""
+def _columns(runs: Sequence[RecordedRun]) -> dict[str, list[Hashable]]:
+    """Return the value in each run, by key, of every setting that can differ by itself."""
     keys = dict.fromkeys(key for run in runs for key, _ in _leaves(run.settings))
     return {key: [_frozen_at(run, key) for run in runs] for key in keys}
 
@@ -137,7 +136,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _paths(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of the settings, those of mappings and items too."""
+    """Return every key of the settings, those of mappings and items too."""
     if path:
         yield path, value
     items = (
@@ -162,7 +161,7 @@ def _frozen(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _frozen_at(run: Run, key: str) -> str:
+def _frozen_at(run: RecordedRun, key: str) -> str:
     return _frozen(_value(run.settings, key))
 
 
@@ -170,9 +169,9 @@ def _frozen_at(run: Run, key: str) -> str:
 
 
 def _candidates(
-    runs: Sequence[Run], columns: Mapping[str, Sequence[Hashable]], counted: Sequence[str]
+    runs: Sequence[RecordedRun], columns: Mapping[str, Sequence[Hashable]], counted: Sequence[str]
 ) -> dict[str, Sequence[Hashable]]:
-    """Keys that may name the groups, with their values: what was typed first."""
+    """Return keys that may name the groups, with their values: what was typed first."""
     typed_keys = {_key_of(word) for run in runs for word in run.overrides}
     found: dict[str, Sequence[Hashable]] = {}
     for choice in typed_keys & _CHOICES.keys():
@@ -203,8 +202,8 @@ def _shortest(
     return chosen
 
 
-def _parts(runs: Sequence[Run], columns: Sequence[Sequence[Hashable]]) -> list[list[Run]]:
-    parts: dict[Hashable, list[Run]] = {}
+def _parts(runs: Sequence[RecordedRun], columns: Sequence[Sequence[Hashable]]) -> list[list[RecordedRun]]:
+    parts: dict[Hashable, list[RecordedRun]] = {}
     for index, run in enumerate(runs):
         parts.setdefault(tuple(column[index] for column in columns), []).append(run)
     return list(parts.values())
@@ -217,8 +216,8 @@ def _at_or_below(key: str, root: str) -> bool:
 # --- Names ----------------------------------------------------------------------------------------
 
 
-def _named(groups: Sequence[Sequence[Run]], keys: Sequence[str]) -> tuple[Group, ...]:
-    """Groups with their values; a number tells apart those that would be named alike."""
+def _named(groups: Sequence[Sequence[RecordedRun]], keys: Sequence[str]) -> tuple[Group, ...]:
+    """Return groups with their values; a number tells apart those that would be named alike."""
     # A finished run names its group: unfinished ones are in no figure.
     first = [next((run for run in runs if not run.unfinished), runs[0]) for runs in groups]
     plain = [{key: label_of(run, key) for key in keys} for run in first]
@@ -230,8 +229,8 @@ def _named(groups: Sequence[Sequence[Run]], keys: Sequence[str]) -> tuple[Group,
     return tuple(named)
 
 
-def label_of(run: Run, key: str) -> str:
-    """A run's value of a key, as it would be typed: the name of a preset rather than what is in it."""
+def label_of(run: RecordedRun, key: str) -> str:
+    """Return a run's value of a key, as it would be typed: the name of a preset rather than what is in it."""
     value = _value(run.settings, _CHOICES.get(key, key))
     if key == "lr_schedule":
         return _schedule_name(run, value)
@@ -246,12 +245,12 @@ def label_of(run: Run, key: str) -> str:
 
 
 def _key_of(word: str) -> str:
-    """The key of an override; of a choice, the group without its place."""
+    """Return the key of an override; of a choice, the group without its place."""
     return word.lstrip("+~").partition("=")[0].partition("@")[0]
 
 
-def _schedule_name(run: Run, value: Any) -> str:
-    """The schedule as typed: the preset, and what was changed in it."""
+def _schedule_name(run: RecordedRun, value: Any) -> str:
+    """Return the schedule as typed: the preset, and what was changed in it."""
     words = [word for word in run.overrides if _at_or_below(_key_of(word), "lr_schedule")]
     chosen = [word for word in words if _key_of(word) == "lr_schedule" and "{" not in word]
     if chosen:
@@ -262,11 +261,13 @@ def _schedule_name(run: Run, value: Any) -> str:
     return _preset_name(run, value) or "of its own"
 
 
-def _preset_name(run: Run, value: Any) -> str:
-    """The shipped preset whose schedule this is, if any."""
+def _preset_name(run: RecordedRun, value: Any) -> str:
+    """Return the preset whose schedule this is, if any."""
     if value is None:
         return "constant"
-    for file in sorted(_PRESETS.glob("*.yaml")):
+    for file in (
+        file for folder in preset_folders() for file in sorted((folder / "lr_schedule").glob("*.yaml"))
+    ):
         try:
             text = decode_text(file.read_bytes())
             content = parse_yaml(text.replace("${decay_rate}", str(run.settings.get("decay_rate"))))

@@ -152,7 +152,7 @@ def _curves(groups: Sequence[Summary], frames: Range1d) -> tuple[figure, Drawn]:
 
 
 def _legend_text(summary: Summary) -> str:
-    """A group's name and number of runs, a line for each key: a phone is narrow."""
+    """Return a group's name and number of runs, a line for each key: a phone is narrow."""
     return f"{summary.group.label} ({len(summary.group.runs)})".replace(", ", ",\n")
 
 

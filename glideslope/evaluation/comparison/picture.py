@@ -74,7 +74,7 @@ def _count(runs: int) -> str:
 
 
 def _draw_entries(figure: Figure, axes: Axes, groups: Sequence[Summary]) -> None:
-    """A row for each group, with a tick at the mean frame at which it entered each stage."""
+    """Draw a row for each group, with a tick at the mean frame at which it entered each stage."""
     points_wide = figure.get_size_inches()[0] * 72 * 0.85
     for index, summary in enumerate(groups):
         free = -np.inf

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from glideslope.display.figures import stage_entries
 from glideslope.errors import Fault, SettingsError, UserError, listed, meant, reason
-from glideslope.runs.folder import CONFIG, FINISHED, has_run, read_config, typed_overrides
+from glideslope.runs.folder import (
+    CONFIG,
+    EVAL_CSV,
+    FINISHED,
+    TRAIN_CSV,
+    has_run,
+    read_config,
+    typed_overrides,
+)
 from glideslope.settings import Settings
 from glideslope.storage.csv_table import read_csv_table
 
@@ -38,7 +46,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Run:
+class RecordedRun:
     """What a run's folder says.
 
     Attributes:
@@ -108,20 +116,20 @@ class Run:
         return entered
 
     def rates(self, network: str) -> tuple[Array, Array]:
-        """(R,) frames and (R,) learning rates of a network; a rate holds until the next frame."""
+        """Return (R,) frames and (R,) learning rates of a network; a rate holds until the next frame."""
         frame, rate = _columns(self.train, "frame", f"lr_{network}")
         known = np.isfinite(rate)
         return frame[known], rate[known]
 
     def frames_to(self, success_rate: float) -> float:
-        """The first evaluation on the last stage at or above this rate; infinite where there is none."""
+        """Return the first evaluation on the last stage at or above this rate; infinite where there is none."""
         frame, stage, rate = _columns(self.evaluation, "frame", "eval/stage", "eval/success_rate")
         good = (stage == self.last_stage) & (rate >= success_rate)
         return float(frame[good].min()) if good.any() else math.inf
 
 
 def _columns(table: Table, *names: str) -> list[Array]:
-    """Columns of a table; all empty where one is missing."""
+    """Return the columns of a table; all empty where one is missing."""
     missing = any(name not in table for name in names)
     return [np.empty(0) if missing else table[name] for name in names]
 
@@ -174,7 +182,7 @@ def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def _instead(path: Path) -> str:
-    """Why there is no run at a place, and what is there."""
+    """Return why there is no run at a place, and what is there."""
     around = [folder for folder in path.absolute().parents if has_run(folder)]
     if path.exists() and around:
         return f"is not a run folder, but lies in one: {around[0]}"
@@ -205,9 +213,9 @@ def _those(names: Sequence[str], where: Path | None) -> str:
 # --- Reading --------------------------------------------------------------------------------------
 
 
-def read_runs(paths: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
+def read_runs(paths: Sequence[Path]) -> tuple[list[RecordedRun], list[LeftOut]]:
     """Read runs. Those that can't be read are returned with the reason, and so are unfinished ones."""
-    runs: list[Run] = []
+    runs: list[RecordedRun] = []
     left_out: list[LeftOut] = []
     for path in paths:
         try:
@@ -221,7 +229,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
     return runs, left_out
 
 
-def _read_run(path: Path) -> Run:
+def _read_run(path: Path) -> RecordedRun:
     if not path.is_dir():
         raise UserError("there is no such folder")
     if not (path / CONFIG).exists():
@@ -233,7 +241,7 @@ def _read_run(path: Path) -> Run:
     except SettingsError as error:
         if not _is_curriculum(config.get("curriculum")):
             raise UserError(f"{CONFIG} is damaged: {error.faults[0]}") from error
-    train, evaluation = (_read_table(path / name) for name in ("train.csv", "eval.csv"))
+    train, evaluation = (_read_table(path / name) for name in (TRAIN_CSV, EVAL_CSV))
     logged = [table["frame"][-1] for table in (train, evaluation) if len(table.get("frame", ()))]
     frames = int(max(logged, default=0))
     minutes = math.nan
@@ -246,11 +254,13 @@ def _read_run(path: Path) -> Run:
         frames, minutes, scores = _read_finished(path / FINISHED)
         last = int(config["curriculum"]["last_stage"])
         unfinished = "" if last in scores else f"{FINISHED} has no result of the last stage"
-    return Run(path, config, typed_overrides(path), frames, unfinished, minutes, scores, train, evaluation)
+    return RecordedRun(
+        path, config, typed_overrides(path), frames, unfinished, minutes, scores, train, evaluation
+    )
 
 
 def _is_curriculum(value: Any) -> bool:
-    """Whether the settings of a run, perhaps of another version, name the stages it played."""
+    """Return whether the settings of a run, perhaps of another version, name the stages it played."""
     if not isinstance(value, Mapping) or not isinstance(value.get("last_stage"), int):
         return False
     stages = value.get("stages")
@@ -264,7 +274,7 @@ def _read_table(path: Path) -> Table:
 
 
 def _read_finished(path: Path) -> tuple[int, float, dict[int, Mapping[str, Any]]]:
-    """Frames, minutes and the held-out results by stage."""
+    """Return the frames, minutes and the held-out results by stage."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         scores = [*record.get("stages", ()), record["evaluation"]]

@@ -130,13 +130,13 @@ def _superiority(x: Array, y: Array, axis: int) -> Array:
 
 
 def _split(values: Array, labels: NDArray[Any]) -> list[Array]:
-    """The rows of each stratum; all as one where no stratum has two, which could not be resampled."""
+    """Return the rows of each stratum; all as one where no stratum has two, which could not be resampled."""
     groups = [values[labels == label] for label in np.unique(labels)]
     return groups if any(len(group) > 1 for group in groups) else [values]
 
 
 def _bootstrap(samples: Sequence[Array], statistic: Callable[..., Array]) -> tuple[Array, Array]:
-    """The 95% percentile interval of a statistic of independent samples, (n_i,) or (n_i, T) each.
+    """Return the 95% percentile interval of a statistic of independent samples, (n_i,) or (n_i, T) each.
 
     A sample of one row can't be resampled: it enters every resample as it is.
     """
@@ -172,7 +172,7 @@ def _bootstrap(samples: Sequence[Array], statistic: Callable[..., Array]) -> tup
 
 
 def _estimate(value: Any, low: Any, high: Any, runs: int, method: str) -> Estimate:
-    """Floats where there is one value, arrays of one shape else; bounds inside [0, 1]."""
+    """Return floats where there is one value, arrays of one shape else; bounds inside [0, 1]."""
     value = np.asarray(value, dtype=np.float64)
     low, high = (np.clip(np.broadcast_to(bound, value.shape), 0.0, 1.0) for bound in (low, high))
     if value.ndim == 0:

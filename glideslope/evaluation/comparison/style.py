@@ -1,4 +1,4 @@
-"""How groups are drawn, in the picture and on the page alike, and how figures are told."""
+"""How groups are drawn, in the picture and on the page alike, and how figures are written."""
 
 from __future__ import annotations
 

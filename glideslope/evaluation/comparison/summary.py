@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glideslope.evaluation.comparison.grouping import Group, Grouping, group_runs
-from glideslope.evaluation.comparison.runs import NETWORKS, Array, LeftOut, Run, read_runs
+from glideslope.evaluation.comparison.runs import NETWORKS, Array, LeftOut, RecordedRun, read_runs
 from glideslope.evaluation.comparison.statistics import (
     MANY,
     Estimate,
@@ -64,7 +64,7 @@ class Summary:
     """
 
     group: Group
-    finished: tuple[Run, ...]
+    finished: tuple[RecordedRun, ...]
     landed: Estimate
     all_stages: Estimate
     milestones: dict[float, Milestone]
@@ -140,7 +140,7 @@ def _summarise(group: Group) -> Summary:
     )
 
 
-def _over_stages(runs: Sequence[Run]) -> Estimate:
+def _over_stages(runs: Sequence[RecordedRun]) -> Estimate:
     """Over all stages: the mean of each run's mean, or with many runs the stages as strata."""
     rates = [[float(score["success_rate"]) for score in run.scores.values()] for run in runs]
     if len(runs) < MANY:
@@ -150,7 +150,7 @@ def _over_stages(runs: Sequence[Run]) -> Estimate:
     return Estimate(found.value, found.low, found.high, len(runs), found.method)
 
 
-def _milestone(runs: Sequence[Run], rate: float) -> Milestone:
+def _milestone(runs: Sequence[RecordedRun], rate: float) -> Milestone:
     frames = sorted(run.frames_to(rate) for run in runs)
     reached = sum(map(math.isfinite, frames))
     if not frames:
@@ -160,8 +160,8 @@ def _milestone(runs: Sequence[Run], rate: float) -> Milestone:
     return Milestone(sum(middle) / 2, reached, len(frames))
 
 
-def _common_frames(runs: Sequence[Run]) -> Array:
-    """The frames at which any of the runs was evaluated, as far as all of them were."""
+def _common_frames(runs: Sequence[RecordedRun]) -> Array:
+    """Return the frames at which any of the runs was evaluated, as far as all of them were."""
     if not runs:
         return np.empty(0)
     frames = np.unique(np.concatenate([run.curve[0] for run in runs]))
@@ -175,7 +175,7 @@ def _thinned(values: NDArray[T]) -> NDArray[T]:
     return values[np.linspace(0, len(values) - 1, _MOST_POINTS).round().astype(int)]
 
 
-def _entries(runs: Sequence[Run]) -> tuple[tuple[int, str, float, int], ...]:
+def _entries(runs: Sequence[RecordedRun]) -> tuple[tuple[int, str, float, int], ...]:
     found = []
     for stage in sorted({stage for run in runs for stage in run.entries}):
         frames = [run.entries[stage] for run in runs if stage in run.entries]
@@ -185,8 +185,8 @@ def _entries(runs: Sequence[Run]) -> tuple[tuple[int, str, float, int], ...]:
     return tuple(found)
 
 
-def _distinct_rates(runs: Sequence[Run], network: str) -> list[tuple[Array, Array]]:
-    """Where a rate begins, and the last frame; runs with the same rates share one curve."""
+def _distinct_rates(runs: Sequence[RecordedRun], network: str) -> list[tuple[Array, Array]]:
+    """Return where a rate begins, and the last frame; runs with the same rates share one curve."""
     found: dict[bytes, tuple[Array, Array]] = {}
     for run in runs:
         frame, rate = run.rates(network)
@@ -197,8 +197,8 @@ def _distinct_rates(runs: Sequence[Run], network: str) -> list[tuple[Array, Arra
     return list(found.values())
 
 
-def _improvement(one: Sequence[Run], other: Sequence[Run]) -> Estimate | None:
-    """The probability that a run of the first group scores higher; None for few runs, or other tasks."""
+def _improvement(one: Sequence[RecordedRun], other: Sequence[RecordedRun]) -> Estimate | None:
+    """Return the probability that a run of the first group scores higher; None for few runs, or other tasks."""
     if min(len(one), len(other)) < MANY:
         return None
     strata = [s for s in dict.fromkeys(run.stratum for run in one) if any(run.stratum == s for run in other)]

@@ -91,7 +91,7 @@ def notes(comparison: Comparison) -> Iterator[str]:
 
 
 def _methods(groups: Sequence[Summary]) -> str:
-    """What the figures are, by the groups' sizes."""
+    """Return what the figures are, by the groups' sizes."""
     sizes = [len(summary.finished) for summary in groups]
     few = "mean over runs and 95% t interval" if any(1 < size < MANY for size in sizes) else ""
     many = "interquartile mean over runs and 95% bootstrap interval" if max(sizes) >= MANY else ""

@@ -26,7 +26,7 @@ from glideslope.agent.networks.attention_actor_critic import (
     TwinSequenceLinear,
 )
 from glideslope.agent.networks.autoregressive import AutoregressiveActor
-from glideslope.agent.networks.pairs import build_actor_critic
+from glideslope.agent.networks.build import build_actor_critic
 from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.errors import SettingsError
 from glideslope.settings import (
@@ -38,8 +38,7 @@ from glideslope.settings import (
     PatchEncoderSettings,
     Settings,
 )
-from tests.support.paths import ROOT
-from tests.unit.agent.test_agent import (
+from tests.support.agents import (
     ACTIONS,
     BATCH,
     RATES,
@@ -50,6 +49,7 @@ from tests.unit.agent.test_agent import (
     same,
     weights,
 )
+from tests.support.paths import ROOT
 
 DRONE, GIMBAL = (0, 1, 2), (3, 4)
 PARTS = ActionParts(DRONE, GIMBAL)
@@ -171,6 +171,7 @@ def test_outputs_are_arranged_by_axis() -> None:
     assert not arrange.state_dict()
 
 
+@pytest.mark.slow
 def test_an_actor_learns_sixteen_targets_by_heart(pair: str) -> None:
     actor, _ = build(pair)
     features, state, target = inputs(16)
@@ -185,6 +186,7 @@ def test_an_actor_learns_sixteen_targets_by_heart(pair: str) -> None:
     pytest.fail(f"the loss is still {float(loss)}")
 
 
+@pytest.mark.slow
 def test_a_critic_learns_values_by_heart_that_turn_on_state_and_action(pair: str) -> None:
     """Four states times four actions: each is met with each, so neither alone tells the value."""
     _, critic = build(pair)

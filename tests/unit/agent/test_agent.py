@@ -1,102 +1,28 @@
 """The DrQ-v2 agent: shapes, gradient routing, targets, augmentation, snapshots and a golden update."""
 
 import io
-import platform
-import subprocess
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from glideslope.agent import DrQV2Agent
 from glideslope.agent.augmentation import brighten, random_brightness, random_shift, shift
-from glideslope.settings import ActorCriticSettings, ConvEncoderSettings, StateEncoderSettings
-
-STACK, SIZE, STATE, PRIVILEGED, ACTIONS, BATCH = 3, 20, 6, 7, 5, 8
-RATES = {"encoder": 1e-3, "actor": 2e-3, "critic": 3e-3}
-
-
-@dataclass(frozen=True)
-class Transitions:
-    """What the replay buffer hands out."""
-
-    pixels: Tensor | None
-    state: Tensor
-    privileged: Tensor | None
-    action: Tensor
-    reward: Tensor
-    discount: Tensor
-    next_pixels: Tensor | None
-    next_state: Tensor
-    next_privileged: Tensor | None
-
-
-def make_agent(profile="pixels", **changes):
-    arguments = dict(
-        pixels_shape=(STACK, SIZE, SIZE),
-        state_dim=STATE,
-        privileged_dim=0,
-        action_dim=ACTIONS,
-        encoder=ConvEncoderSettings(channels=4, strides=(2, 1, 1, 1)),
-        actor_critic=ActorCriticSettings(),
-        feature_dim=6,
-        hidden_dim=16,
-        rates=RATES,
-        critic_target_tau=0.01,
-        stddev_clip=0.3,
-        augmentation_pad=2,
-        noise_scale=(1.0, 1.0, 1.0, 0.5, 0.5),
-        device="cpu",
-        seed=3,
-    )
-    if profile == "state":
-        arguments.update(
-            pixels_shape=None,
-            state_dim=0,
-            privileged_dim=PRIVILEGED,
-            encoder=StateEncoderSettings(hidden_dim=12),
-        )
-    return DrQV2Agent(**(arguments | changes))
-
-
-def make_batch(profile="pixels", batch=BATCH, seed=0):
-    rng = np.random.default_rng(seed)
-
-    def normal(width):
-        return torch.from_numpy(rng.standard_normal((batch, width), dtype=np.float32))
-
-    def images():
-        return torch.from_numpy(rng.integers(0, 256, (batch, STACK, SIZE, SIZE), dtype=np.uint8))
-
-    pixels, privileged = profile == "pixels", profile == "state"
-    return Transitions(
-        pixels=images() if pixels else None,
-        state=normal(STATE),
-        privileged=normal(PRIVILEGED) if privileged else None,
-        action=normal(ACTIONS).clamp(-1, 1),
-        reward=normal(1),
-        discount=torch.from_numpy(rng.choice([0.0, 0.97], (batch, 1), p=[0.2, 0.8]).astype(np.float32)),
-        next_pixels=images() if pixels else None,
-        next_state=normal(STATE),
-        next_privileged=normal(PRIVILEGED) if privileged else None,
-    )
-
-
-def observation(batch):
-    names = ("pixels", "state", "privileged")
-    return {name: getattr(batch, name) for name in names if getattr(batch, name) is not None}
-
-
-def weights(module):
-    return [p.detach().clone() for p in module.parameters()]
-
-
-def same(first, second):
-    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+from glideslope.settings import ConvEncoderSettings, StateEncoderSettings
+from tests.support.agents import (
+    ACTIONS,
+    BATCH,
+    PRIVILEGED,
+    RATES,
+    STACK,
+    STATE,
+    make_agent,
+    make_batch,
+    observation,
+    same,
+    weights,
+)
 
 
 @pytest.fixture(params=["pixels", "state"])
@@ -420,6 +346,7 @@ def test_the_target_critic_moves_by_tau_towards_the_critic():
     assert not any(p.requires_grad for p in target.parameters())
 
 
+@pytest.mark.slow
 def test_a_small_batch_is_learnt_by_heart(profile):
     agent = make_agent(profile, augmentation_pad=0, hidden_dim=32)
     batch = replace(make_batch(profile), discount=torch.zeros(BATCH, 1))
@@ -585,30 +512,3 @@ def test_golden_update(profile):
     assert {name: float(value) for name, value in measures.items()} == pytest.approx(
         GOLDEN[profile], rel=1e-5, abs=1e-6
     )
-
-
-# --- memory ---
-
-MEMORY_PROBE = """
-import resource
-import torch
-from glideslope.agent import keep_freed_memory
-
-def fresh_pages():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        torch.empty(16_000_000).fill_(1.0)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-before, kept, _ = fresh_pages(), keep_freed_memory(), fresh_pages()  # the first round still grows
-print(before, kept, fresh_pages())
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of the GNU C library")
-def test_kept_memory_is_used_again_without_fresh_pages():
-    command = [sys.executable, "-c", MEMORY_PROBE]
-    before, kept, after = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert kept == "True"
-    assert int(before) > 100_000
-    assert int(after) < int(before) / 5

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from glideslope.build import make_agent as assemble_agent
-from glideslope.build import make_env, make_replay, newest, replay_bytes
+from glideslope.build import make_env, make_replay, replay_bytes
 from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.envs.gimbal import ANGLE_LIMITS
 from glideslope.envs.gym import LandingEnv, LandingVectorEnv
@@ -20,9 +20,10 @@ from glideslope.envs.landing import LandingTask
 from glideslope.errors import SettingsError
 from glideslope.settings import FULL_TASK, Settings
 from glideslope.storage.csv_table import read_csv_table
+from glideslope.training.experience import newest
+from tests.support.agents import BATCH, make_agent, make_batch, observation, same
 from tests.support.tasks import pinned_task
 from tests.support.training import train
-from tests.unit.agent.test_agent import BATCH, make_agent, make_batch, observation, same
 
 LIMITS_DEG = (47.0, 90.0)
 ON: dict[str, Any] = {"auxiliary_weight": 0.5, "gimbal_limits_deg": LIMITS_DEG}
@@ -101,6 +102,7 @@ def test_an_ended_episodes_last_observation_has_its_own_target() -> None:
 SMOKE = ["profile=smoke", "task.image_size=24"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [0.0, 0.3])
 def test_the_target_is_stored_where_the_task_is_on_and_nowhere_else(weight: float) -> None:
     settings = compose(TRAIN_CONFIG, [*SMOKE, f"auxiliary_weight={weight}"], Settings).settings
@@ -193,6 +195,7 @@ def test_measures_and_gradients_by_hand() -> None:
     assert all(p.grad is not None and p.grad.any() for p in agent.auxiliary.parameters())
 
 
+@pytest.mark.slow
 def test_the_angles_are_learnt_by_heart() -> None:
     agent, batch = make_agent(**ON | {"auxiliary_weight": 10.0}, augmentation_pad=0), told()
     first = agent.update(batch, 0.1)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,11 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from glideslope.agent import DrQV2Agent, dormancy, drqv2
 from glideslope.agent.dormancy import DormantUnits
 from glideslope.agent.networks.actor_critic import TwinReLU
-from glideslope.build import make_agent, make_replay, uses_pixels
-from glideslope.cli.main import TRAIN_CONFIG, compose
-from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, STATE_DIM
-from glideslope.replay.buffer import Batch
-from glideslope.settings import Settings
+from tests.support.bundles import equal, flat, make_with_batches
 from tests.support.paths import ROOT
 from tests.support.training import approx, read_tags, train
 
@@ -111,44 +106,12 @@ def test_a_watch_leaves_no_hook_behind_whatever_happens() -> None:
 # --- within an update ---
 
 
-def make(encoder: str, actor_critic: str = "original") -> tuple[DrQV2Agent, Callable[[], Batch]]:
-    """An agent of these bundles with narrow layers, and where its batches come from."""
-    bundles = [f"encoder_bundle@agent={encoder}", f"actor_critic_bundle@agent={actor_critic}"]
-    sizes = ["hidden_dim=24", "batch_size=6", "task.image_size=36", "num_envs=2", "replay_buffer_size=1000"]
-    settings = compose(TRAIN_CONFIG, [*bundles, *sizes], Settings).settings
-    rng, replay = np.random.default_rng(0), make_replay(settings, "cpu")
-    pixels, size = uses_pixels(settings), settings.task.image_size
-
-    def observation() -> tuple[Any, ...]:
-        return (
-            rng.integers(0, 256, (2, size, size), dtype=np.uint8) if pixels else None,
-            rng.normal(size=(2, STATE_DIM)).astype(np.float32),
-            None if pixels else rng.normal(size=(2, PRIVILEGED_DIM)).astype(np.float32),
-        )
-
-    replay.add_first(np.arange(2), *observation())
-    for _ in range(20):
-        action = rng.uniform(-1, 1, (2, ACTION_DIM)).astype(np.float32)
-        replay.add(action, rng.normal(size=2), np.zeros(2, bool), np.zeros(2, bool), *observation())
-    return make_agent(settings, "cpu"), lambda: replay.sample(settings.batch_size)
-
-
-def flat(state: Any) -> list[Any]:
-    """The leaves of nested mappings and lists."""
-    if isinstance(state, dict):
-        return [leaf for key in sorted(state, key=str) for leaf in flat(state[key])]
-    if isinstance(state, list | tuple):
-        return [leaf for part in state for leaf in flat(part)]
-    return [state]
-
-
-def equal(first: Any, second: Any) -> bool:
-    return torch.equal(first, second) if isinstance(first, Tensor) else bool(first == second)
-
-
 @pytest.mark.parametrize(("encoder", "actor_critic"), list(zip(ENCODERS, ACTOR_CRITICS, strict=True)))
 def test_an_update_is_bit_for_bit_the_same_with_diagnostics(encoder: str, actor_critic: str) -> None:
-    (plain, batches), (measured, _) = make(encoder, actor_critic), make(encoder, actor_critic)
+    (plain, batches), (measured, _) = (
+        make_with_batches(encoder, actor_critic),
+        make_with_batches(encoder, actor_critic),
+    )
     draws = torch.get_rng_state()
     for _ in range(3):
         batch = batches()
@@ -177,12 +140,13 @@ class Activations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("actor_critic", ACTOR_CRITICS)
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_activation_of_every_bundle_is_seen(encoder: str, actor_critic: str) -> None:
     """An activation written as a function instead of a module would not be."""
 
-    agent, batches = make(encoder, actor_critic)
+    agent, batches = make_with_batches(encoder, actor_critic)
     batch = batches()
     seen = agent._observation(batch.pixels, batch.state, batch.privileged)
     features = agent.encoder(seen)
@@ -199,7 +163,7 @@ def test_every_activation_of_every_bundle_is_seen(encoder: str, actor_critic: st
 
 
 def test_nothing_is_measured_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    agent, batches = make("original_small")
+    agent, batches = make_with_batches("original_small")
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("measured")
@@ -219,7 +183,7 @@ def test_nothing_is_measured_unless_asked(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_ratios_match_layers_written_out() -> None:
     """The passes of the losses as plain functions, units counted one by one; the target critic doesn't count."""
-    agent, batches = make("original_small")
+    agent, batches = make_with_batches("original_small")
     agent._pad = 0
     with torch.no_grad():
         agent.encoder.convs[3].weight[:5].zero_()  # type: ignore[index,union-attr]
@@ -271,7 +235,7 @@ def test_the_ratios_match_layers_written_out() -> None:
 @pytest.mark.parametrize("encoder", ["original_small", "state"])
 def test_the_first_step_of_adam_moves_each_weight_by_the_rate(encoder: str) -> None:
     """Adam's first step is rate · g / (|g| + 1e-8): the norm of the whole follows from counting."""
-    agent, batches = make(encoder)
+    agent, batches = make_with_batches(encoder)
     norms = {
         name: math.sqrt(sum(float(p.detach().double().square().sum()) for p in network.parameters()))
         for name, network in agent.networks.items()

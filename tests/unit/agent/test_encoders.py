@@ -15,8 +15,8 @@ from glideslope.agent import DrQV2Agent
 from glideslope.agent.networks.actor_critic import initialize
 from glideslope.agent.networks.attention import Attention, Block, Dropout
 from glideslope.agent.networks.attention_encoders import INSTRUMENTS, FrameTokens, PatchEncoder
-from glideslope.agent.networks.build_encoder import build_encoder
-from glideslope.agent.networks.encoders import Observation
+from glideslope.agent.networks.build import build_encoder
+from glideslope.agent.networks.encoders import EncoderInput
 from glideslope.build import make_agent, make_replay
 from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.envs.landing import STATE_DIM
@@ -28,9 +28,8 @@ from glideslope.settings import (
     PatchEncoderSettings,
     Settings,
 )
+from tests.support.bundles import equal, flat, make_with_batches
 from tests.support.paths import ROOT
-from tests.unit.agent.test_diagnostics import equal, flat
-from tests.unit.agent.test_diagnostics import make as make_with_batches
 
 KINDS: dict[str, Callable[..., Any]] = {"enc_A": CrossAttentionEncoderSettings, "enc_B": PatchEncoderSettings}
 PROFILES = ("full", "cpu", "smoke", "state")
@@ -50,29 +49,29 @@ def make(name: str, shape: tuple[int, int, int] = (3, 24, 24), seed: int = 0, **
     return encoder
 
 
-def observe(batch: int, shape: tuple[int, int, int] = (3, 24, 24), seed: int = 0) -> Observation:
+def observe(batch: int, shape: tuple[int, int, int] = (3, 24, 24), seed: int = 0) -> EncoderInput:
     """Random images and states."""
     torch.manual_seed(seed)
     pixels = torch.randint(0, 256, (batch, *shape), dtype=torch.uint8)
-    return Observation(pixels, torch.randn(batch, shape[0] * STATE_DIM), None)
+    return EncoderInput(pixels, torch.randn(batch, shape[0] * STATE_DIM), None)
 
 
-def pick(observation: Observation, samples: Sequence[int]) -> Observation:
+def pick(observation: EncoderInput, samples: Sequence[int]) -> EncoderInput:
     rows = list(samples)
     assert observation.pixels is not None
     assert observation.state is not None
-    return Observation(observation.pixels[rows], observation.state[rows], None)
+    return EncoderInput(observation.pixels[rows], observation.state[rows], None)
 
 
-def reordered(observation: Observation, frames: list[int]) -> Observation:
+def reordered(observation: EncoderInput, frames: list[int]) -> EncoderInput:
     """The same frames, each with its state, in another order."""
     assert observation.pixels is not None
     assert observation.state is not None
     states = observation.state.unflatten(1, (len(frames), -1))
-    return Observation(observation.pixels[:, frames], states[:, frames].flatten(1), None)
+    return EncoderInput(observation.pixels[:, frames], states[:, frames].flatten(1), None)
 
 
-def tokens_of(encoder: FrameTokens, observation: Observation) -> Tensor:
+def tokens_of(encoder: FrameTokens, observation: EncoderInput) -> Tensor:
     """Each frame's token before it meets the others, (B, K, D)."""
     assert observation.pixels is not None
     assert observation.state is not None
@@ -157,7 +156,7 @@ def test_no_gradient_reaches_another_samples_state(name: str) -> None:
     encoder, observation = make(name), observe(4)
     assert observation.state is not None
     state = observation.state.clone().requires_grad_()
-    encoder(Observation(observation.pixels, state, None))[2].square().sum().backward()
+    encoder(EncoderInput(observation.pixels, state, None))[2].square().sum().backward()
     assert state.grad is not None
     reached = state.grad.abs().sum(dim=1) > 0
     assert reached.tolist() == [False, False, True, False]
@@ -172,7 +171,7 @@ def test_a_frames_token_depends_on_that_frame_alone(name: str) -> None:
     pixels, state = observation.pixels.clone(), observation.state.clone()
     pixels[1, 1] = other.pixels[1, 1]
     state[0, :STATE_DIM] = other.state[0, :STATE_DIM]
-    changed = tokens_of(encoder, Observation(pixels, state, None)) - tokens_of(encoder, observation)
+    changed = tokens_of(encoder, EncoderInput(pixels, state, None)) - tokens_of(encoder, observation)
     assert (changed.abs().amax(dim=2) > 1e-4).tolist() == [[True, False, False], [False, True, False]]
 
 
@@ -200,7 +199,7 @@ def test_every_value_of_every_frames_state_matters(name: str, value: int) -> Non
     for frame in range(3):
         state = observation.state.clone()
         state[:, frame * STATE_DIM + value] += 1.0
-        change = encoder(Observation(observation.pixels, state, None)) - encoder(observation)
+        change = encoder(EncoderInput(observation.pixels, state, None)) - encoder(observation)
         assert (change.abs().amax(dim=1) > 1e-4).all()
 
 
@@ -209,7 +208,7 @@ def test_where_something_is_in_the_image_matters(name: str) -> None:
     encoder = make(name, (1, 24, 24))
     pixels = torch.full((2, 1, 24, 24), 100, dtype=torch.uint8)
     pixels[0, 0, :12, :12] = pixels[1, 0, 12:, 12:] = 200
-    first, second = encoder(Observation(pixels, torch.zeros(2, STATE_DIM), None))
+    first, second = encoder(EncoderInput(pixels, torch.zeros(2, STATE_DIM), None))
     assert (first - second).abs().amax() > 0.1
 
 
@@ -301,6 +300,7 @@ def test_the_encoders_parameters_are_in_its_optimizer_once(name: str) -> None:
     assert group["lr"] == 1e-4
 
 
+@pytest.mark.slow
 def test_a_tiny_batch_can_be_learnt_by_heart(name: str) -> None:
     encoder, observation = make(name), observe(16)
     head, targets = nn.Linear(encoder.feature_size, 1), torch.randn(16, 1)
@@ -313,6 +313,7 @@ def test_a_tiny_batch_can_be_learnt_by_heart(name: str) -> None:
     assert loss.item() < 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_an_agent_learns_and_goes_on_bit_for_bit_from_its_state(name: str, dropout: float) -> None:
     words = [f"agent.encoder.dropout={dropout}", "lr=1.0e-3"]
@@ -495,6 +496,7 @@ def test_constructors_refuse_what_settings_could_not_see() -> None:
 # --- Configuration --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_command_line_beats_every_profile(name: str, profile: str) -> None:
     for words in (
@@ -555,6 +557,7 @@ def test_the_page_knows_every_bundle() -> None:
     assert sorted(rows_of("encoder [|] 48 × 48")) == BUNDLES
 
 
+@pytest.mark.slow
 def test_the_sizes_on_the_page_are_right() -> None:
     table = rows_of("encoder [|] parameters, 48 × 48")
     assert sorted(table) == BUNDLES

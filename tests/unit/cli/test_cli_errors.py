@@ -154,7 +154,7 @@ MALFORMED: list[tuple[str, str, str]] = [
         "is a setting of preview_lr_schedule.py; train_gimbal_curriculum.py has none",
     ),
     ("stage=2", "stage=2: ", "is a setting of evaluate.py; train_gimbal_curriculum.py has none"),
-    ("run=exp", "run=exp: is a setting of evaluate.py", "a training goes on with resume=<run folder>"),
+    ("run=exp", "run=exp: is a setting of evaluate.py", "a training is resumed with resume=<run folder>"),
     ("on_write_error=stp", "on_write_error=stp: must be continue or stop", "did you mean stop?"),
     ("keep_replay=yes", "keep_replay=yes: ", "must be true or false"),
     # Resumes; tests/test_cli_resume.py has more
@@ -597,8 +597,9 @@ def test_a_sweep_runs_each_job_in_a_folder_of_its_own(workplace: Path) -> None:
     assert not any(path.name.startswith(".hydra") for path in workplace.rglob("*"))
 
 
+@pytest.mark.slow
 def test_an_interrupted_job_ends_the_sweep(capsys: pytest.CaptureFixture[str]) -> None:
-    """The command that is told goes on with it, in its folder."""
+    """The command that is told resumes it, in its folder."""
     jobs: list[int] = []
 
     def main(composed: Composed[Settings]) -> int:
@@ -609,16 +610,16 @@ def test_an_interrupted_job_ends_the_sweep(capsys: pytest.CaptureFixture[str]) -
     assert jobs == [1]
     told = capsys.readouterr().out.splitlines()
     (folder,) = (path.parent for path in Path("exp_local").rglob("multirun.yaml"))
-    assert told[-2] == "Go on with the sweep:"
+    assert told[-2] == "Resume the sweep:"
     words = shlex.split(told[-1])
     assert words[2:] == ["-m", "seed=1,2", f"hydra.sweep.dir={folder}"]
 
-    def goes_on(composed: Composed[Settings]) -> int:
+    def resume(composed: Composed[Settings]) -> int:
         assert composed.run_dir.parent.resolve() == folder.resolve()
         jobs.append(composed.settings.seed)
         return 0
 
-    assert answer(goes_on, *words[2:]) == 0
+    assert answer(resume, *words[2:]) == 0
     assert jobs == [1, 1, 2]
 
 
@@ -638,6 +639,7 @@ def test_hydra_answers_for_itself(capsys: pytest.CaptureFixture[str]) -> None:
 # --- The scripts ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "argv", "start"),
     [
@@ -662,6 +664,7 @@ def test_scripts_refuse_without_a_traceback(
     assert list(workplace.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_command_line_is_checked_without_loading_torch() -> None:
     code = (
         "import sys; from glideslope.cli.main import compose, TRAIN_CONFIG; from glideslope.settings import Settings; "

@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 
 from glideslope import __version__
+from glideslope.cli.program import COMMANDS
 from tests.support.paths import ROOT
 
-SCRIPTS = ("train_gimbal_curriculum.py", "evaluate.py", "preview_lr_schedule.py")
+# Each starts a program.
+pytestmark = pytest.mark.slow
+
+SCRIPTS = ("train_gimbal_curriculum.py", "evaluate.py", "preview_lr_schedule.py", "compare_runs.py")
 
 
 def command(script: str, *words: str) -> list[str]:
@@ -98,3 +102,84 @@ def test_a_reader_that_has_gone_is_no_fault(
     out, err = process.communicate(timeout=60)
     assert process.returncode in statuses
     assert not (out if refused else err)
+
+
+# --- the console command ---
+
+CONSOLE = (
+    "import sys; sys.argv[0] = '/somewhere/bin/glideslope'; from glideslope.cli.program import main; main()"
+)
+
+
+def console(folder: Path, *words: str, code: str = CONSOLE) -> tuple[int, str, str]:
+    """Status and output of ``glideslope`` with these words, started in a folder."""
+    command = [sys.executable, "-c", code, *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, check=False, env=environment, timeout=120
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_console_command_lists_its_commands_and_its_version(tmp_path: Path) -> None:
+    status, shown, told = console(tmp_path)
+    assert (status, told) == (0, "")
+    assert console(tmp_path, "--help") == (0, shown, "")
+    assert [line.split()[0] for line in shown.splitlines() if line.startswith("  ")] == list(COMMANDS)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert console(tmp_path, "--version") == (0, f"glideslope {__version__}\n", "")
+    assert console(tmp_path, "evaluate", "--version") == (0, f"glideslope {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("word", "rule"),
+    [
+        ("trian", "did you mean train?"),
+        ("compare_runs", "did you mean compare?"),
+        ("lr_schedule=gentle_decay", "there are train, evaluate, preview, compare"),
+    ],
+)
+def test_an_unknown_command_is_answered_with_the_nearest(word: str, rule: str, tmp_path: Path) -> None:
+    assert console(tmp_path, word) == (2, "", f"Error: {word}: unknown command; {rule}\n")
+
+
+def test_the_commands_are_the_scripts(tmp_path: Path) -> None:
+    words = ("lr_schedule=gentle_decay", "steps=[0,1M,3M]")
+    script = command("preview_lr_schedule.py", *words)
+    done = subprocess.run(script, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert console(tmp_path, "preview", *words) == (0, done.stdout, done.stderr)
+    assert "Usage: glideslope compare FOLDER... [key=value]\n" in console(tmp_path, "compare", "--help")[1]
+    assert console(tmp_path, "train", "episodes=3")[::2] == (
+        *(2, "Error: episodes=3: is a setting of glideslope evaluate; glideslope train has none\n"),
+    )
+    status, _, told = console(tmp_path, "compare", "nowhere")
+    assert (status, "nowhere" in told, "Traceback" in told) == (2, True, False)
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [("hydra", ["preview"]), ("rich", ["train"]), ("torch", ["evaluate", "policy=expert"])],
+)
+def test_what_only_an_extra_brings_is_named(missing: str, words: list[str], tmp_path: Path) -> None:
+    # None makes the import of a module fail as if it were not installed.
+    code = f"import sys; sys.modules[{missing!r}] = None\n{CONSOLE}"
+    line = f'Error: {words[0]} needs the package {missing}: pip install "glideslope[train]"\n'
+    assert console(tmp_path, *words, code=code) == (2, "", line)
+    assert console(tmp_path, "--help", code=code)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [("hydra", ["train"]), ("torch", ["evaluate", "policy=expert"]), ("glideslope.cli.train", ["preview"])],
+)
+def test_an_interrupt_while_the_console_command_loads_is_quiet(
+    module: str, words: list[str], tmp_path: Path
+) -> None:
+    starter = tmp_path / "glideslope"
+    starter.write_text(CONSOLE)
+    arguments = [sys.executable, "-c", INTERRUPTED, str(int(signal.SIGINT)), module, str(starter), *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, cwd=tmp_path, check=False, env=environment
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

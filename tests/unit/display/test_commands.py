@@ -11,7 +11,12 @@ import pytest
 
 from glideslope.cli.main import EVALUATE_CONFIG, TRAIN_CONFIG, compose
 from glideslope.display import commands
-from glideslope.display.commands import evaluate_command, resume_command, tensorboard_command
+from glideslope.display.commands import (
+    compare_command,
+    evaluate_command,
+    resume_command,
+    tensorboard_command,
+)
 from glideslope.runs.folder import claim
 from glideslope.settings import EvaluateSettings, Settings
 
@@ -89,3 +94,31 @@ def test_an_interpreter_that_the_shell_would_not_find_is_named(
     start = ".venv/bin/python"
     assert resume_command(workplace / "a/b") == f"{start} train_gimbal_curriculum.py resume=a/b"
     assert tensorboard_command(workplace / "a") == f"{start} -m tensorboard.main --logdir a"
+
+
+def test_the_console_command_is_followed_by_itself(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bin_dir = tmp_path / "bin"
+    bin_dir.mkdir()
+    console = bin_dir / "glideslope"
+    console.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(console), "train", "profile=smoke"])
+    monkeypatch.setenv("PATH", str(bin_dir))
+    run = workplace / "exp_local" / "run"
+    assert resume_command(run, "seed=2") == "glideslope train resume=exp_local/run seed=2"
+    assert evaluate_command(run) == "glideslope evaluate run=exp_local/run"
+    assert compare_command(run.parent) == "glideslope compare exp_local"
+    assert commands.started("preview") == "glideslope preview"
+    # Where a shell would not find it, or would find another one, its path is named.
+    monkeypatch.setenv("PATH", "/usr/bin")
+    assert evaluate_command(run) == f"{console} evaluate run=exp_local/run"
+
+
+def test_what_nobody_started_by_a_command_names_what_there_is(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [""])
+    assert evaluate_command(workplace / "run") == "python evaluate.py run=./run"
+    monkeypatch.setattr(commands, "_CHECKOUT", workplace)
+    assert evaluate_command(workplace / "run") == "glideslope evaluate run=./run"

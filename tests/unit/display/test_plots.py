@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
@@ -36,6 +40,19 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     return figures
 
 
+def assert_drawn(path: Path, figure: Figure, x: float, rates: dict[str, float]) -> None:
+    """A picture shows each curve, in its colour, at the place of this point."""
+    pixels = imread(path)[..., :3]
+    axes = figure.axes[0]
+    colours = {line.get_label(): to_rgb(line.get_color()) for line in axes.lines}
+    scale = len(pixels) / figure.bbox.height
+    for name, rate in rates.items():
+        column, above = axes.transData.transform((x, rate)) * scale
+        row = len(pixels) - above
+        around = pixels[round(row) - 2 : round(row) + 3, round(column) - 9 : round(column) + 10]  # dashes
+        assert np.abs(around - colours[name]).max(axis=2).min() < 0.02, name
+
+
 def is_picture(path: Path) -> bool:
     pixels = imread(path)
     return min(pixels.shape[:2]) > 300 and float(pixels[..., :3].std()) > 0.01
@@ -56,7 +73,9 @@ def test_three_rates_on_a_log_axis_with_named_stages(tmp_path: Path, drawn: list
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["encoder", "actor", "critic"]
     assert [text.get_text() for text in axes.texts] == ["S1_yaw_small", "S2_yaw_pitch_small"]
-    assert is_picture(tmp_path / "lr.png")
+    for at in (100, 300):
+        at_place = {name: float(values[at]) for name, values in rates.items()}
+        assert_drawn(tmp_path / "lr.png", drawn[0], X[at], at_place)
 
 
 def test_steps_are_drawn_as_steps_and_seed_frames_shaded(tmp_path: Path, drawn: list[Figure]) -> None:
@@ -141,12 +160,40 @@ def test_a_long_note_is_broken_into_lines_that_fit(tmp_path: Path, drawn: list[F
     assert max(map(len, note.split("\n"))) <= 125
 
 
+FALLING = {"encoder": np.array([3e-4, 2e-4, 1e-4])}
+NUMBER = r"(-?[\d.]+)"
+
+
+def stroked(path: Path) -> list[list[tuple[float, float]]]:
+    """The lines of three points that a picture for print holds, in points from its upper left corner."""
+    if path.suffix == ".svg":
+        picture = ElementTree.parse(path).getroot()
+        drawn = [shape.get("d", "") for shape in picture.iter("{http://www.w3.org/2000/svg}path")]
+        pattern, height = rf"M {NUMBER} {NUMBER}\s+L {NUMBER} {NUMBER}\s+L {NUMBER} {NUMBER}\s*$", 0.0
+    else:
+        content = path.read_bytes()
+        streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL)
+        drawn = [zlib.decompress(stream).decode("latin-1") for stream in streams if stream[:1] == b"x"]
+        drawn = [part for page in drawn for part in page.split("\nS\n")]
+        pattern = rf"{NUMBER} {NUMBER} m\s+{NUMBER} {NUMBER} l\s+{NUMBER} {NUMBER} l\s*$"
+        (box,) = re.findall(rb"/MediaBox \[ 0 0 [\d.]+ ([\d.]+) \]", content)
+        height = float(box)
+    found = [re.search(pattern, part.strip()) for part in drawn]
+    numbers = [list(map(float, match.groups())) for match in found if match]
+    return [[(x, abs(height - y)) for x, y in zip(line[::2], line[1::2], strict=True)] for line in numbers]
+
+
 @pytest.mark.parametrize("suffix", [".pdf", ".svg"])
-def test_print_formats(tmp_path: Path, suffix: str) -> None:
+def test_print_formats(tmp_path: Path, drawn: list[Figure], suffix: str) -> None:
     path = tmp_path / f"lr{suffix}"
-    plots.plot_learning_rates(path, X, {"encoder": np.full_like(X, 1e-4)})
-    assert path.stat().st_size > 5000
+    plots.plot_learning_rates(path, [0, 50, 100], FALLING, scale="linear")
     assert list(tmp_path.iterdir()) == [path]
+    axes = drawn[0].axes[0]
+    points = axes.transData.transform(np.column_stack([[0, 50, 100], FALLING["encoder"]]))
+    points *= 72 / drawn[0].dpi
+    points[:, 1] = 72 * drawn[0].get_figheight() - points[:, 1]
+    lines = stroked(path)
+    assert any(np.allclose(line, points, atol=0.01) for line in lines), (lines, points)
 
 
 def test_a_curve_of_another_length_is_refused_and_leaves_nothing(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ from rich.console import Console
 
 import glideslope.display.preview
 from glideslope.cli.main import CONFIG_DIR, PREVIEW_CONFIG, compose, run_cli
+from glideslope.cli.preview import main
 from glideslope.display.text_plot import short_count, text_plot
 from glideslope.lr_scheduler import build_schedules
 from glideslope.settings import PreviewSettings
-from preview_lr_schedule import main
 from tests.support.guide import EXPONENTIAL_DECAY, PER_NETWORK, STEP_DECAY, YOUR_PRESET
 
 SCRIPT = CONFIG_DIR.parent / "preview_lr_schedule.py"
@@ -596,8 +596,7 @@ def test_the_script_loads_neither_torch_nor_the_simulator(workplace: Path) -> No
     code = (
         f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); sys.argv[0] = 'preview'\n"
         "from glideslope.cli.program import start\n"
-        "from preview_lr_schedule import main\n"
-        "assert start(main, 'preview') == 0\n"
+        "assert start('preview') == 0\n"
         "heavy = {'torch', 'mujoco', 'mujoco_warp', 'warp', 'gymnasium', 'tensorboard', 'imageio'}\n"
         "assert 'matplotlib' in sys.modules\n"
         "print('heavy:', sorted(heavy & set(sys.modules)))"

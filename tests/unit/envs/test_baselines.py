@@ -104,8 +104,11 @@ def test_random_actions_are_even_and_follow_their_seed() -> None:
     task = begin(50)
 
     def draws(seed: int) -> NDArray[np.float64]:
-        policy = RandomPolicy(seed)
-        return np.array([policy(task) for _ in range(100)])
+        policy, actions = RandomPolicy(seed), []
+        for decision in range(100):
+            task.decisions[:] = decision
+            actions.append(policy(task))
+        return np.array(actions)
 
     actions = draws(1)
     assert actions.shape == (100, 50, ACTION_DIM)

@@ -20,7 +20,7 @@ import yaml
 from matplotlib.image import imread
 from rich.console import Console
 
-from compare_runs import main
+from glideslope.cli.compare import main
 from glideslope.cli.main import COMPARE_CONFIG, compose, run_cli
 from glideslope.errors import SettingsError
 from glideslope.evaluation.comparison import command, show
@@ -418,7 +418,7 @@ def test_no_comparison_is_written_over_another(two_by_three: Path, workplace: Pa
     [
         (
             "",
-            "runs=[]: name run folders, or folders with runs below them: compare_runs.py exp_local/a exp_local/b",
+            "runs=[]: name run folders, or folders with runs below them: exp_local/a exp_local/b",
         ),
         ("runs by=lr_schedul", "by=lr_schedul: unknown setting of these runs; did you mean lr_schedule?"),
         ("runs by=[lr,lr]", "by=[lr, lr]: must name each key once"),
@@ -476,15 +476,14 @@ def test_a_sweep_s_table_names_what_it_can_not_read(two_by_three: Path, workplac
 
 
 def test_the_commands_of_the_manual_are_understood() -> None:
-    text = "".join(
-        (ROOT / name).read_text(encoding="utf-8") for name in ("docs/comparing_runs.md", "README.md")
-    )
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("docs/comparing_runs.md", "README.md")]
+    assert all("\npython compare_runs" in page for page in pages)
     commands = [
         shlex.split(line, comments=True)
-        for line in text.splitlines()
+        for page in pages
+        for line in page.splitlines()
         if line.startswith("python compare_runs")
     ]
-    assert len(commands) == 6
     for words in commands:
         settings = compose(COMPARE_CONFIG, with_runs(words[2:]), CompareSettings).settings
         assert all("exp_local" in run for run in settings.runs)

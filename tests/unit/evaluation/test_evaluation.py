@@ -23,17 +23,19 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from rich.console import Console
 
-from evaluate import main
 from glideslope.build import make_agent
+from glideslope.cli.evaluate import main
 from glideslope.cli.main import EVALUATE_CONFIG, compose, run_cli
+from glideslope.curriculum.intervals import wilson_interval
 from glideslope.display import figures as plots
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.envs.landing import Outcome
 from glideslope.errors import SettingsError
 from glideslope.evaluation import evaluate as evaluation
 from glideslope.evaluation import folder as evaluation_folder
-from glideslope.evaluation.report import Condition, Report, conditions
-from glideslope.evaluation.scoring import Episode, wilson_interval
+from glideslope.evaluation import plan
+from glideslope.evaluation.report import Condition, EvaluationReport, conditions
+from glideslope.evaluation.scoring import Episode
 from glideslope.runs import snapshots as checkpoint
 from glideslope.settings import EvaluateSettings, Settings, StageSettings, SweepSettings, TaskSettings
 from glideslope.storage import files
@@ -158,7 +160,7 @@ def test_a_sweep_gives_a_row_for_each_point_in_each_stage(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("speed", [0.0, 0.5, 2.0])
 def test_a_swept_pad_moves_at_that_speed(speed: float) -> None:
-    task = evaluation._with_moving_pad(TaskSettings(), SweepSettings(pad_speed=(speed,)))
+    task = plan._with_moving_pad(TaskSettings(), SweepSettings(pad_speed=(speed,)))
     condition = Condition.at(StageSettings(name="S3_mid"), 3, (speed, 1.25))
     assert condition.stage.wind == 1.25
     env = LandingVectorEnv(60, task=task, stage=condition.stage, pixels=False, num_threads=1)
@@ -521,7 +523,7 @@ def score_of(successes: int, trials: int, error: float | None = 0.25) -> list[Ep
 
 def test_the_table_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
     for policies in (("expert",), ("trained", "fixed_camera")):
-        report = Report(tmp_path, policies[0], "a run")
+        report = EvaluationReport(tmp_path, policies[0], "a run")
         for policy in policies:
             for point in ((None, None), (0.25, 2.5)):
                 condition = Condition.at(StageSettings(name="S2_yaw_pitch_small"), 2, point)
@@ -635,7 +637,7 @@ def test_a_snapshot_is_listed(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     told = capsys.readouterr().out
     for line in (
         f"snapshot.pt: snapshot of format {checkpoint.FORMAT}, ",
-        "frame 1,200, step 1,200, stage 4\nholds a policy: no run can go on from it",
+        "frame 1,200, step 1,200, stage 4\nholds a policy: no run can resume from it",
         "settings: profile smoke, seed 1, 600 frames, 4 environments",
         "encoder state, actor-critic original, images 24 x 24\n  lr 0.0001, lr_schedule constant",
         "stages S0_lock, S1_yaw_small",
@@ -715,6 +717,6 @@ def test_listing_loads_no_simulator() -> None:
 
 def test_the_task_for_a_sweep_differs_in_its_paths_alone() -> None:
     task = pinned_task(pad_paths=("circular", "static"))
-    moving = evaluation._with_moving_pad(task, SweepSettings(pad_speed=(0.0, 1.0)))
+    moving = plan._with_moving_pad(task, SweepSettings(pad_speed=(0.0, 1.0)))
     assert moving == pinned_task(pad_paths=("circular",))
-    assert evaluation._with_moving_pad(task, SweepSettings(wind=(0.0, 1.0))) is task
+    assert plan._with_moving_pad(task, SweepSettings(wind=(0.0, 1.0))) is task

@@ -7,28 +7,25 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import imageio.v2 as imageio
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from glideslope.curriculum.intervals import wilson_interval
 from glideslope.envs.baselines import expert
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import Outcome
-from glideslope.evaluation import scoring
+from glideslope.evaluation import filming
+from glideslope.evaluation.filming import best_and_worst, record_episodes, record_grid
 from glideslope.evaluation.scoring import (
     TEST_SEED,
     VALIDATION_SEED,
     Episode,
     Score,
-    best_and_worst,
     play,
-    record_episodes,
-    record_grid,
     score,
     summarise,
-    wilson_interval,
 )
 from glideslope.settings import StageSettings
 from tests.support.tasks import pinned_task
@@ -36,46 +33,6 @@ from tests.support.tasks import pinned_task
 STAGE = StageSettings(name="S3_mid", start_offset=1.0)
 SHORT = pinned_task(image_size=20, episode_seconds=4.0, start_height=(0.8, 1.6))
 Z = 1.959963984540054
-
-
-@pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
-    [
-        # (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n) with z² = 3.841459
-        (85, 100, 0.767165, 0.906940),
-        (95, 100, 0.888249, 0.978456),
-        (1, 2, 0.094531, 0.905469),
-        (17, 20, 0.639582, 0.947631),
-        (0, 20, 0.0, 0.161125),  # z² / (n + z²)
-        (20, 20, 0.838875, 1.0),  # n / (n + z²)
-        (0, 1, 0.0, 0.793450),
-        (1, 1, 0.206550, 1.0),
-    ],
-)
-def test_wilson_interval_by_hand(successes: int, trials: int, low: float, high: float) -> None:
-    assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=1e-6)
-
-
-@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_interval_by_its_definition(counts: tuple[int, int]) -> None:
-    """At its bounds p the share seen is z standard errors away: |k/n − p| = z √(p(1−p)/n)."""
-    successes, trials = counts
-    low, high = wilson_interval(successes, trials)
-    share = successes / trials
-    assert 0.0 <= low <= share <= high <= 1.0
-    assert (low == 0.0) == (successes == 0)
-    assert (high == 1.0) == (successes == trials)
-    for bound, extreme in ((low, successes == 0), (high, successes == trials)):
-        if not extreme:
-            assert abs(share - bound) == pytest.approx(Z * np.sqrt(bound * (1 - bound) / trials), rel=1e-6)
-    mirrored = wilson_interval(trials - successes, trials)
-    assert mirrored == pytest.approx((1.0 - high, 1.0 - low), abs=1e-12)
-
-
-@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (-1, 5), (6, 5), (0, -1)])
-def test_impossible_counts_are_refused(successes: int, trials: int) -> None:
-    with pytest.raises(ValueError, match="need 0 <= successes <= trials"):
-        wilson_interval(successes, trials)
 
 
 class ScriptedEnv:
@@ -241,7 +198,7 @@ def test_films_show_each_episode_whole_and_its_end_for_a_second(
     def keep(path: Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> None:
         films.append((path, list(frames), fps))
 
-    monkeypatch.setattr(scoring, "write_video", keep)
+    monkeypatch.setattr(filming, "write_video", keep)
     task = SHORT.model_copy(update={"episode_seconds": 0.5})
     env = LandingVectorEnv(1, task=task, pixels=pixels, num_threads=1)
     record_episodes(env, lambda *_: np.zeros((1, 5)), STAGE, 2, [5, 6], tmp_path / "film.mp4")
@@ -260,11 +217,28 @@ def test_films_show_each_episode_whole_and_its_end_for_a_second(
     env.close()
 
 
-def test_films_are_written(tmp_path: Path) -> None:
-    task = SHORT.model_copy(update={"episode_seconds": 0.2})
+def test_films_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[NDArray[np.uint8]] = []
+    write_video = filming.write_video
+
+    def keep(path: Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> None:
+        drawn.extend(frames)
+        write_video(path, drawn, fps)
+
+    monkeypatch.setattr(filming, "write_video", keep)
+    task = SHORT.model_copy(update={"episode_seconds": 0.5})
     env = LandingVectorEnv(1, task=task, num_threads=1)
-    record_episodes(env, lambda *_: np.zeros((1, 5)), STAGE, 2, [5], tmp_path / "film.mp4")
-    assert (tmp_path / "film.mp4").stat().st_size > 1000
+    up = np.array([[0.0, 0.0, 1.0, 0.0, 0.0]])
+    record_episodes(env, lambda *_: up, STAGE, 2, [5], tmp_path / "film.mp4")
+    with imageio.get_reader(tmp_path / "film.mp4") as reader:
+        assert reader.get_meta_data()["fps"] == 6.0
+        frames = [frame for frame in reader]  # noqa: C416, RUF100 (its length is not known in advance)
+    assert len(frames) == len(drawn) == 1 + 3 + 6
+    for frame, picture in zip(frames, drawn, strict=True):
+        height, width, _ = picture.shape
+        assert np.abs(frame[:height, :width].astype(int) - picture).mean() < 6
+    # As it climbs, what is seen moves by far more than the encoder's error.
+    assert np.abs(frames[0].astype(int) - frames[3]).mean() > 6
     env.close()
 
 
@@ -310,7 +284,7 @@ def test_a_grid_shows_episodes_at_once_and_freezes_those_that_ended(
     def keep(path: Path, frames: Iterable[NDArray[np.uint8]], fps: float, quality: float) -> None:
         films.append((path, list(frames), fps))
 
-    monkeypatch.setattr(scoring, "write_video", keep)
+    monkeypatch.setattr(filming, "write_video", keep)
     task = SHORT.model_copy(update={"episode_seconds": 3.0, "start_height": (0.8, 1.0)})
     near = STAGE.model_copy(update={"start_offset": 0.2})
     env = LandingVectorEnv(3, task=task, pixels=False, num_threads=1)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from glideslope.cli.main import PREVIEW_CONFIG, TRAIN_CONFIG, Composed, run_cli
+from glideslope.cli.preview import main as preview
 from glideslope.settings import PreviewSettings, Settings
-from preview_lr_schedule import main as preview
 
 # The actor's schedule, and what the one message says: the key below lr_schedule.actor, the value, the rule.
 MALFORMED: list[tuple[str, str, str]] = [

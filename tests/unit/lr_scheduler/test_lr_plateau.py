@@ -147,6 +147,22 @@ def test_the_best_is_forgotten_when_the_stage_changes():
         assert evaluate(live, [0.3, 0.3, 0.3], first=50, stages=stages) == expected
 
 
+def test_an_evaluation_where_a_stage_is_entered_is_the_new_stages_first():
+    entered = [(0, 0), (50, 1)]
+    for stages, expected in (([(0, 0)], [50, 70]), (entered, [70]), ([(0, 0), (51, 1)], [50])):
+        live = LiveSchedules(build({"lr": 1.0, "patience": 1}))
+        evaluate(live, [0.1, 0.2, 0.9, 0.5], stages=stages[:1])
+        # At 50 the third evaluation without a new best, or the first of the new stage.
+        assert evaluate(live, [0.3, 0.3, 0.3], first=50, stages=stages) == expected
+    # By stages, each has its own patience: at 50 the second one's counts, which sets its best there.
+    live = LiveSchedules(
+        build({"stage": 0, "lr": 1.0, "patience": 0}, {"stage": 1, "lr": 0.5, "patience": 1})
+    )
+    assert evaluate(live, [0.5], stages=entered[:1]) == []
+    assert evaluate(live, [0.5, 0.5, 0.5], first=50, stages=entered) == [70]
+    assert [live.rate("actor", step, entered) for step in (49, 50, 70, 71)] == [1.0, 0.5, 0.5, 0.25]
+
+
 def test_nothing_is_recorded_where_the_rate_would_not_fall():
     live = LiveSchedules(build({"lr": 1.0, "patience": 0, "min_lr": 0.5}))
     assert evaluate(live, [0.5] * 6) == [20]

@@ -82,6 +82,7 @@ def with_buffer(writer: Writer, buffer: ReplayBuffer) -> Writer:
     events=st.lists(
         st.one_of(
             st.integers(1, 25),  # so many steps
+            st.just("save"),
             st.sampled_from(["save", "sample", "cut", "prune"]),
             st.tuples(
                 st.integers(0, 5), st.booleans()
@@ -121,7 +122,7 @@ def test_a_restored_buffer_is_the_saved_one_for_ever(
         elif event == "cut":
             plain.begin(np.array([num_envs - 1]))
             stored.begin(np.array([num_envs - 1]))
-        elif event == "sample" and plain.buffer.can_sample():
+        elif event == "sample" and len(plain.buffer):
             assert_same_batch(plain.buffer.sample(5), stored.buffer.sample(5))
         elif event == "save":
             saved.append((copy.deepcopy(plain), store.save()))
@@ -155,6 +156,45 @@ def test_a_save_costs_what_is_new_and_lists_what_still_counts(tmp_path: Path) ->
     assert not torch.equal(store.save()["generator"], again["generator"])
     for segment in again["segments"]:
         assert segment["bytes"] == (tmp_path / segment["file"]).stat().st_size < 10_000
+
+
+def test_a_segment_counts_as_long_as_one_environment_needs_it(tmp_path: Path) -> None:
+    """One writes its ring over twice while the other hardly moves."""
+    writer = Writer(make_buffer(), seed=0, end_chance=0.0)
+    store = ReplayStore(tmp_path, writer.buffer)
+    for _ in range(5):
+        writer.step()
+    (first,) = store.save()["segments"]
+    for _ in range(60):
+        writer.begin(np.array([1]))
+    manifest = store.save()
+    second = manifest["segments"][-1]
+    assert [segment["file"] for segment in manifest["segments"]] == [first["file"], second["file"]]
+    assert (first["end_slot"], second["first_slot"], second["end_slot"]) == ([6, 6], [3, 36], [6, 66])
+    store.prune([])
+    assert files(tmp_path) == {first["file"], second["file"]}
+    restored = make_buffer(seed=3)
+    ReplayStore(tmp_path, restored).load(manifest)
+    assert_same_buffer(writer.buffer, restored)
+    # Gone from both rings it is needed no more.
+    for _ in range(30):
+        writer.begin(np.array([0]))
+    assert first["file"] not in listed(store.save())
+
+
+def test_a_save_behind_a_load_costs_what_is_new(tmp_path: Path) -> None:
+    writer, _, manifests = filled(tmp_path, steps=8, saves=3)
+    buffer = make_buffer(seed=2)
+    store = ReplayStore(tmp_path, buffer)
+    store.load(manifests[-1])
+    assert store.save()["segments"] == manifests[-1]["segments"]
+    twin = with_buffer(writer, buffer)
+    twin.step()
+    *kept, new = store.save()["segments"]
+    assert set(map(str, kept)) <= set(map(str, manifests[-1]["segments"]))
+    written = manifests[-1]["counters"]["written"]
+    assert new["first_slot"] == [end - 3 for end in written]  # a stack of 3 frames back
+    assert new["end_slot"] == buffer.counters()["written"]
 
 
 def test_more_than_a_ring_between_two_saves_is_one_ring(tmp_path: Path) -> None:
@@ -291,7 +331,7 @@ def assert_refused(folder: Path, manifest: dict[str, Any], message: str) -> None
         store.load(manifest)
     fresh = Writer(make_buffer(), seed=9)
     assert writer.buffer.counters() == fresh.buffer.counters() | {"written": [0, 0]}
-    assert not writer.buffer.can_sample()
+    assert len(writer.buffer) == 0
     Writer(writer.buffer, seed=9).step()
     fresh.step()
     writer.buffer._generator.manual_seed(0)

@@ -22,6 +22,7 @@ from glideslope.errors import UserError
 from glideslope.runs import snapshots as checkpoint
 from glideslope.runs.snapshots import Snapshots
 from glideslope.storage.files import remove_temporaries
+from tests.support.disk import disk_calls
 from tests.support.faults import room_for
 from tests.support.kills import killed_before
 
@@ -386,11 +387,10 @@ def test_files_a_run_may_go_on_from_come_newest_first(tmp_path: Path) -> None:
     assert checkpoint.load_resumable(rolling)["frame"] == 200
     with pytest.raises(UserError, match=r"S0_220\.pt: holds a policy only"):
         checkpoint.load_resumable(tmp_path / "snapshot_stage0_S0_220.pt")
-    # Damaged ones are among them, to be named.
+    # Damaged ones are among them, to be named: it is the newest of all as far as anyone can tell.
     rolling.write_bytes(b"")
     names = [path.name for path in checkpoint.resume_candidates(tmp_path)]
-    assert names[0] == "snapshot.pt"
-    assert sorted(names) == sorted(order)
+    assert names == ["snapshot.pt", order[0], *order[2:]]
     with pytest.raises(UserError, match="is damaged"):
         checkpoint.load_resumable(rolling)
 
@@ -425,6 +425,24 @@ def rolling_frames(folder: Path) -> list[int | None]:
     """Frames of the rolling snapshot and of the one before; None where it can't be read."""
     read = [load_or_none(folder / name) for name in ("snapshot.pt", "snapshot_previous.pt")]
     return [None if content is None else content["frame"] for content in read]
+
+
+def test_a_best_snapshot_is_on_the_disk_before_its_list_and_goes_after_it(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, last_stage=1)
+    for frame in (1, 2, 3):
+        snapshots.save_best({"frame": frame}, 0, frame, 0.8)
+    with disk_calls() as calls:
+        path = snapshots.save_best({"frame": 4}, 0, 4, 0.9)
+    assert path is not None
+    assert [call[:3] if call[0] != "fsync" else call[:2] for call in calls] == [
+        ("fsync", f".tmp-{path.name}"),
+        ("replace", f".tmp-{path.name}", path.name),
+        ("fsync", f"{tmp_path.name}/"),
+        ("fsync", f".tmp-{checkpoint.INDEX}"),
+        ("replace", f".tmp-{checkpoint.INDEX}", checkpoint.INDEX),
+        ("fsync", f"{tmp_path.name}/"),
+        ("unlink", "snapshot_best_sr80_stage0_1.pt"),
+    ]
 
 
 # --- full disks and kills ---

@@ -89,10 +89,10 @@ def test_a_tag_nobody_knows_is_refused(tmp_path: Path, tag: str) -> None:
 
 def test_a_scalar_is_not_written_twice_for_one_frame(tmp_path: Path) -> None:
     with Logger(tmp_path) as logger:
-        logger.scalars(10, {"lr_actor": 1e-4})
-        logger.scalars(10, {"lr_critic": 1e-4})
+        logger.log_train(10, {"lr_actor": 1e-4})
+        logger.log_eval(10, {"lr_critic": 1e-4})
         with pytest.raises(ValueError, match="lr_actor: frame 10 comes after frame 10"):
-            logger.scalars(10, {"lr_actor": 1e-4})
+            logger.log_train(10, {"lr_actor": 1e-4})
 
 
 def frames(run_dir: Path, tag: str = "train/fps") -> list[int]:
@@ -123,12 +123,12 @@ def stored_frames(run_dir: Path) -> list[int]:
 def test_a_resumed_run_replaces_what_came_after_its_snapshot(tmp_path: Path) -> None:
     with Logger(tmp_path) as logger:
         log(logger, 10, 20, 30)
-        logger.scalars(30, {"eval/success_rate": 30})
+        logger.log_eval(30, {"eval/success_rate": 30})
     with Logger(tmp_path, resume_frame=20) as logger:
         assert stored_frames(tmp_path) == [10, 20]
         assert frames(tmp_path, "eval/success_rate") == []
         with pytest.raises(ValueError, match="frame 20 comes after frame 20"):
-            logger.scalars(20, {"train/fps": 0})
+            logger.log_train(20, {"train/fps": 0})
         log(logger, 25)
     assert read_csv_table(tmp_path / "train.csv")["train/fps"].tolist() == [10, 20, 25]
     assert frames(tmp_path) == [10, 20, 25]
@@ -320,7 +320,7 @@ def test_an_event_file_that_somebody_removes_begins_anew(tmp_path: Path) -> None
 
 def test_what_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
     with Logger(tmp_path) as logger:
-        logger.train_row(10, {"train/fps": 10})
+        logger.log_train(10, {"train/fps": None})
         with pytest.raises(ValueError, match=r"train\.csv: frame 10 comes after frame 10"):
             logger.log_train(10, {"train/fps": 10})
         with pytest.raises(ValueError, match="could not convert"):

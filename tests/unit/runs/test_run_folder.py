@@ -311,3 +311,26 @@ def test_a_replaced_file_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
         temporary.write_text("new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+WITHOUT_LOCKS = """
+import sys
+from pathlib import Path
+sys.modules["fcntl"] = None
+import glideslope.lr_scheduler, glideslope.display.preview, glideslope.envs.gym, glideslope.evaluation.evaluate
+from glideslope.errors import UserError
+from glideslope.runs.folder import claim, claim_new
+for take in (claim, claim_new):
+    try:
+        take(Path(sys.argv[1]))
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_a_system_without_file_locks_can_do_all_but_train(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_LOCKS, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    needs = "a training needs file locks, which this system doesn't have: train on Linux, macOS or WSL"
+    assert done.stdout.splitlines() == [needs, needs]
+    assert list(tmp_path.iterdir()) == []

@@ -17,6 +17,7 @@ from glideslope.cli.main import (
     compose,
     run_cli,
 )
+from glideslope.cli.preview import main as preview
 from glideslope.curriculum.stages import Curriculum
 from glideslope.errors import SettingsError
 from glideslope.settings import (
@@ -28,7 +29,6 @@ from glideslope.settings import (
     StageSettings,
 )
 from glideslope.settings.schedules import exploration_noise, learning_rates
-from preview_lr_schedule import main as preview
 
 # Preset: window, min_episodes, success_rate, and the stages that are played.
 FIVE = ("S0_lock", "S1_yaw_small", "S2_yaw_pitch_small", "S3_mid", "S4_full")
@@ -78,7 +78,7 @@ def test_without_a_curriculum_the_whole_task_is_the_only_stage() -> None:
     curriculum = Curriculum(curriculum_of("curriculum_preset=none"))
     assert [task_of(stage) for stage in curriculum.stages] == [task_of(FULL_TASK)]
     assert not any(curriculum.record(0, True, step) for step in range(500))
-    assert (curriculum.success_rate_window, curriculum.window_episodes) == (1.0, 100)
+    assert (curriculum.window_rate, len(curriculum.state_dict()["outcomes"])) == (1.0, 100)
 
 
 def test_the_gimbal_is_free_throughout_while_the_episodes_get_harder() -> None:

@@ -1,11 +1,25 @@
-"""How the C library treats the memory that an update frees."""
+"""Sets the process up for a training: threads, denormal numbers, and what becomes of freed memory."""
+
+from __future__ import annotations
 
 import ctypes
+
+import torch
+
+from glideslope.build import use_threads
 
 # malloc.h of the GNU C library.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 _NEVER = 2**31 - 1
+
+
+def prepare_process(num_threads: int) -> None:
+    """Set the process up; first of all, as even the initial weights' last bits depend on the number of threads."""
+    use_threads(num_threads)
+    # Dead units leave denormal Adam moments, which processors multiply many times slower.
+    torch.set_flush_denormal(True)
+    keep_freed_memory()
 
 
 def keep_freed_memory() -> bool:

@@ -1,0 +1,177 @@
+"""Plans an evaluation from its settings: which policies play, in which stages, on which scenarios."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from glideslope.build import make_agent, uses_pixels
+from glideslope.display.results import unfinished_curriculum
+from glideslope.display.time_left import Work
+from glideslope.display.workload import FILM_EPISODES, scoring_steps
+from glideslope.errors import SettingsError, UserError
+from glideslope.evaluation.inspection import locate
+from glideslope.evaluation.players import SCRIPTED, Player, scripted_player, trained_player
+from glideslope.evaluation.report import Condition, conditions
+from glideslope.evaluation.scoring import TEST_SEED
+from glideslope.runs.folder import FINISHED
+from glideslope.runs.snapshots import load, newest_snapshot
+from glideslope.settings import (
+    NO_MOVING_PATHS,
+    CurriculumSettings,
+    EvaluateSettings,
+    Settings,
+    SweepSettings,
+    TaskSettings,
+    select_stages,
+)
+
+_SCENARIOS_PER_SEED = 100_000
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What is to be played."""
+
+    title: str  # of what is evaluated
+    players: tuple[Player, ...]  # the evaluated one, then those that it is compared with
+    conditions: tuple[Condition, ...]
+    seeds: Sequence[int]
+    home: Path  # where the evaluation's folder goes, unless there is out=
+    what: str  # the snapshot or the policy, in the folder's name
+    longest: float  # environment steps of an episode that times out
+    num_envs: int
+    film: bool
+    notes: tuple[str, ...] = ()
+    info: Mapping[str, Any] = field(default_factory=dict)  # plain data, of the snapshot
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes."""
+        return len(self.players) * len(self.conditions) * len(self.seeds)
+
+    @property
+    def steps(self) -> float:
+        """Vector steps that one policy takes under one condition, about."""
+        return scoring_steps(len(self.seeds), self.num_envs, 0.5 * self.longest, self.longest)
+
+    @property
+    def work(self) -> Work:
+        """The work of the whole evaluation."""
+        films = len(self.conditions) * self.film
+        return {
+            "evaluate": len(self.players) * len(self.conditions) * self.steps,
+            "film": films * FILM_EPISODES * self.longest,
+            "grid": films * self.longest,
+        }
+
+
+def plan_for_run(settings: EvaluateSettings, device: str, tell: Callable[[str], None]) -> EvaluationPlan:
+    """Plan to play the policy of a snapshot, or of a run folder's best one, and scripted ones on its task.
+
+    Args:
+        settings: what is asked for; `run` is given.
+        device: where the networks run.
+        tell: is told of each damaged snapshot that is passed over.
+
+    Raises:
+        UserError: the snapshot, a stage or the sweep can't be used.
+    """
+    path = locate("run", str(settings.run))
+    snapshot = newest_snapshot(path, lambda fault: tell(f"Passed over: {fault}")) if path.is_dir() else path
+    content = load(snapshot, device)
+    try:
+        trained = Settings.from_config(content["settings"])
+        agent = make_agent(trained, device)
+        agent.load_state_dict(content["agent"])
+        frame, stage = int(content["frame"]), int(content["stage"])
+        history = content.get("curriculum", {}).get("history", ())
+        reached = max([stage, *(int(entered) for _, entered in history)])
+    except SettingsError as error:
+        raise UserError(f"{snapshot}: its settings don't fit this version: {error}") from error
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise UserError(f"{snapshot}: its networks don't fit its settings: {error}") from error
+    trained = trained.model_copy(
+        update={"task": _with_moving_pad(trained.task, settings.sweep), "num_threads": settings.num_threads}
+    )
+
+    compared = SCRIPTED if settings.compare is None else settings.compare
+    others = (
+        scripted_player(name, settings, trained.task, trained.curriculum, device, trained.action_repeat)
+        for name in compared
+    )
+    eyes = "pixels" if uses_pixels(trained) else "state"
+    names = trained.curriculum.stage_names
+    notes = _notes(settings, path, reached, names, frame, trained.num_train_frames)
+    info = {"snapshot": snapshot.name, "frame": frame, "snapshot_stage": stage, "last_stage": len(names) - 1}
+    return EvaluationPlan(
+        title=(
+            f"{snapshot.resolve().parent.name}/{snapshot.name}"
+            f" ({eyes}, frame {frame:,}, stage {stage} of 0-{len(names) - 1})"
+        ),
+        players=(trained_player(agent, trained, device), *others),
+        conditions=_conditions(settings, trained.curriculum, stage),
+        seeds=_seeds(settings),
+        home=path if path.is_dir() else path.parent,
+        what=snapshot.stem,
+        longest=trained.task.episode_decisions / trained.action_repeat,
+        num_envs=min(settings.num_envs, settings.episodes),
+        film=settings.video,
+        notes=tuple(notes),
+        info=info,
+    )
+
+
+def _notes(
+    settings: EvaluateSettings, path: Path, reached: int, names: Sequence[str], frame: int, frames: int
+) -> Iterator[str]:
+    """Yield what the results need beside them: that the run, or its curriculum, is unfinished."""
+    unfinished = unfinished_curriculum(reached, names, "this snapshot")
+    if unfinished is not None:
+        yield unfinished + (" stage=all plays all of them." if settings.stage is None else "")
+    if path.is_dir() and not (path / FINISHED).exists():
+        yield f"The run is not finished: this snapshot is of frame {frame:,} of {frames:,}."
+
+
+def plan_for_policy(settings: EvaluateSettings, device: str) -> EvaluationPlan:
+    """Plan to play a scripted policy on the task and the curriculum of the settings.
+
+    Raises:
+        UserError: a stage or the sweep can't be used.
+    """
+    name = str(settings.policy)
+    task = _with_moving_pad(settings.task, settings.sweep)
+    return EvaluationPlan(
+        title=f"the scripted policy {name}",
+        players=(scripted_player(name, settings, task, settings.curriculum, device, action_repeat=1),),
+        conditions=_conditions(settings, settings.curriculum, None),
+        seeds=_seeds(settings),
+        home=Path.cwd(),
+        what=name,
+        longest=task.episode_decisions,
+        num_envs=min(settings.num_envs, settings.episodes),
+        film=settings.video,
+    )
+
+
+def _with_moving_pad(task: TaskSettings, sweep: SweepSettings) -> TaskSettings:
+    """Return the task; for a sweep of the pad's speed without the path on which the pad stands still."""
+    if sweep.pad_speed is None:
+        return task
+    if not task.moving_paths:
+        raise UserError(f"sweep.pad_speed={list(sweep.pad_speed)}: {NO_MOVING_PATHS}")
+    return task.model_copy(update={"pad_paths": task.moving_paths})
+
+
+def _conditions(
+    settings: EvaluateSettings, curriculum: CurriculumSettings, default: int | None
+) -> tuple[Condition, ...]:
+    chosen = select_stages(default if settings.stage is None else settings.stage, curriculum)
+    return tuple(conditions(curriculum.stages, chosen, settings.sweep))
+
+
+def _seeds(settings: EvaluateSettings) -> range:
+    first = TEST_SEED + _SCENARIOS_PER_SEED * settings.seed
+    return range(first, first + settings.episodes)

@@ -1,0 +1,132 @@
+"""Evaluates the policy during training, on validation scenarios, and logs the rows of eval.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+from glideslope.curriculum.retention import Retention
+from glideslope.envs.gym import LandingVectorEnv
+from glideslope.evaluation.scoring import VALIDATION_SEED, Act, Score, score
+from glideslope.settings.schedules import NOISE
+from glideslope.training.run import TrainingRun
+
+# An evaluation that is due: of the current stage, of every stage, or none.
+Due: TypeAlias = Literal["stage", "all stages"] | None
+
+_FIGURES = (
+    *("stage", "success_rate", "crash_rate", "timeout_rate", "touchdown_error_m", "touchdown_speed"),
+    *("episode_reward", "episode_length"),
+)
+
+
+class Scorer:
+    """Scores the policy on a stage, and shows that.
+
+    Args:
+        run: what all parts share.
+        env: environments of its own, as training's are in the middle of episodes.
+        act: the policy.
+    """
+
+    def __init__(self, run: TrainingRun, env: LandingVectorEnv, act: Act) -> None:
+        self._run, self._env, self._act = run, env, act
+
+    def score(self, index: int, seeds: Sequence[int], what: str) -> Score:
+        """Play the scenarios ``seeds`` of a stage.
+
+        Raises:
+            StoppedError: a stop was requested.
+            TrainingError: a network has diverged.
+        """
+        stage, display = self._run.curriculum.stages[index], self._run.display
+        with display.scoring(index, len(seeds), what):
+            result = score(self._env, self._act, stage, index, seeds, display.progress.advance)
+        display.scored(result.episode_length)
+        return result
+
+
+class Validation:
+    """Evaluations during training, which choose the snapshots to keep and lower rates that wait for progress.
+
+    Attributes:
+        due: the evaluation to make before the next step.
+    """
+
+    def __init__(self, run: TrainingRun, scorer: Scorer) -> None:
+        self._run, self._scorer = run, scorer
+        self._seeds = range(VALIDATION_SEED, VALIDATION_SEED + run.settings.num_eval_episodes)
+        self._retention = Retention()
+        self.due: Due = None
+
+    def plan(self, stage_changed: bool) -> None:
+        """Set what is due behind a vector step."""
+        clock, every = self._run.clock, self._run.settings.eval_every_frames
+        if stage_changed or clock.at_end:
+            self.due = "all stages"
+        else:
+            self.due = "stage" if clock.passed(every) else None
+
+    @property
+    def due_stages(self) -> Sequence[int]:
+        """The stages to be evaluated before the next step."""
+        if self.due is None:
+            return ()
+        curriculum = self._run.curriculum
+        return [curriculum.stage] if self.due == "stage" else range(len(curriculum.stages))
+
+    def run(self) -> Score | None:
+        """Make the evaluation that is due; return the score on the current stage, None where nothing was due.
+
+        Raises:
+            StoppedError, TrainingError: as :meth:`Scorer.score`.
+        """
+        run, curriculum, display = self._run, self._run.curriculum, self._run.display
+        chosen = self.due_stages
+        if not chosen:
+            return None
+        results = {}
+        for left, stage in zip(reversed(range(len(chosen))), chosen, strict=True):
+            results[stage] = self._scorer.score(stage, self._seeds, "evaluating")
+            display.plan(due=left)
+        self.due = None
+        result = results[curriculum.stage]
+        rates = {stage: scored.success_rate for stage, scored in results.items()}
+        row: dict[str, float | None] = {f"eval/{name}": getattr(result, name) for name in _FIGURES}
+        row |= self._retention.row(rates, curriculum.reached, len(curriculum.stages))
+        run.write(lambda: run.logger.log_eval(run.clock.frame, row), "the evaluation log")
+        display.note(_described(result))
+        if len(results) > 1:
+            each = ", ".join(f"{scored.name} {scored.success_rate:.0%}" for scored in results.values())
+            display.note(f"every stage: {each}")
+        self._lower_rates(result)
+        return result
+
+    def _lower_rates(self, result: Score) -> None:
+        """Lower the rates and the noise that have waited too long for progress."""
+        step, history = self._run.clock.step, self._run.curriculum.history
+        schedules = self._run.learner.schedules
+        metrics = {"success_rate": result.success_rate, "episode_reward": result.episode_reward}
+        for name in schedules.evaluated(step, metrics, history):
+            rate = schedules.rate(name, step + 1, history)
+            kind = "exploration noise" if name == NOISE else f"learning rate of the {name}"
+            self._run.display.note(f"no progress, so the {kind} is reduced to {rate:g}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is due, and the best success rates."""
+        return {"due": self.due, "retention": self._retention.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.due = state["due"]
+        self._retention.load_state_dict(state["retention"])
+
+
+def _described(result: Score) -> str:
+    """Return a score in one line."""
+    error = "" if result.touchdown_error_m is None else f", {result.touchdown_error_m:.2f} m off centre"
+    return (
+        f"stage {result.stage} {result.name}: {result.success_rate:.0%} landed of {result.episodes} "
+        f"(95% interval {result.low:.0%} to {result.high:.0%}), {result.crash_rate:.0%} crashed, "
+        f"{result.timeout_rate:.0%} timed out{error}"
+    )

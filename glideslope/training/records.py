@@ -1,0 +1,126 @@
+"""Logs a training's numbers: the rows of train.csv and TensorBoard, with a pair of rows where a rate jumps."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glideslope.lr_scheduler import read_lr
+from glideslope.runs.logger import RATE_TAGS, STAGE_TAG, SUCCESS_TAG
+from glideslope.settings.schedules import NOISE
+from glideslope.training.run import TrainingRun
+
+
+class Records:
+    """Collects what happens between two rows, and writes the rows."""
+
+    def __init__(self, run: TrainingRun) -> None:
+        self._run = run
+        self._episodes: dict[str, list[float]] = defaultdict(list)
+        self._last_log = (time.monotonic(), 0)
+        self._logged = -1  # the log interval that was last written; none yet
+        self._resumed = False  # until the first update after a resume
+        self._jumps = False  # at the update under way
+
+    def rates(self) -> dict[str, float]:
+        """Return the rate of each network that its optimizer holds; nothing before the first update."""
+        return self._held_rates() if self._logged >= 0 else {}
+
+    def step_taken(self, infos: Mapping[str, Any]) -> None:
+        """Take the parts of the reward of a vector step."""
+        for key, value in infos.items():
+            if key.startswith("reward/"):
+                self._episodes[f"train/{key}"].append(float(value.mean()))
+
+    def episode_ended(self, final: Mapping[str, NDArray[Any]], env: int) -> None:
+        """Take the episode that ended in an environment."""
+        self._episodes["train/episode_reward"].append(float(final["episode_return"][env]))
+        self._episodes["train/episode_length"].append(float(final["episode_length"][env]))
+        self._episodes["train/success_rate"].append(float(final["success"][env]))
+
+    def is_due(self, step: int) -> bool:
+        """Return whether a full row is due: at the first update and then at the first one in each interval."""
+        return self._interval(step) > self._logged
+
+    def before_update(self, step: int) -> None:
+        """Write the rates of the update before that of ``step``, where one jumps between the two."""
+        self._jumps = self._rate_jumps(step)
+        if self._jumps:
+            self._write_rates(step - self._run.settings.update_every_steps)
+
+    def after_update(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Write the row that is due, if one is: a full one, or the rates behind a jump."""
+        if self.is_due(step):
+            self._logged = self._interval(step)
+            self._write_row(step, metrics)
+        elif self._jumps:
+            self._write_rates(step)
+
+    def _write_row(self, step: int, metrics: Mapping[str, Any]) -> None:
+        run, history = self._run, self._run.curriculum.history
+        frame = step * run.settings.action_repeat
+        values = {key if "/" in key else f"train/{key}": float(value) for key, value in metrics.items()}
+        now = time.monotonic()
+        since, frame_then = self._last_log
+        self._last_log = (now, frame)
+        rates = self._held_rates()
+        row: dict[str, float | None] = {f"lr_{network}": rate for network, rate in rates.items()}
+        row[STAGE_TAG] = next(stage for entered, stage in reversed(history) if entered <= step)
+        row[SUCCESS_TAG] = run.curriculum.window_rate
+        row |= values
+        for network, rate in rates.items():
+            norm = values[f"diagnostics/{network}_param_norm"]
+            row[f"diagnostics/{network}_effective_lr"] = rate / norm
+        row["train/stddev"] = run.learner.schedules.rate(NOISE, step, history)
+        row["train/buffer_size"] = len(run.learner.replay)
+        row["train/fps"] = (frame - frame_then) / max(now - since, 1e-9)
+        row |= {key: float(np.mean(collected)) for key, collected in self._episodes.items()}
+        self._episodes.clear()
+        run.write(lambda: run.logger.log_train(frame, row), "the training log")
+
+    def _write_rates(self, step: int) -> None:
+        """Write the rates of the update of ``step`` alone, unless its frame has a row."""
+        run, frame = self._run, step * self._run.settings.action_repeat
+        if frame > run.logger.last_train_frame:
+            row = {f"lr_{network}": rate for network, rate in self._held_rates().items()}
+            row["train/stddev"] = run.learner.schedules.rate(NOISE, step, run.curriculum.history)
+            run.write(lambda: run.logger.log_train(frame, row), "the training log")
+
+    def _rate_jumps(self, step: int) -> bool:
+        run, settings = self._run, self._run.settings
+        schedules, history = run.learner.schedules, run.curriculum.history
+        before = step - settings.update_every_steps
+        resumed, self._resumed = self._resumed, False
+        if before <= settings.seed_steps:
+            return False
+        if resumed:  # perhaps with another schedule than the update before had
+            for network, held in self._held_rates().items():
+                was, now = (schedules.rate(network, at, history) for at in (before, step))
+                if abs(held - was) > 1e-6 * was and abs(held - now) > 0.01 * max(held, now):
+                    return True
+        around = max(settings.log_every_frames // settings.action_repeat, 1)
+        return bool(schedules.jumped(before, step, history, around=around))
+
+    def _held_rates(self) -> dict[str, float]:
+        optimizers = self._run.learner.agent.optimizers
+        return {tag.removeprefix("lr_"): read_lr(optimizers[tag.removeprefix("lr_")]) for tag in RATE_TAGS}
+
+    def _interval(self, step: int) -> int:
+        return step * self._run.settings.action_repeat // self._run.settings.log_every_frames
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has been collected since the last row, and which one that was."""
+        episodes = {tag: list(values) for tag, values in self._episodes.items()}
+        return {"episodes": episodes, "logged": self._logged}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned; the clock comes before."""
+        self._episodes.update({tag: list(values) for tag, values in state["episodes"].items()})
+        self._logged = int(state["logged"])
+        self._resumed = True
+        self._last_log = (time.monotonic(), self._run.clock.frame)
