@@ -148,6 +148,7 @@ NAMES = [
 
 
 # Each name with one of the keys, in turn.
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "key"), [(name, ("resume", "hydra.run.dir")[i % 2]) for i, name in enumerate(NAMES)])
 def test_folders_of_any_name(name: str, key: str) -> None:
     settings = start(name, "seed=5")
@@ -212,6 +213,7 @@ NO_RUN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "words"), NO_RUN, ids=[line[:40] for line, _ in NO_RUN])
 def test_what_is_no_run(line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     start("exp/run_7")
@@ -296,6 +298,7 @@ PLACES = ("resume=run", "hydra.run.dir=run")
 
 
 # Each command at one of the places, in turn: both lead to the same comparison.
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "place"), [(line, PLACES[i % 2]) for i, line in enumerate(COMMANDS)])
 def test_the_same_command_again_changes_nothing(line: str, place: str) -> None:
     settings = start("run", *line.split())
@@ -440,6 +443,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "line"), REFUSED, ids=[word for word, _ in REFUSED])
 def test_what_may_not_change(word: str, line: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     # With schedules accepted, too, for every other one.
@@ -483,6 +487,7 @@ RATES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "line"), RATES, ids=[word for word, _ in RATES])
 def test_schedules_change_only_when_that_is_accepted(word: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["profile=cpu", "lr_schedule=gentle_decay"]

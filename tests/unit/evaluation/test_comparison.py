@@ -479,6 +479,7 @@ def test_the_commands_of_the_manual_are_understood() -> None:
         assert all("exp_local" in run for run in settings.runs)
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_and_an_unwritable_home_keep_nothing_from_the_files(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "a")
     command = [sys.executable, str(ROOT / "compare_runs.py"), str(tmp_path / "runs")]

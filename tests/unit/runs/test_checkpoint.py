@@ -563,6 +563,7 @@ def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
     assert refused > 150
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_any_part_of_the_archive_is_named(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path / "snapshot.pt", full_content())
     whole = path.read_bytes()
