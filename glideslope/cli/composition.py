@@ -14,23 +14,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from glideslope.cli.differences import value_at
 from glideslope.cli.edits import apply
-from glideslope.cli.overrides import (
-    COMPOSITION_FAULTS,
-    Groups,
-    Overrides,
-    changes_length,
-    explain,
-    has_index,
-    misnamed,
-    read_overrides,
-    spelled,
-)
+from glideslope.cli.groups import Groups, misnamed
+from glideslope.cli.hydra_faults import COMPOSITION_FAULTS, explain
+from glideslope.cli.overrides import Overrides, Word, read_overrides, spelled
 from glideslope.errors import UNSET, Fault, SettingsError
 
 
 @dataclass(frozen=True)
 class Composition:
-    """What Hydra makes of some overrides.
+    """The configuration that overrides ask for.
 
     Attributes:
         mapping: the plain mapping, interpolations resolved, without Hydra's own settings.
@@ -56,7 +48,7 @@ class Composition:
 
 @dataclass(frozen=True)
 class Composer:
-    """Composes a primary config, in a process where Hydra has been initialised.
+    """Composes a primary config in a process where Hydra has been initialised.
 
     Attributes:
         groups: those that the primary config chooses files from.
@@ -66,23 +58,16 @@ class Composer:
     groups: Groups
     job: int | None = None
 
-    def read(self, words: Sequence[str]) -> tuple[Overrides, list[Fault]]:
-        """The overrides, and the faults of those that can't be read.
-
-        Raises:
-            SettingsError: a faulty choice leaves open what the other overrides are about.
-        """
-        return read_overrides(words, self.groups, sweeps=False)
-
     def compose(self, words: Sequence[str]) -> Composition:
-        """Composes the configuration that the overrides `words` ask for.
+        """Compose the configuration that the overrides `words` ask for.
 
         Raises:
             SettingsError: with the faults that nothing can be composed for.
         """
-        overrides, faults = self.read(words)
+        overrides, faults = read_overrides(words, self.groups)
+        chosen = overrides.choices
         try:
-            config = hydra.compose(self.groups.config_name, overrides.choices, return_hydra_config=True)
+            config = hydra.compose(self.groups.config_name, chosen, return_hydra_config=True)
         except COMPOSITION_FAULTS as error:
             raise SettingsError([*faults, explain(error)]) from error
         keys = [str(key) for key in config]
@@ -90,9 +75,7 @@ class Composer:
             with open_dict(config):
                 # The name of the run's folder is made of them.
                 config.hydra.overrides.task = [
-                    str(override.input_line)
-                    for override in overrides.parsed
-                    if not override.is_hydra_override()
+                    str(override.input_line) for override in overrides.parsed if not override.is_hydra_override()
                 ]
             for override in overrides.values:
                 apply(config, override)
@@ -101,15 +84,11 @@ class Composer:
             choices = {group: str(file) for group, file in config.hydra.runtime.choices.items()}
             with open_dict(config):
                 del config["hydra"]
-            mapping = cast(
-                "dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-            )
+            mapping = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
         except COMPOSITION_FAULTS as error:
-            blamed = _blamed(hydra.compose(self.groups.config_name, overrides.choices), overrides) or [
-                explain(error)
-            ]
+            blamed = _blamed(hydra.compose(self.groups.config_name, chosen), overrides) or [explain(error)]
             raise SettingsError([*faults, *blamed]) from error
-        faults += self._misnamed(mapping, overrides, keys)
+        faults += misnamed(mapping, overrides.values, keys, self.groups)
         faults += [*_misplaced(mapping, overrides, choices), *_unused(config, overrides)]
         if not run_dir:
             faults.append(Fault("hydra.run.dir", run_dir, "must not be empty"))
@@ -122,10 +101,10 @@ class Composer:
         Raises:
             SettingsError: with the faults that nothing can be composed for.
         """
-        if not any(changes_length(str(override.input_line)) for override in overrides.values):
+        if not any(Word(text).changes_length for text in overrides.texts):
             return overrides.texts
         mapping = self.compose(overrides.texts).mapping
-        edited = [override for override in overrides.values if has_index(override.key_or_group)]
+        edited = [override for override in overrides.values if Word(override.key_or_group).has_index]
         kept = [str(override.input_line) for override in overrides.parsed if override not in edited]
         lists = dict.fromkeys(re.split(r"\.\d+(?:\.|$)", override.key_or_group)[0] for override in edited)
         whole = {key: value_at(mapping, tuple(key.split("."))) for key in lists}
@@ -147,19 +126,9 @@ class Composer:
         except COMPOSITION_FAULTS as error:
             raise SettingsError([explain(error)]) from error
 
-    def _misnamed(self, mapping: dict[str, Any], overrides: Overrides, known: list[str]) -> Iterator[Fault]:
-        """Overrides that were meant to choose a file; takes what they set out of `mapping`."""
-        for override in overrides.values:
-            key = override.key_or_group
-            if "." in key or key in known or override.is_delete():
-                continue
-            fault = misnamed(override, known, self.groups)
-            if fault is not None and mapping.pop(key, None) is not None:
-                yield fault
-
 
 def _blamed(files: DictConfig, overrides: Overrides) -> list[Fault]:
-    """The faults of the overrides that can't be applied to the composed files, one after the other."""
+    """Return the faults of the overrides that can't be applied to the composed files, one after the other."""
     faults: list[Fault] = []
     of_files = _unresolved(files)  # a fault of the files themselves, for which no override is to be blamed
     for override in overrides.values:
@@ -179,7 +148,7 @@ def _blamed(files: DictConfig, overrides: Overrides) -> list[Fault]:
 
 
 def _unresolved(config: DictConfig) -> Fault | None:
-    """What keeps the interpolations of a configuration from being resolved."""
+    """Return what keeps the interpolations of a configuration from being resolved."""
     try:
         OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except COMPOSITION_FAULTS as error:
@@ -188,13 +157,13 @@ def _unresolved(config: DictConfig) -> Fault | None:
 
 
 def _is_dated(folder: DictConfig) -> bool:
-    """Whether Hydra names a folder by the time."""
+    """Return whether Hydra names a folder by the time."""
     raw = cast("dict[str, Any]", OmegaConf.to_container(folder, resolve=False))
     return "${now:" in str(raw["dir"])
 
 
 def _job_dir(config: DictConfig, job: int) -> str:
-    """The folder that Hydra's launcher gives a job of a sweep."""
+    """Return the folder that Hydra's launcher gives a job of a sweep."""
     with open_dict(config):
         config.hydra.job.num = job
         config.hydra.job.id = str(job)
@@ -202,7 +171,7 @@ def _job_dir(config: DictConfig, job: int) -> str:
 
 
 def _misplaced(mapping: dict[str, Any], overrides: Overrides, choices: dict[str, str]) -> Iterator[Fault]:
-    """Chosen files whose content has landed below the name of their group; takes it out of `mapping`."""
+    """Yield chosen files whose content is below the name of their group; take it out of `mapping`."""
     rule = "its file must begin with the line `# @package _global_`; add it there"
     schedule = mapping.get("lr_schedule")
     if isinstance(schedule, dict) and "lr_schedule" in schedule:
@@ -216,14 +185,12 @@ def _misplaced(mapping: dict[str, Any], overrides: Overrides, choices: dict[str,
 
 
 def _unused(config: DictConfig, overrides: Overrides) -> Iterator[Fault]:
-    """Overrides that nothing would read."""
+    """Yield overrides that nothing would read."""
     raw = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
     if "decay_rate" in overrides.keys and "${decay_rate}" not in repr(raw.get("lr_schedule")):
         rule = "the lr_schedule chosen does not use it; lr_schedule=exponential_smooth does"
         yield Fault("decay_rate", raw["decay_rate"], rule)
     if raw.get("run") is not None:
-        for root in sorted(
-            overrides.roots & {"task", "curriculum", "curriculum_preset", "curriculum_stages"}
-        ):
+        for root in sorted(overrides.roots & {"task", "curriculum", "curriculum_preset", "curriculum_stages"}):
             rule = "goes with policy=...; a run plays the task and the stages it was trained on"
             yield Fault(root, UNSET, rule)

@@ -13,14 +13,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hydra._internal.core_plugins import file_config_source
-from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from glideslope.cli import hydra_internals
 from glideslope.errors import reason
 from glideslope.settings.yaml_files import YamlError, decode_text, parse_yaml
 
@@ -37,7 +36,7 @@ _SUBJECTS = {
 _HEADER = re.compile(r"\s*#\s*@package\b[ \t]*:?[ \t]*(?P<package>[^\s#]*)[ \t]*(?P<rest>.*)", re.IGNORECASE)
 
 
-class FileConfigSource(file_config_source.FileConfigSource):
+class FileConfigSource(hydra_internals.FileConfigSource):
     """Reads configuration files for Hydra with the reader of `glideslope.settings.yaml_files`.
 
     A choice may also be an absolute path: Hydra asks for `lr_schedule//home/me/mine.yaml` then.
@@ -75,8 +74,7 @@ class FileConfigSource(file_config_source.FileConfigSource):
         return file if file.is_file() else Path(self.path, group, self._normalize_file_name(file.name))
 
 
-# Hydra keeps the first source of a scheme, by the name of its class.
-SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
+hydra_internals.replace_reader(FileConfigSource)
 
 
 class _OwnFolders(SearchPathPlugin):

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from glideslope.cli.overrides import COMPOSITION_FAULTS, explain
+from glideslope.cli.hydra_faults import COMPOSITION_FAULTS, explain
 from glideslope.errors import UNSET, Fault, SettingsError
 
 
@@ -22,9 +22,7 @@ def apply(config: DictConfig, override: Override) -> None:
     """
     key = override.key_or_group
     try:
-        rule = _wrong_index(config, override)
-        if rule is None:
-            rule = _remove(config, override) if override.is_delete() else _set(config, override)
+        rule = _wrong_index(config, override) or _edit(config, override)
     except COMPOSITION_FAULTS as error:
         rule = explain(error).about(key)
     if rule is not None:
@@ -43,43 +41,30 @@ def _wrong_index(config: DictConfig, override: Override) -> str | None:
         length = len(node) + (is_item and bool(override.is_add()))
         if part.isdecimal() and int(part) < length:
             continue
-        numbered = (
-            f"the items of {above} are numbered from 0 to {len(node) - 1}"
-            if node
-            else f"{above} has no items"
-        )
+        numbered = f"the items of {above} are numbered from 0 to {len(node) - 1}" if node else f"{above} has no items"
         if override.is_delete():
             return numbered
         return f"{numbered}; +{above}.{len(node)}=... appends one"
     return None
 
 
-def _set(config: DictConfig, override: Override) -> str | None:
-    parent, name = _parent(config, override.key_or_group)
-    if isinstance(parent, ListConfig) and int(name) == len(parent):
-        parent.append(override.value())
-    else:
-        OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=True)
-    return None
-
-
-def _remove(config: DictConfig, override: Override) -> str | None:
-    parent, name = _parent(config, override.key_or_group)
-    if isinstance(parent, ListConfig):
-        place: Any = int(name)
-    elif isinstance(parent, DictConfig) and name in parent:
-        place = name
-    else:
+def _edit(config: DictConfig, override: Override) -> str | None:
+    """Set, append or remove; return the rule that a removal breaks."""
+    key, value = override.key_or_group, override.value()
+    above, _, name = key.rpartition(".")
+    parent = OmegaConf.select(config, above) if above else config
+    is_list = isinstance(parent, ListConfig)
+    if not override.is_delete():
+        if is_list and int(name) == len(parent):
+            parent.append(value)
+        else:
+            OmegaConf.update(config, key, value, merge=True, force_add=True)
+        return None
+    place: Any = int(name) if is_list else name
+    if not is_list and not (isinstance(parent, DictConfig) and name in parent):
         return "does not exist, so it can't be removed"
-    value = override.value()
     if value is not None and value != parent[place]:
         return f"is {parent[place]}, not {value}"
     with open_dict(config):
         del parent[place]
     return None
-
-
-def _parent(config: DictConfig, key: str) -> tuple[Any, str]:
-    """Return what holds the value at `key`, and its name or index there."""
-    above, _, name = key.rpartition(".")
-    return (OmegaConf.select(config, above) if above else config), name

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from argparse import ArgumentParser
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from glideslope.errors import UNSET, Fault, listed, nearest
+from glideslope.errors import UNSET, Fault, UserError, listed, nearest
 
 _DASHED = re.compile(r"--?([A-Za-z][\w.@/-]*)(?:[=:]\s*(.*))?", re.DOTALL)
 _COLON = re.compile(r"([A-Za-z][\w.@/]*):\s*(.*)", re.DOTALL)
@@ -21,51 +22,59 @@ class Vocabulary:
 
     Attributes:
         keys: its keys and its groups of files.
-        options: the groups that an option belongs to, such as {"smoke": ("profile",)}.
+        options: the groups that an option belongs to, such as {"smoke": ["profile"]}.
         path_keys: the keys whose values are run folders or snapshots.
-        flag_length: how many of some words the flag that they begin with takes, itself included; 0 where the program
-            knows no such flag.
+        parser: knows the flags; raises UserError where it refuses one.
     """
 
     keys: Collection[str]
-    options: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    path_keys: Sequence[str] = ()
-    flag_length: Callable[[Sequence[str]], int] = lambda words: 0
+    options: Mapping[str, Sequence[str]]
+    path_keys: Sequence[str]
+    parser: ArgumentParser
 
     def has(self, key: str) -> bool:
-        """Return whether ``key``, or what it is a part of, is known."""
+        """Return whether `key`, or what it is a part of, is known."""
         return key in self.keys or key.partition(".")[0] in self.keys
 
+    def flag_length(self, words: Sequence[str]) -> int:
+        """Return how many of one or two words are a flag and its value; 0 where there is no such flag."""
+        alone = True
+        try:
+            if self.parser.parse_known_args(words[:1])[1]:
+                return 0
+        except UserError:
+            alone = False  # its value is missing
+        try:
+            flags, others = self.parser.parse_known_args(list(words))
+        except UserError:
+            return 1 if alone else len(words)
+        return 1 if alone and (flags.overrides or others) else len(words)
 
-def misspelt(words: Sequence[str], known: Vocabulary) -> list[Fault]:
-    """Return a fault for each word that is not of the form key=value and has a right spelling, which it names.
+
+def misspelt(words: Sequence[str], known: Vocabulary) -> Iterator[Fault]:
+    """Yield a fault for each word that is not of the form key=value and has a right spelling, which it names.
 
     Args:
         words: the command line.
         known: what can be in it.
     """
-    return list(_faults(list(words), known))
-
-
-def _faults(words: list[str], known: Vocabulary) -> Iterator[Fault]:
     at = 0
     while at < len(words):
-        word, rest = words[at], words[at + 1 :]
+        word, rest = words[at], list(words[at + 1 :])
+        fault, taken = None, 0
         if _DELETION.fullmatch(word):
-            fault, taken = None, 0
+            pass
         elif word.startswith("-") and not _NUMBER.fullmatch(word):
             fault, taken = _dashed(word, rest, known)
         elif "=" not in word.strip("=") or _COLON.fullmatch(word.partition("=")[0]):
             fault, taken = _bare(word, rest, known)
-        else:
-            fault, taken = None, 0
         if fault is not None:
             yield fault
         at += 1 + taken
 
 
 def _dashed(word: str, rest: list[str], known: Vocabulary) -> tuple[Fault | None, int]:
-    """The fault of a word with dashes, and how many of the next words belong to it."""
+    """Return the fault of a word with dashes, and how many of the next words belong to it."""
     match, length = _DASHED.fullmatch(word), known.flag_length([word, *rest[:1]])
     if match is None:
         return (None, length - 1) if length else (Fault(word, UNSET, "unknown flag"), 0)
@@ -89,14 +98,14 @@ def _dashed(word: str, rest: list[str], known: Vocabulary) -> tuple[Fault | None
 
 
 def _bare(word: str, rest: list[str], known: Vocabulary) -> tuple[Fault | None, int]:
-    """The fault of a word without dashes and without an equals sign inside it, as of `_dashed`."""
+    """Return the fault of a word without dashes and without an equals sign inside it, as of `_dashed`."""
     key, value, taken = word, None, 0
     colon = _COLON.fullmatch(word)
     if colon and known.has(colon[1]):
         key, value = colon[1], colon[2] or None
     elif word.endswith("=") and known.has(word[:-1]):
         key = word[:-1]
-        if not (rest and _is_value(rest[0]) and rest[0] != "="):
+        if not (rest and _is_value(rest[0])):
             return None, 0
     if value is None and rest:
         if rest[0] == "=" and len(rest) > 1:
@@ -110,13 +119,9 @@ def _bare(word: str, rest: list[str], known: Vocabulary) -> tuple[Fault | None, 
         if name:
             typed = " ".join([word, *rest[:taken]])
             return _unlike(typed, f"{name}={value}"), taken
-    if os.path.exists(os.path.expanduser(word)) and known.path_keys:
-        meant = listed([f"{path_key}={word}" for path_key in known.path_keys])
-        return _unlike(word, meant), 0
-    if word in known.options:
-        meant = listed([f"{group}={word}" for group in known.options[word]])
-        return _unlike(word, meant), 0
-    return None, 0
+    is_path = os.path.exists(os.path.expanduser(word))
+    keys = (is_path and known.path_keys) or known.options.get(word, ())
+    return (_unlike(word, listed([f"{key}={word}" for key in keys])) if keys else None), 0
 
 
 def _unlike(typed: str, meant: str) -> Fault:
@@ -124,7 +129,7 @@ def _unlike(typed: str, meant: str) -> Fault:
 
 
 def _is_value(word: str) -> bool:
-    """Whether a word can only be the value of the one before it."""
+    """Return whether a word can only be the value of the one before it."""
     if "=" in word or _DELETION.fullmatch(word):
         return False
     return not word.startswith("-") or bool(_NUMBER.fullmatch(word))

@@ -171,6 +171,7 @@ def test_outputs_are_arranged_by_axis() -> None:
     assert not arrange.state_dict()
 
 
+@pytest.mark.slow
 def test_an_actor_learns_sixteen_targets_by_heart(pair: str) -> None:
     actor, _ = build(pair)
     features, state, target = inputs(16)
@@ -185,6 +186,7 @@ def test_an_actor_learns_sixteen_targets_by_heart(pair: str) -> None:
     pytest.fail(f"the loss is still {float(loss)}")
 
 
+@pytest.mark.slow
 def test_a_critic_learns_values_by_heart_that_turn_on_state_and_action(pair: str) -> None:
     """Four states times four actions: each is met with each, so neither alone tells the value."""
     _, critic = build(pair)
@@ -266,9 +268,7 @@ def test_twin_attention_is_torchs_for_each_of_both(twin: int) -> None:
     reference = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
     with torch.no_grad():
         rows = [layer.weight[twin].T for layer in layers]
-        biases = [
-            torch.zeros(WIDTH) if layer.bias is None else layer.bias[twin].flatten() for layer in layers
-        ]
+        biases = [torch.zeros(WIDTH) if layer.bias is None else layer.bias[twin].flatten() for layer in layers]
         reference.in_proj_weight.copy_(torch.cat(rows[:3]))
         reference.in_proj_bias.copy_(torch.cat(biases[:3]))
         reference.out_proj.weight.copy_(rows[3])
@@ -370,9 +370,7 @@ def test_a_value_is_smooth_where_the_action_is_small(pair: str) -> None:
 
 
 @pytest.mark.parametrize(("profile", "encoder"), [("state", None), *product(["pixels"], [None, *ENCODERS])])
-def test_each_parameter_belongs_to_exactly_one_optimizer(
-    pair: str, profile: str, encoder: str | None
-) -> None:
+def test_each_parameter_belongs_to_exactly_one_optimizer(pair: str, profile: str, encoder: str | None) -> None:
     changes = {} if encoder is None else {"encoder": ENCODERS[encoder], "state_dim": 3 * 11}
     if profile == "pixels":
         changes |= {"auxiliary_weight": 1.0, "gimbal_limits_deg": (47.0, 90.0)}

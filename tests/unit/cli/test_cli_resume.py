@@ -1,4 +1,4 @@
-"""Command lines that go on with a run: what they take from its folder, what they may change, and what is refused."""
+"""Command lines that resume a run: what they take from its folder, what they may change, and what is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from glideslope.cli.differences import MAY_CHANGE, SCHEDULES, differing
+from glideslope.cli.differences import differing
 from glideslope.cli.main import (
     CONFIG_DIR,
     EVALUATE_CONFIG,
@@ -21,7 +21,8 @@ from glideslope.cli.main import (
     compose,
     run_cli,
 )
-from glideslope.cli.resume import merged
+from glideslope.cli.merging import merged
+from glideslope.cli.resume_rules import MAY_CHANGE, SCHEDULES
 from glideslope.errors import UserError
 from glideslope.runs.folder import claim
 from glideslope.settings import EvaluateSettings, PreviewSettings, Settings
@@ -89,7 +90,7 @@ SCHEDULE = "lr_schedule:\n  actor: {type: constant, intervals: [{lr: %s}]}\n"
 # --- Which run ------------------------------------------------------------------------------------
 
 
-def test_a_run_goes_on_with_what_is_stored_and_nothing_else() -> None:
+def test_a_run_resumes_with_what_is_stored_and_nothing_else() -> None:
     settings = start("run", "profile=cpu", "lr_schedule=gentle_decay", "seed=7")
     composed = train("resume=run")
     assert composed.settings == settings
@@ -108,9 +109,7 @@ def test_hold_keeps_the_length_that_schedules_have_had_for_good() -> None:
     assert not held.accept_schedule
     store("run", held.settings, held.overrides)
     longer = train("resume=run", "num_train_frames=90000")
-    stretched = train(
-        "resume=run", "num_train_frames=90000", "schedule_frames=null", "resume_lr_schedule=config"
-    )
+    stretched = train("resume=run", "num_train_frames=90000", "schedule_frames=null", "resume_lr_schedule=config")
     steps = (9_999, 10_000, 20_000, 59_999, 89_999)
     for composed in (held, longer, train("resume=run", "resume_lr_schedule=hold")):
         actor = learning_rates(composed.settings)["actor"]
@@ -119,7 +118,7 @@ def test_hold_keeps_the_length_that_schedules_have_had_for_good() -> None:
     assert [actor(step) for step in steps] == [1e-4, 1e-4, 1e-4, 5e-5, 2.5e-5]
 
 
-def test_a_new_run_does_not_go_on() -> None:
+def test_a_new_run_does_not_resume() -> None:
     composed = train("hydra.run.dir=run", "seed=2")
     assert (composed.resume, composed.accept_schedule, composed.changes) == (False, False, ())
     assert composed.overrides == ("seed=2",)
@@ -149,9 +148,7 @@ NAMES = [
 
 
 # Each name with one of the keys, in turn.
-@pytest.mark.parametrize(
-    ("name", "key"), [(name, ("resume", "hydra.run.dir")[i % 2]) for i, name in enumerate(NAMES)]
-)
+@pytest.mark.parametrize(("name", "key"), [(name, ("resume", "hydra.run.dir")[i % 2]) for i, name in enumerate(NAMES)])
 def test_folders_of_any_name(name: str, key: str) -> None:
     settings = start(name, "seed=5")
     composed = train(f"{key}={name}", "num_train_frames=7M")
@@ -203,8 +200,8 @@ NO_RUN = [
     ("resume=exp/empty", "resume=exp/empty: is not a run folder: it has no config.yaml"),
     ("resume=[exp]", "resume=[exp]: no such run folder"),
     (f"resume={'x' * 300}", "can't be read: File name too long"),
-    ("resume_lr_schedule=config", "there is no run to go on with; it goes with resume=<run folder>"),
-    ("hydra.run.dir=new resume_lr_schedule=config", "there is no run to go on with"),
+    ("resume_lr_schedule=config", "there is no run to resume; it goes with resume=<run folder>"),
+    ("hydra.run.dir=new resume_lr_schedule=config", "there is no run to resume"),
     ("resume=exp/run_7 resume_lr_schedule=confg", "must be null, config or hold; did you mean config?"),
     (
         "resume_lr_schedule=confg",
@@ -339,7 +336,7 @@ def test_what_is_typed_counts_though_it_is_the_default_of_today(capsys: pytest.C
     found = refused(capsys, "resume=run", "lr=1e-4", "seed=1")
     assert found == [
         "seed=1: the run has 3; it can't change in a resume",
-        "lr=0.0001: the run has 0.0005; resume_lr_schedule=config goes on with the new one",
+        "lr=0.0001: the run has 0.0005; resume_lr_schedule=config resumes with the new one",
     ]
 
 
@@ -487,14 +484,12 @@ RATES = [
 
 
 @pytest.mark.parametrize(("word", "line"), RATES, ids=[word for word, _ in RATES])
-def test_schedules_change_only_when_that_is_accepted(
-    word: str, line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_schedules_change_only_when_that_is_accepted(word: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["profile=cpu", "lr_schedule=gentle_decay"]
     start("run", *command)
     (found,) = refused(capsys, "resume=run", word)
     assert found.startswith(line)
-    assert "; resume_lr_schedule=config goes on with " in found
+    assert "; resume_lr_schedule=config resumes with " in found
     composed = train("resume=run", "resume_lr_schedule=config", word)
     same = [old for old in command if old.split("=")[0] != word.split("=")[0].lstrip("~")]
     assert composed.settings == train(*same, word).settings
@@ -510,7 +505,7 @@ def test_schedules_change_only_when_that_is_accepted(
 def test_decay_rate_reaches_the_schedule(capsys: pytest.CaptureFixture[str]) -> None:
     start("run", "lr_schedule=exponential_smooth", "decay_rate=0.9998")
     (found,) = refused(capsys, "resume=run", "decay_rate=0.9")
-    assert found == "decay_rate=0.9: the run has 0.9998; resume_lr_schedule=config goes on with the new one"
+    assert found == "decay_rate=0.9: the run has 0.9998; resume_lr_schedule=config resumes with the new one"
     composed = train("resume=run", "decay_rate=0.9", "resume_lr_schedule=config")
     assert composed.settings == train("lr_schedule=exponential_smooth", "decay_rate=0.9").settings
     assert composed.overrides == ("lr_schedule=exponential_smooth", "decay_rate=0.9")
@@ -580,8 +575,7 @@ def test_a_path_that_the_run_has_not(capsys: pytest.CaptureFixture[str]) -> None
     edit("run", lr_schedule=schedule)
     (found,) = refused(capsys, "resume=run", "lr_schedule.actor.intervals.2.lr=0.1x")
     assert found == (
-        "lr_schedule.actor.intervals.2.lr=0.1x: "
-        "the run's items of lr_schedule.actor.intervals are numbered from 0 to 1"
+        "lr_schedule.actor.intervals.2.lr=0.1x: the run's items of lr_schedule.actor.intervals are numbered from 0 to 1"
     )
 
 
@@ -612,12 +606,10 @@ def test_a_preset_of_the_users_that_changed_or_went(capsys: pytest.CaptureFixtur
         assert composed.settings.lr_schedule == settings.lr_schedule
         assert composed.overrides == (*command, "num_train_frames=7M", "device=cpu")
         assert composed.given == {"seed", "num_train_frames", "device"}
-    assert refused(
-        capsys, "resume=run", "seed=4", "lr_schedule.actor.type=step_decay", "task={pad_size: 2}"
-    ) == [
+    assert refused(capsys, "resume=run", "seed=4", "lr_schedule.actor.type=step_decay", "task={pad_size: 2}") == [
         "seed=4: the run has 3; it can't change in a resume",
         "task.pad_size=2.0: the run has 1.4; it can't change in a resume",
-        "lr_schedule.actor.type=step_decay: the run has constant; resume_lr_schedule=config goes on with the new one",
+        "lr_schedule.actor.type=step_decay: the run has constant; resume_lr_schedule=config resumes with the new one",
     ]
     accepted = train("resume=run", "lr_schedule.actor.intervals.0.lr=0.1x", "resume_lr_schedule=config")
     assert accepted.settings.lr_schedule == {"actor": {"type": "constant", "intervals": [{"lr": "0.1x"}]}}
@@ -669,9 +661,7 @@ def test_a_choice_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
         ("overrides.yaml", "[1]", "run/overrides.yaml is damaged: it should be a list"),
     ],
 )
-def test_damaged_files_are_named(
-    name: str, text: str, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_files_are_named(name: str, text: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     start("run")
     Path("run", name).write_text(text)
     found = refused(capsys, "resume=run", "device=cpu")
@@ -702,7 +692,7 @@ def sweep(*argv: str) -> tuple[int, list[Composed[Settings]]]:
     return run_cli(main, TRAIN_CONFIG, Settings, ["--multirun", "hydra.sweep.dir=sweep", *argv]), jobs
 
 
-def test_a_sweep_started_again_goes_on_with_each_of_its_jobs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_started_again_resumes_each_of_its_jobs(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["lr=2e-4,3e-4", "profile=cpu", "seed=range(1,3)"]
     status, first = sweep(*command)
     assert (status, len(first)) == (0, 4)
@@ -712,12 +702,12 @@ def test_a_sweep_started_again_goes_on_with_each_of_its_jobs(capsys: pytest.Capt
     assert all(job.resume and job.changes == () for job in again)
     assert [job.settings for job in again] == [job.settings for job in first]
     assert [job.run_dir for job in again] == [job.run_dir for job in first]
-    # A job can be gone on with by itself.
+    # A job can be resumed by itself.
     alone = train(f"resume={first[1].run_dir}", "num_train_frames=200k", "lr=0.0002")
     assert alone.changes == ("num_train_frames: 100000 -> 200000",)
 
 
-def test_all_jobs_of_a_sweep_are_checked_before_the_first_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_jobs_of_a_sweep_are_checked_before_the_first_resumes(capsys: pytest.CaptureFixture[str]) -> None:
     name = "hydra.sweep.subdir=job${hydra.job.num}"
     assert sweep(name, "seed=1,2")[0] == 0
     before = contents(".")
@@ -730,7 +720,7 @@ def test_all_jobs_of_a_sweep_are_checked_before_the_first_goes_on(capsys: pytest
     assert [job.changes for job in jobs] == [("device: auto -> cpu",)] * 2
 
 
-def test_a_sweep_over_runs_to_go_on_with() -> None:
+def test_a_sweep_over_runs_to_resume() -> None:
     start("one", "seed=1")
     start("two", "seed=2")
     status, jobs = sweep("resume=one,two", "num_train_frames=7M")

@@ -31,6 +31,7 @@ def optimize(main: object, *words: str) -> int:
     return run_cli(main, TRAIN_CONFIG, Settings, argv)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_optuna_maximizes_the_success_rate_of_the_last_stage(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -50,14 +51,14 @@ def test_optuna_maximizes_the_success_rate_of_the_last_stage(
     assert "Best objective: 0.75 with seed=2\n" in capsys.readouterr().out
 
 
-def test_a_stopped_search_has_no_command_that_goes_on_with_it(
-    workplace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.slow
+def test_a_stopped_search_has_no_command_that_resumes_it(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The trials of the next one would be others, in the folders of these."""
     assert optimize(lambda composed: 130, "lr=interval(3e-4,1e-3)", "hydra.sweeper.n_trials=2") == 130
-    assert "Go on with" not in capsys.readouterr().out
+    assert "Resume the sweep" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_failed_job_is_a_failed_trial_and_the_sweep_goes_on(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,6 +83,7 @@ def test_a_failed_job_is_a_failed_trial_and_the_sweep_goes_on(
     assert results["best_value"] == 0.25
 
 
+@pytest.mark.slow
 def test_a_sweep_of_failures_alone_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert optimize(lambda composed: 1, "lr=interval(3e-4,1e-3)", "hydra.sweeper.n_trials=2") == 1
     out, err = capsys.readouterr()
@@ -90,6 +92,7 @@ def test_a_sweep_of_failures_alone_says_so(capsys: pytest.CaptureFixture[str]) -
     assert "Best" not in out
 
 
+@pytest.mark.slow
 def test_a_grid_may_end_with_a_failed_trial(capsys: pytest.CaptureFixture[str]) -> None:
     jobs: list[Path] = []
 
@@ -102,6 +105,7 @@ def test_a_grid_may_end_with_a_failed_trial(capsys: pytest.CaptureFixture[str]) 
     assert f"1 of 2 jobs failed:\n  {jobs[1]}: status 1\n" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_bug_in_a_trial_is_not_hidden(capsys: pytest.CaptureFixture[str]) -> None:
     jobs: list[int] = []
 
@@ -117,6 +121,7 @@ def test_a_bug_in_a_trial_is_not_hidden(capsys: pytest.CaptureFixture[str]) -> N
     assert sorted(jobs) == [1, 2]
 
 
+@pytest.mark.slow
 def test_every_failed_job_of_a_grid_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[int] = []
 
@@ -150,6 +155,7 @@ def test_without_the_plugin_the_extra_is_named(
     )
 
 
+@pytest.mark.slow
 def test_the_sweep_of_an_evaluation_hands_back_its_status() -> None:
     argv = ["-m", "policy=expert", "seed=1,2", "hydra.sweep.dir=sweep"]
     assert run_cli(lambda composed: composed.settings.seed, EVALUATE_CONFIG, EvaluateSettings, argv) == 2

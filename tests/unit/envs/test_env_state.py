@@ -98,13 +98,9 @@ def test_another_process_goes_on_bit_for_bit(tmp_path: Path) -> None:
     file = tmp_path / "env.pt"
     torch.save(as_tensors(env.state_dict()), file)
     env.close()
-    program = (
-        f"from tests.support.environments import future_of; print(future_of({str(file)!r}, 'pixels', 17))"
-    )
+    program = f"from tests.support.environments import future_of; print(future_of({str(file)!r}, 'pixels', 17))"
     root = ROOT
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == digest(straight("pixels")[17:])
 
@@ -242,9 +238,7 @@ BROKEN: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("path", "value", "message"), BROKEN)
-def test_a_state_of_something_else_is_refused_and_changes_nothing(
-    path: str, value: Any, message: str
-) -> None:
+def test_a_state_of_something_else_is_refused_and_changes_nothing(path: str, value: Any, message: str) -> None:
     donor, env = begin("state"), begin("state")
     play(donor, 0, 20)
     play(env, 0, 12)

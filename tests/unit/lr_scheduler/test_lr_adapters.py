@@ -18,9 +18,7 @@ PLATEAU = {"net": {"type": "reduce_on_plateau", "intervals": [{"init_lr": 1e-3, 
 
 
 def schedule(config=LINEAR, base=5e-3):
-    return build_schedules(config, base={"net": base}, total_steps=100, stage_names=["first", "second"])[
-        "net"
-    ]
+    return build_schedules(config, base={"net": base}, total_steps=100, stage_names=["first", "second"])["net"]
 
 
 def linear(step):

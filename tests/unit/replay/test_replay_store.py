@@ -84,9 +84,7 @@ def with_buffer(writer: Writer, buffer: ReplayBuffer) -> Writer:
             st.integers(1, 25),  # so many steps
             st.just("save"),
             st.sampled_from(["save", "sample", "cut", "prune"]),
-            st.tuples(
-                st.integers(0, 5), st.booleans()
-            ),  # load the last manifest but so many, into a new buffer
+            st.tuples(st.integers(0, 5), st.booleans()),  # load the last manifest but so many, into a new buffer
         ),
         min_size=4,
         max_size=20,
@@ -182,6 +180,21 @@ def test_a_segment_counts_as_long_as_one_environment_needs_it(tmp_path: Path) ->
     assert first["file"] not in listed(store.save())
 
 
+def test_a_save_behind_a_load_costs_what_is_new(tmp_path: Path) -> None:
+    writer, _, manifests = filled(tmp_path, steps=8, saves=3)
+    buffer = make_buffer(seed=2)
+    store = ReplayStore(tmp_path, buffer)
+    store.load(manifests[-1])
+    assert store.save()["segments"] == manifests[-1]["segments"]
+    twin = with_buffer(writer, buffer)
+    twin.step()
+    *kept, new = store.save()["segments"]
+    assert set(map(str, kept)) <= set(map(str, manifests[-1]["segments"]))
+    written = manifests[-1]["counters"]["written"]
+    assert new["first_slot"] == [end - 3 for end in written]  # a stack of 3 frames back
+    assert new["end_slot"] == buffer.counters()["written"]
+
+
 def test_more_than_a_ring_between_two_saves_is_one_ring(tmp_path: Path) -> None:
     writer, store, manifests = filled(tmp_path, steps=500, saves=2)
     (segment,) = manifests[1]["segments"]
@@ -270,9 +283,7 @@ def test_killed_at_any_moment_the_saves_before_are_whole(tmp_path: Path) -> None
         writer, store, manifests = filled(folder, steps=9, saves=4)
         then = copy.deepcopy(writer)
 
-        def save_and_prune(
-            writer: Writer = writer, store: ReplayStore = store, last: Any = manifests[-1]
-        ) -> None:
+        def save_and_prune(writer: Writer = writer, store: ReplayStore = store, last: Any = manifests[-1]) -> None:
             for _ in range(9):
                 writer.step()
             store.prune([store.save(), last])
@@ -358,9 +369,7 @@ def test_a_flipped_bit_in_any_part_of_a_segment_is_noticed(tmp_path: Path) -> No
     assert len(members) > 12
     for member in members:
         # The part's name and contents: 30 bytes of header, the name, fill, the contents.
-        name_length, fill = (
-            int.from_bytes(whole[member.header_offset + at :][:2], "little") for at in (26, 28)
-        )
+        name_length, fill = (int.from_bytes(whole[member.header_offset + at :][:2], "little") for at in (26, 28))
         start = member.header_offset + 30 + name_length + fill
         for place in start + rng.choice(member.file_size, min(3, member.file_size), replace=False):
             damaged = bytearray(whole)
@@ -434,10 +443,7 @@ def without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        *(
-            (lambda m, key=key: without(m, key), "damaged")
-            for key in ("format", "buffer", "counters", "generator")
-        ),
+        *((lambda m, key=key: without(m, key), "damaged") for key in ("format", "buffer", "counters", "generator")),
         (lambda m: None, "damaged"),
         (lambda m: [1], "damaged"),
         (lambda m: m | {"format": 0}, "format 0, this version reads format 1"),
@@ -458,9 +464,7 @@ def without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
         ),
     ],
 )
-def test_damaged_manifests_are_refused(
-    tmp_path: Path, damage: Callable[[dict[str, Any]], Any], message: str
-) -> None:
+def test_damaged_manifests_are_refused(tmp_path: Path, damage: Callable[[dict[str, Any]], Any], message: str) -> None:
     _, _, manifests = filled(tmp_path, steps=3, saves=4)
     assert len(manifests[-1]["segments"]) > 2
     assert_refused(tmp_path, damage(manifests[-1]), message)

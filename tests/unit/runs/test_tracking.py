@@ -115,9 +115,7 @@ def test_mlflow_gets_the_same_rows_settings_and_film(tmp_path: Path, monkeypatch
 
     client = mlflow.MlflowClient()
     (run,) = client.search_runs([client.get_experiment_by_name("glideslope").experiment_id])
-    got = {
-        tag: {m.step: m.value for m in client.get_metric_history(run.info.run_id, tag)} for tag in EXPECTED
-    }
+    got = {tag: {m.step: m.value for m in client.get_metric_history(run.info.run_id, tag)} for tag in EXPECTED}
     assert got == EXPECTED
     assert (run.info.run_name, run.info.status) == ("a_run", "FINISHED")
     assert run.data.params["lr_schedule.actor.type"] == "constant"
@@ -186,9 +184,7 @@ def test_wandb_gets_the_same_rows_offline(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "tracking.json").read_text() == first  # the same entry
 
 
-def test_wandb_without_a_key_is_refused_before_any_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wandb_without_a_key_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)

@@ -24,6 +24,7 @@ print(before, kept, fresh_pages())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of the GNU C library")
 def test_kept_memory_is_used_again_without_fresh_pages() -> None:
     command = [sys.executable, "-c", MEMORY_PROBE]
