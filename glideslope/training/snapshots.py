@@ -14,8 +14,7 @@ from glideslope.runs.snapshots import Snapshots, load
 from glideslope.training.actions import Actions
 from glideslope.training.evaluations import Due, Validation
 from glideslope.training.records import Records
-from glideslope.training.run import TrainingRun
-from glideslope.training.stopping import diverged
+from glideslope.training.run import TrainingRun, diverged
 
 
 class RunSnapshots:
