@@ -13,8 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
 
-from glideslope.cli.config_files import OWN, file_of
-from glideslope.cli.hydra_faults import CONFIG_FAULTS, explain
+from glideslope.cli.config_files import CONFIG_FAULTS, OWN, explain, file_of
 from glideslope.errors import UNSET, Fault, SettingsError, listed, meant, nearest
 from glideslope.settings.catalogue import groups_of
 

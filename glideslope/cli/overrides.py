@@ -19,7 +19,6 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from glideslope.cli.config_files import file_of
-from glideslope.cli.differences import ABSENT
 from glideslope.cli.groups import Groups
 from glideslope.errors import UNSET, Fault, SettingsError, typed
 from glideslope.settings.catalogue import CONFIG_DIR
@@ -151,11 +150,11 @@ class Overrides:
 
     @property
     def assignments(self) -> dict[tuple[str, ...], Any]:
-        """What `values` set, by path; a mapping sets what is in it, and what is deleted becomes `ABSENT`."""
+        """What `values` set, by path; a mapping sets what is in it, and what is deleted becomes `UNSET`."""
         found: dict[tuple[str, ...], Any] = {}
         for override in self.values:
             path = tuple(override.key_or_group.split("."))
-            found.update([(path, ABSENT)] if override.is_delete() else _leaves(override.value(), path))
+            found.update([(path, UNSET)] if override.is_delete() else _leaves(override.value(), path))
         return found
 
     @property
