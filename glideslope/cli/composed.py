@@ -61,19 +61,11 @@ class Composed(Generic[S]):
 
 
 def compose_job(
-    arguments: Arguments,
-    settings: type[S],
-    *,
-    job: int | None = None,
-    job_dir: Path | None = None,
+    arguments: Arguments, settings: type[S], *, job: int | None = None, job_dir: Path | None = None
 ) -> Composed[S]:
     """Compose and check what a plain command line asks for. Writes nothing.
 
-    Args:
-        arguments: the command line.
-        settings: what its program is set by.
-        job: the number that it will have as the job of a sweep.
-        job_dir: the folder that a sweep has given it.
+    `job` is the number that it will have as the job of a sweep, `job_dir` the folder that a sweep has given it.
 
     Raises:
         SettingsError: with every fault of the command line and of the files that it names.
@@ -128,11 +120,7 @@ def _asked(composer: Composer, words: Sequence[str]) -> tuple[Composition, Setti
 
 
 def _fresh(
-    asked: Composition,
-    settings: type[S],
-    words: Sequence[str],
-    run_dir: Path,
-    objective: object = DEFAULT_OBJECTIVE,
+    asked: Composition, settings: type[S], words: Sequence[str], run_dir: Path, objective: object = DEFAULT_OBJECTIVE
 ) -> Composed[S]:
     """Check what a command line asks for, where no run is resumed."""
     mapping = asked.named if "profile" in settings.model_fields else asked.mapping
@@ -173,10 +161,7 @@ def _resumed(
 
 
 def _check(
-    mapping: Mapping[str, Any],
-    settings: type[S],
-    faults: Sequence[Fault] = (),
-    objective: object = DEFAULT_OBJECTIVE,
+    mapping: Mapping[str, Any], settings: type[S], faults: Sequence[Fault] = (), objective: object = DEFAULT_OBJECTIVE
 ) -> S:
     """Return the checked settings; schedules and the objective are read too, for one report of all faults."""
     checked: CheckedSettings | None

@@ -53,7 +53,6 @@ class Composer:
     """Composes a primary config in a process where Hydra has been initialised.
 
     Attributes:
-        groups: those that the primary config chooses files from.
         job: the number of the job in a sweep, which its folder is named by; None for a plain run.
     """
 

@@ -30,10 +30,7 @@ from glideslope.settings.checks import CheckedSettings
 
 
 def run_cli(
-    main: Callable[[Composed[S]], int],
-    config_name: str,
-    settings: type[S],
-    argv: Sequence[str] | None = None,
+    main: Callable[[Composed[S]], int], config_name: str, settings: type[S], argv: Sequence[str] | None = None
 ) -> int:
     """Compose the settings that a command line asks for, and call `main` with them.
 
@@ -71,12 +68,7 @@ def run_cli(
 
 
 def compose(config_name: str, argv: Sequence[str], settings: type[S]) -> Composed[S]:
-    """Compose and check the settings that a plain command line asks for. Writes nothing.
-
-    Args:
-        config_name: a file of `cfgs/`, without its suffix.
-        argv: the words of the command line.
-        settings: what the program is set by.
+    """Compose and check the settings that a plain command line asks for; see `run_cli`. Writes nothing.
 
     Raises:
         SettingsError: with every fault of the command line and of the files that it names.

@@ -123,15 +123,10 @@ def _is_item(key: str) -> bool:
 
 @dataclass(frozen=True)
 class Overrides:
-    """Overrides as Hydra is to get them, in order.
-
-    Attributes:
-        parsed: all of them.
-        values: those that neither choose a file nor are Hydra's own.
-    """
+    """Overrides as Hydra is to get them, in order."""
 
     parsed: tuple[Override, ...]
-    values: tuple[Override, ...]
+    values: tuple[Override, ...]  # those that neither choose a file nor are Hydra's own
 
     @property
     def texts(self) -> list[str]:
@@ -172,12 +167,7 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 
 
 def read_overrides(typed: Sequence[str], groups: Groups, *, sweeps: bool = False) -> tuple[Overrides, list[Fault]]:
-    """Read overrides: return the sound ones, and the faults of the rest.
-
-    Args:
-        typed: the overrides.
-        groups: the groups that they choose files from.
-        sweeps: whether a key may have several values.
+    """Read overrides: return the sound ones, and the faults of the rest; with `sweeps` a key may have several values.
 
     Raises:
         SettingsError: a faulty choice leaves open what the other overrides are about.

@@ -33,21 +33,13 @@ _LONGEST_VALUE = 32
 
 @dataclass(frozen=True)
 class Change:
-    """A setting that a resume changes.
-
-    Attributes:
-        path: where it is in the configuration.
-        old: the run's value.
-        new: the value asked for.
-        word: the override behind it, as typed; several where it may be any of them.
-        named: whether that override has its key.
-    """
+    """A setting that a resume changes."""
 
     path: Route
     old: Any
     new: Any
-    word: str
-    named: bool
+    word: str  # the override behind it, as typed; several where it may be any of them
+    named: bool  # whether that override has its key
 
     @property
     def key(self) -> str:

@@ -34,17 +34,11 @@ _SUBJECTS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Resumed:
-    """A run as a new command line resumes it.
-
-    Attributes:
-        settings: the run's settings with the changes.
-        overrides: all that was typed for the run so far and counts still.
-        changes: the changes, a line each.
-    """
+    """A run as a new command line resumes it."""
 
     settings: Settings
-    overrides: tuple[str, ...]
-    changes: tuple[str, ...]
+    overrides: tuple[str, ...]  # all that was typed for the run so far and counts still
+    changes: tuple[str, ...]  # a line each
 
     @property
     def given(self) -> frozenset[str]:
@@ -117,12 +111,7 @@ def resumed(
 
 
 def _wanted(
-    run: Run,
-    words: Sequence[Word],
-    both: Sequence[str],
-    composer: Composer,
-    overrides: Overrides,
-    faults: list[Fault],
+    run: Run, words: Sequence[Word], both: Sequence[str], composer: Composer, overrides: Overrides, faults: list[Fault]
 ) -> dict[Route, Any]:
     """Return the values that new overrides set or make another, by path; add to `faults`.
 

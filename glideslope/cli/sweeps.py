@@ -161,12 +161,8 @@ def _run_jobs(
 ) -> list[_Job]:
     """Let Hydra act on a command line; return the jobs that it ran, in order.
 
-    A job that fails hands back None, which sweepers take for a failed trial; the sweep continues.
-
-    Args:
-        run: runs the job of some overrides in a folder; returns the exit status and the objective.
-        argv: the program's name and its command line.
-        config_name: the primary configuration.
+    A job that fails hands back None, which sweepers take for a failed trial; the sweep continues. `run` runs the job
+    of some overrides in a folder, and returns the exit status and the objective.
 
     Raises:
         SettingsError: Hydra can't compose the configuration.

@@ -30,12 +30,7 @@ class FinalResult:
 class FinalEvaluation:
     """The evaluation behind the last frame, on test scenarios, which chose nothing.
 
-    Args:
-        run: what all parts share.
-        scorer: scores the policy.
-        snapshots: hold the best policy.
-        make_film_env: makes one environment with views; called where the film is made, as it loads the renderer.
-        act: the policy.
+    `make_film_env` makes one environment with views; it is called where the film is made, as it loads the renderer.
     """
 
     def __init__(

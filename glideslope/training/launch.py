@@ -107,11 +107,7 @@ def _measure(plan: TrainingPlan, console: Console) -> Costs:
 
 
 def _open(
-    folder: RunFolder,
-    settings: Settings,
-    overrides: Sequence[str],
-    resumption: Resumption | None,
-    console: Console,
+    folder: RunFolder, settings: Settings, overrides: Sequence[str], resumption: Resumption | None, console: Console
 ) -> Logger:
     """Make the first writes of a run: its settings, what computes it, and its logs, cut to the snapshot's frame."""
     first = None

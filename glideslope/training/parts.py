@@ -17,14 +17,7 @@ from glideslope.training.stage_changes import StageChanges
 
 
 class Parts:
-    """What the loop works with.
-
-    Args:
-        run: what the parts share.
-        eval_env: environments to evaluate in.
-        make_film_env: makes an environment with views.
-        files: the folder's snapshots.
-    """
+    """What the loop works with; `files` are the folder's snapshots."""
 
     def __init__(
         self,

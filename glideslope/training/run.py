@@ -145,11 +145,7 @@ class Stop:
 
 
 class TrainingDisplay:
-    """The display of one training.
-
-    Attributes:
-        progress: what is shown.
-    """
+    """Tells the progress display what a training is doing and how much work it still has to do."""
 
     def __init__(self, settings: Settings, clock: Clock, curriculum: Curriculum, progress: Progress) -> None:
         self._settings, self._clock, self._curriculum = settings, clock, curriculum
@@ -163,9 +159,7 @@ class TrainingDisplay:
     def show(self, due: int, rates: Mapping[str, float]) -> None:
         """Show where the training is. Cheap: called at every vector step.
 
-        Args:
-            due: how many stages are to be scored before the next frame.
-            rates: learning rate of each network; empty before the first update.
+        `due` stages are to be scored before the next frame; `rates` of the networks are empty before the first update.
         """
         self.progress.update(
             self._clock.frame,
@@ -179,9 +173,7 @@ class TrainingDisplay:
     def plan(self, due: int = 0, final: int | None = None) -> None:
         """Plan the work from here to the end of the run.
 
-        Args:
-            due: how many stages are to be scored before the next frame.
-            final: how many stages the final evaluation still has to score; all of them by default.
+        `due` stages are to be scored before the next frame, `final` ones in the final evaluation; by default all.
         """
         self.progress.plan(self._work_left(due, final))
 
@@ -219,16 +211,7 @@ class TrainingDisplay:
 
 
 class TrainingRun:
-    """One training, at step 0, from built parts.
-
-    Attributes:
-        folder: its run folder.
-        clock: its steps, frames and seconds.
-        stop: the request to end early.
-        env: the environments that it trains in.
-        learner: agent, replay buffer and schedules.
-        display: shows it.
-    """
+    """One training, at step 0, from built parts."""
 
     def __init__(
         self,
@@ -246,11 +229,7 @@ class TrainingRun:
         self.display = TrainingDisplay(settings, self.clock, curriculum, progress)
 
     def write(self, action: Callable[[], object], what: str) -> None:
-        """Write a file; where that fails, the training continues with a note, or stops: `on_write_error`.
-
-        Args:
-            action: writes it.
-            what: its name for people, such as `the snapshot`.
+        """Write a file, for people `what`; where that fails, continue with a note, or stop: `on_write_error`.
 
         Raises:
             TrainingError: it can't be written, and that stops the training.
