@@ -53,19 +53,12 @@ def keys_of(settings: type[CheckedSettings]) -> set[str]:
 
 @dataclass(frozen=True)
 class Arguments:
-    """A command line.
+    """A command line."""
 
-    Attributes:
-        flags: the flags and the overrides, as Hydra's parser reads them.
-        words: all words but the overrides.
-        config_name: the primary configuration of the program, a file of `cfgs/` without its suffix.
-        folders: where files of groups are looked for, the first one before the others.
-    """
-
-    flags: argparse.Namespace
-    words: tuple[str, ...]
-    config_name: str
-    folders: tuple[Path, ...]
+    flags: argparse.Namespace  # and the overrides, as Hydra's parser reads them
+    words: tuple[str, ...]  # all but the overrides
+    config_name: str  # the primary configuration of the program, a file of `cfgs/` without its suffix
+    folders: tuple[Path, ...]  # where files of groups are looked for, the first one before the others
 
     @property
     def overrides(self) -> list[str]:
@@ -175,19 +168,12 @@ def _require_plugins(words: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What the words of a program's command line can be.
+    """What the words of a program's command line can be."""
 
-    Attributes:
-        keys: its keys and its groups of files.
-        options: the groups that an option belongs to, such as {"smoke": ["profile"]}.
-        path_keys: the keys whose values are run folders or snapshots.
-        parser: knows the flags; raises UserError where it refuses one.
-    """
-
-    keys: Collection[str]
-    options: Mapping[str, Sequence[str]]
-    path_keys: Sequence[str]
-    parser: argparse.ArgumentParser
+    keys: Collection[str]  # and the groups of files
+    options: Mapping[str, Sequence[str]]  # the groups that an option belongs to, such as {"smoke": ["profile"]}
+    path_keys: Sequence[str]  # those whose values are run folders or snapshots
+    parser: argparse.ArgumentParser  # knows the flags; raises UserError where it refuses one
 
     def has(self, key: str) -> bool:
         """Return whether `key`, or what it is a part of, is known."""

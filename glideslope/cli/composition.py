@@ -24,23 +24,14 @@ Route = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Composition:
-    """The configuration that overrides ask for.
+    """The configuration that overrides ask for."""
 
-    Attributes:
-        mapping: the plain mapping, interpolations resolved, without Hydra's own settings.
-        choices: the file chosen in each group of `cfgs/`.
-        run_dir: where the run is to be put.
-        dated: whether the time is in the name of `run_dir`: it is meant for a new run.
-        overrides: the overrides, read.
-        faults: what is wrong with overrides that Hydra has no complaint about.
-    """
-
-    mapping: dict[str, Any]
-    choices: dict[str, str]
+    mapping: dict[str, Any]  # plain, interpolations resolved, without Hydra's own settings
+    choices: dict[str, str]  # the file chosen in each group of `cfgs/`
     run_dir: str
-    dated: bool
+    dated: bool  # whether the time is in the name of `run_dir`: it is meant for a new run
     overrides: Overrides
-    faults: tuple[Fault, ...]
+    faults: tuple[Fault, ...]  # of overrides that Hydra has no complaint about
 
     @property
     def named(self) -> dict[str, Any]:
@@ -50,14 +41,10 @@ class Composition:
 
 @dataclass(frozen=True)
 class Composer:
-    """Composes a primary config in a process where Hydra has been initialised.
-
-    Attributes:
-        job: the number of the job in a sweep, which its folder is named by; None for a plain run.
-    """
+    """Composes a primary config in a process where Hydra has been initialised."""
 
     groups: Groups
-    job: int | None = None
+    job: int | None = None  # its number in a sweep, which its folder is named by; None for a plain run
 
     def compose(self, words: Sequence[str]) -> Composition:
         """Compose the configuration that the overrides `words` ask for.

@@ -28,22 +28,13 @@ _COLUMN = 31  # where meanings begin
 
 @dataclass(frozen=True)
 class _Page:
-    """What the help of a program says that no file says.
+    """What the help of a program says that no file says."""
 
-    Attributes:
-        command: its name in `COMMANDS`.
-        examples: command lines, without the program's name.
-        groups: its groups, those used most first.
-        groups_go_with: what the groups are for, where not for all that the program does.
-        usage: the form of its command line.
-        keys: the keys used most, those most of all first; `--help all` shows every key.
-    """
-
-    command: str
-    examples: tuple[str, ...]
-    groups: tuple[str, ...]
-    keys: tuple[str, ...]
-    groups_go_with: str = ""
+    command: str  # its name in `COMMANDS`
+    examples: tuple[str, ...]  # command lines, without the program's name
+    groups: tuple[str, ...]  # those used most first
+    keys: tuple[str, ...]  # those used most, most of all first; `--help all` shows every key
+    groups_go_with: str = ""  # what the groups are for, where not for all that the program does
     usage: str = "[group=option] [key=value]"
 
 
