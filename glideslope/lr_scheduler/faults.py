@@ -24,18 +24,13 @@ _LONGEST_VALUE = 79
 class Fault:
     """A rule that a value breaks.
 
-    Attributes:
-        key: the dotted key, or the word of a command line; empty where the rule says it all.
-        value: the value; `UNSET` where there is none to show.
-        rule: what the value must be, or what is wrong with it.
-
     >>> print(Fault("lr", -1, "must not be negative"))
     lr=-1: must not be negative
     """
 
-    key: str
-    value: object
-    rule: str
+    key: str  # the dotted key, or the word of a command line; empty where the rule says it all
+    value: object  # the value; `UNSET` where there is none to show
+    rule: str  # what the value must be, or what is wrong with it
 
     def __str__(self) -> str:
         shown = "" if self.value is UNSET else typed(self.value)

@@ -38,15 +38,10 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that are alike but for settings that don't count.
+    """Runs that are alike but for settings that don't count."""
 
-    Attributes:
-        values: what tells the group from the others, by key, as it would be typed.
-        runs: the runs, in order.
-    """
-
-    values: Mapping[str, str]
-    runs: tuple[RecordedRun, ...]
+    values: Mapping[str, str]  # what tells the group from the others, by key, as it would be typed
+    runs: tuple[RecordedRun, ...]  # the runs, in order
 
     @property
     def label(self) -> str:
@@ -58,17 +53,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Grouping:
-    """Groups of runs.
+    """Groups of runs."""
 
-    Attributes:
-        groups: the groups, in order of their first runs.
-        differing: every setting in which the groups differ.
-        pooled: settings in which runs of one group differ, as `by` leaves them out.
-    """
-
-    groups: tuple[Group, ...]
-    differing: tuple[str, ...]
-    pooled: tuple[str, ...]
+    groups: tuple[Group, ...]  # the groups, in order of their first runs
+    differing: tuple[str, ...]  # every setting in which the groups differ
+    pooled: tuple[str, ...]  # settings in which runs of one group differ, as `by` leaves them out
 
     @property
     def heading(self) -> str:

@@ -47,29 +47,17 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """What a run's folder says.
+    """What a run's folder says."""
 
-    Attributes:
-        path: the folder.
-        settings: the resolved settings, plain data.
-        overrides: the overrides as typed.
-        frames: how far the run has got.
-        unfinished: why it is not finished; empty for a finished one.
-        minutes: how long a finished run took; NaN where nothing says it.
-        scores: the held-out results by stage, of a finished run.
-        train: columns of train.csv.
-        evaluation: columns of eval.csv.
-    """
-
-    path: Path
-    settings: Mapping[str, Any]
-    overrides: tuple[str, ...]
-    frames: int
-    unfinished: str
-    minutes: float
-    scores: Mapping[int, Mapping[str, Any]]
-    train: Table
-    evaluation: Table
+    path: Path  # the folder
+    settings: Mapping[str, Any]  # the resolved settings, plain data
+    overrides: tuple[str, ...]  # the overrides as typed
+    frames: int  # how far the run has got
+    unfinished: str  # why it is not finished; empty for a finished one
+    minutes: float  # how long a finished run took; NaN where nothing says it
+    scores: Mapping[int, Mapping[str, Any]]  # the held-out results by stage, of a finished run
+    train: Table  # columns of train.csv
+    evaluation: Table  # columns of eval.csv
 
     @property
     def finished(self) -> bool:

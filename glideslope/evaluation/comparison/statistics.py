@@ -26,21 +26,13 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure of a group of runs.
+    """A figure of a group of runs."""
 
-    Attributes:
-        value: the mean or the interquartile mean; NaN without a run.
-        low: lower end of the 95% interval over runs; NaN below two runs.
-        high: upper end.
-        runs: number of runs behind it.
-        method: what was computed, for people.
-    """
-
-    value: Any
-    low: Any
-    high: Any
-    runs: int
-    method: str
+    value: Any  # the mean or the interquartile mean; NaN without a run
+    low: Any  # lower end of the 95% interval over runs; NaN below two runs
+    high: Any  # upper end
+    runs: int  # number of runs behind it
+    method: str  # what was computed, for people
 
 
 def estimate(samples: ArrayLike, strata: Sequence[object] | None = None) -> Estimate:
