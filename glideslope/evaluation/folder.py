@@ -42,11 +42,9 @@ def film_name(condition: str) -> str:
 
 
 def make_folder(parent: Path, what: Sequence[str]) -> Path:
-    """Make a new folder for an evaluation, among those that are kept in `parent`.
+    """Make a new folder for an evaluation, among those that are kept in `parent`, such as the run's folder.
 
-    Args:
-        parent: the run's folder, or another.
-        what: words that tell this evaluation from others, such as its stage.
+    `what` are words for its name that tell this evaluation from others, such as its stage.
 
     Raises:
         UserError: it can't be made.

@@ -18,15 +18,7 @@ from numpy.typing import NDArray
 
 from glideslope.display.figures import stage_entries
 from glideslope.errors import Fault, SettingsError, UserError, listed, meant, reason
-from glideslope.runs.folder import (
-    CONFIG,
-    EVAL_CSV,
-    FINISHED,
-    TRAIN_CSV,
-    has_run,
-    read_config,
-    typed_overrides,
-)
+from glideslope.runs.folder import CONFIG, EVAL_CSV, FINISHED, TRAIN_CSV, has_run, read_config, typed_overrides
 from glideslope.settings import Settings
 from glideslope.storage.csv_table import read_csv_table
 
@@ -229,7 +221,8 @@ def _read_run(path: Path) -> RecordedRun:
     except SettingsError as error:
         if not _is_curriculum(config.get("curriculum")):
             raise UserError(f"{CONFIG} is damaged: {error.faults[0]}") from error
-    train, evaluation = (_read_table(path / name) for name in (TRAIN_CSV, EVAL_CSV))
+    tables = [path / name for name in (TRAIN_CSV, EVAL_CSV)]
+    train, evaluation = (read_csv_table(table) if table.exists() else {} for table in tables)
     logged = [table["frame"][-1] for table in (train, evaluation) if len(table.get("frame", ()))]
     frames = int(max(logged, default=0))
     minutes = math.nan
@@ -253,10 +246,6 @@ def _is_curriculum(value: Any) -> bool:
     if not isinstance(stages, list) or not 0 <= value["last_stage"] < len(stages):
         return False
     return all(isinstance(stage, Mapping) and "name" in stage for stage in stages)
-
-
-def _read_table(path: Path) -> Table:
-    return read_csv_table(path) if path.exists() else {}
 
 
 def _read_finished(path: Path) -> tuple[int, float, dict[int, Mapping[str, Any]]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from statistics import median
 from typing import TypeVar
 
 import numpy as np
@@ -14,13 +15,7 @@ from numpy.typing import NDArray
 
 from glideslope.evaluation.comparison.grouping import Group, Grouping, group_runs
 from glideslope.evaluation.comparison.runs import NETWORKS, Array, LeftOut, RecordedRun, read_runs
-from glideslope.evaluation.comparison.statistics import (
-    MANY,
-    Estimate,
-    estimate,
-    improvement,
-    performance_profile,
-)
+from glideslope.evaluation.comparison.statistics import MANY, Estimate, estimate, improvement, performance_profile
 
 MILESTONES = (0.8, 0.9)
 THRESHOLDS = np.linspace(0.0, 1.0, 101)
@@ -127,13 +122,9 @@ def _over_stages(runs: Sequence[RecordedRun]) -> Estimate:
 
 
 def _milestone(runs: Sequence[RecordedRun], rate: float) -> Milestone:
-    frames = sorted(run.frames_to(rate) for run in runs)
-    reached = sum(map(math.isfinite, frames))
-    if not frames:
-        return Milestone(math.inf, 0, 0)
+    frames = [run.frames_to(rate) for run in runs]
     # Not np.median: between two infinite ones it finds no number.
-    middle = frames[(len(frames) - 1) // 2], frames[len(frames) // 2]
-    return Milestone(sum(middle) / 2, reached, len(frames))
+    return Milestone(median(frames or [math.inf]), sum(map(math.isfinite, frames)), len(frames))
 
 
 def _common_frames(runs: Sequence[RecordedRun]) -> Array:
