@@ -220,15 +220,8 @@ def _scripted_player(
         return policy(env.task)
 
     def environment(num_envs: int, film: bool) -> LandingVectorEnv:
-        return LandingVectorEnv(
-            num_envs,
-            task=task,
-            stage=curriculum.stages[0],
-            pixels=film,
-            action_repeat=action_repeat,
-            device=device,
-            num_threads=settings.num_threads,
-        )
+        view: Any = {"pixels": film, "device": device, "num_threads": settings.num_threads}
+        return LandingVectorEnv(num_envs, task=task, stage=curriculum.stages[0], action_repeat=action_repeat, **view)
 
     return Player(name, act, environment)
 

@@ -66,10 +66,7 @@ def listed(options: Sequence[str], word: str = "or") -> str:
 def nearest(name: object, options: Sequence[str], synonyms: Mapping[str, str] | None = None) -> str | None:
     """Return the option that `name` was probably meant to be; None where none is near.
 
-    Args:
-        name: what was typed.
-        options: the valid names.
-        synonyms: other names of options, such as those of other programs.
+    `synonyms` are other names of options, such as those of other programs.
     """
     text = str(name).lower()
     synonym = (synonyms or {}).get(text.replace("-", "_"))
