@@ -97,11 +97,10 @@ def _run(command: str | None, words: Sequence[str]) -> int:
         # Imported here: they take most of a second, in which Ctrl-C is to be as quiet as later.
         from glideslope.cli import compare, evaluate, preview, train
         from glideslope.cli.main import PROGRAMS, run_cli
-        from glideslope.evaluation.comparison.arguments import with_runs
 
         modules = {"train": train, "evaluate": evaluate, "preview": preview, "compare": compare}
         if command == "compare":
-            words = with_runs(words)
+            words = compare.with_runs(words)
         return run_cli(modules[command].main, *PROGRAMS[command], words)
     except SystemExit as end:  # how Hydra ends after what it does itself, and Rich where a pipe is closed
         if isinstance(end.__context__, BrokenPipeError):

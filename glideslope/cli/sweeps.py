@@ -100,10 +100,11 @@ def run_by_hydra(main: Callable[[Composed[S]], int], arguments: Arguments, setti
 
 def _compare(folders: Sequence[Path]) -> None:
     """Compare the runs of a sweep."""
-    from glideslope.evaluation.comparison import show
+    from glideslope.evaluation.comparison.summary import compare_runs
+    from glideslope.evaluation.comparison.table import print_table
 
     console = screen()
-    show(folders, console)
+    print_table(compare_runs(folders), console)
     say(console, "The same with a picture and a page:")
     say(console, "  ", compare_command(Path(os.path.commonpath(folders))))
 
