@@ -1,4 +1,4 @@
-"""The files that Hydra composes: how they are read, chosen by their path, and at fault where they can't be composed.
+"""The files that Hydra composes: how they are read and chosen by path, and what keeps Hydra from composing them.
 
 Hydra's own reader follows YAML 1.1, stumbles over a byte-order mark and takes an empty file for one that sets nothing.
 """
