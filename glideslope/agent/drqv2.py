@@ -17,9 +17,8 @@ from glideslope.agent.dormancy import DormantUnits
 from glideslope.agent.networks.actor_critic import ActionParts, Sizes, initialize
 from glideslope.agent.networks.build import build_actor_critic, build_encoder
 from glideslope.agent.networks.encoders import EncoderInput
-from glideslope.settings import AnyActorCriticSettings, EncoderSettings
+from glideslope.settings import NETWORKS, AnyActorCriticSettings, EncoderSettings
 
-NETWORKS = ("encoder", "actor", "critic")
 # Sampled actions stay this far inside (-1, 1), as in DrQ-v2.
 _ACTION_MARGIN = 1e-6
 

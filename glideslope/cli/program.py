@@ -29,7 +29,7 @@ COMMANDS: Mapping[str, str] = {
 FAILED, USER_FAULT = 1, 2
 BY_SIGNAL = 128
 """The exit status of a program that a signal has ended is this and the signal's number."""
-INTERRUPTED, PIPE_CLOSED = BY_SIGNAL + signal.SIGINT, BY_SIGNAL + signal.SIGPIPE
+INTERRUPTED, PIPE_CLOSED = BY_SIGNAL + signal.SIGINT, BY_SIGNAL + 13  # SIGPIPE, which Windows lacks
 
 
 def main() -> NoReturn:
@@ -156,6 +156,8 @@ def _is_loading(frame: FrameType | None) -> bool:
 def _silence_closed_pipes() -> bool:
     """Lead standard streams whose reader has gone nowhere, for Python flushes them at the exit; whether any has."""
     found = False
+    if not hasattr(select, "poll"):  # on Windows
+        return found
     for stream in (sys.stdout, sys.stderr):
         try:
             descriptor = stream.fileno()

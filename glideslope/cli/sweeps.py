@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import hydra
 import yaml  # type: ignore[import-untyped]
@@ -198,9 +199,9 @@ def _run_jobs(
 
     start = hydra.main(config_path=str(CONFIG_DIR), config_name=config_name, version_base=VERSION_BASE)(job)
     own_argv, sys.argv = sys.argv, list(argv)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises its errors then, instead of printing them
     try:
-        start()
+        with mock.patch.dict(os.environ, HYDRA_FULL_ERROR="1"):  # Hydra raises its errors then
+            start()
     except CONFIG_FAULTS as error:
         if not jobs:
             raise SettingsError([explain(error)]) from error

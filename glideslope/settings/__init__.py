@@ -36,5 +36,6 @@ from glideslope.settings.networks import least_image_size as least_image_size
 from glideslope.settings.preview import PreviewSettings as PreviewSettings
 from glideslope.settings.task import RewardSettings as RewardSettings
 from glideslope.settings.task import TaskSettings as TaskSettings
+from glideslope.settings.training import NETWORKS as NETWORKS
 from glideslope.settings.training import CommandSettings as CommandSettings
 from glideslope.settings.training import Settings as Settings

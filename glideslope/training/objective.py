@@ -14,7 +14,7 @@ from typing import Any
 
 from glideslope.errors import Fault, SettingsError, listed, meant
 from glideslope.runs.folder import FINISHED
-from glideslope.settings import RewardSettings, Settings
+from glideslope.settings import NETWORKS, RewardSettings, Settings
 
 KEY = "objective"
 DEFAULT = "success_rate"
@@ -28,7 +28,6 @@ HELD_OUT = ("success_rate", "low", "high", *_SCORE)
 EVAL = ("stage", "success_rate", *_SCORE)
 """Figures of an evaluation during training, the names of `Score`'s numbers."""
 
-_NETWORKS = ("encoder", "actor", "critic")
 _DIAGNOSTICS = ("grad_norm", "update_to_weight", "param_norm", "dormant_ratio", "effective_lr")
 _REWARD_TERMS = (*RewardSettings.model_fields, "alignment", "not_visible", "smoothness")
 _TRAIN = (
@@ -43,12 +42,12 @@ def objectives(settings: Settings) -> tuple[str, ...]:
     stages = range(len(settings.curriculum.stage_names))
     return (
         *HELD_OUT,
-        *(f"lr_{network}" for network in _NETWORKS),
+        *(f"lr_{network}" for network in NETWORKS),
         *("curriculum/stage", "curriculum/success_rate_window"),
         *(f"train/{name}" for name in _TRAIN),
         *(_AUXILIARY if settings.auxiliary_weight else ()),
         *(f"train/reward/{term}" for term in _REWARD_TERMS),
-        *(f"diagnostics/{network}_{name}" for network in _NETWORKS for name in _DIAGNOSTICS),
+        *(f"diagnostics/{network}_{name}" for network in NETWORKS for name in _DIAGNOSTICS),
         *(f"eval/{name}" for name in (*EVAL, "forgetting")),
         *(f"eval/{name}_stage{stage}" for stage in stages for name in ("success_rate", "forgetting")),
     )

@@ -10,8 +10,8 @@ import numpy as np
 
 # The house style; these are helpers of all its figures.
 from glideslope.display.figures import count_axis, drawing, rate_axis, rate_limits, success_axis
-from glideslope.evaluation.comparison.runs import NETWORKS
 from glideslope.evaluation.comparison.summary import Comparison, Summary
+from glideslope.settings import NETWORKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,7 +22,6 @@ from glideslope.runs.folder import CONFIG, EVAL_CSV, FINISHED, TRAIN_CSV, has_ru
 from glideslope.settings import Settings
 from glideslope.storage.csv_table import read_csv_table
 
-NETWORKS = ("encoder", "actor", "critic")
 _NAMED = 8  # names that a message lists
 
 Array = NDArray[np.float64]

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glideslope.evaluation.comparison.grouping import Group, Grouping, group_runs
-from glideslope.evaluation.comparison.runs import NETWORKS, Array, LeftOut, RecordedRun, read_runs
+from glideslope.evaluation.comparison.runs import Array, LeftOut, RecordedRun, read_runs
 from glideslope.evaluation.comparison.statistics import MANY, Estimate, estimate, improvement, performance_profile
+from glideslope.settings import NETWORKS
 
 MILESTONES = (0.8, 0.9)
 THRESHOLDS = np.linspace(0.0, 1.0, 101)
