@@ -81,7 +81,7 @@ def plot_learning_rates(
         rates: (T,) learning rates by network name. Zeros can't be drawn on a logarithmic axis: where a rate
             falls to zero, the curve leaves the axes at the bottom. NaN is a gap.
         stages: (x at which it is entered, name) of each stage, in order; none for no bands.
-        note: a line below the picture it, for what the reader must know, such as that the stages' times are assumed.
+        note: a line below the picture, for what the reader must know, such as that the stages' times are assumed.
         seed_end: x before which no update is made; what lies there is shaded.
         held: whether a rate holds until the next `x`; otherwise the points are joined.
 

@@ -133,8 +133,9 @@ class Camera:
 
 def chase_camera(model: mujoco.MjModel, resolution: tuple[int, int], device: str) -> Camera:
     """Return the camera behind and above the drone, for one world; resolution: (width, height)."""
-    look: Any = {"groups": _ALL_GROUPS, "shadows": True, "sky": True}
-    return Camera(model, "chase", num_worlds=1, resolution=resolution, device=device, **look)
+    return Camera(
+        model, "chase", num_worlds=1, resolution=resolution, device=device, groups=_ALL_GROUPS, shadows=True, sky=True
+    )
 
 
 class _Look:

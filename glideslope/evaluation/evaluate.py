@@ -73,8 +73,9 @@ def _evaluate(settings: EvaluateSettings, plan: EvaluationPlan, out: Path, devic
     asked = settings.to_plain()
     info = {key: asked[key] for key in ("stage", "episodes", "seed", "sweep")}
     report = EvaluationReport(out, plan.players[0].name, plan.title, info={**plan.info, **info}, notes=plan.notes)
-    shown: Any = {"unit": "episodes", "transient": True, "console": console, "line_seconds": _LINE_SECONDS}
-    with Progress(plan.episodes, whole=plan.work, **shown) as progress:
+    with Progress(
+        plan.episodes, unit="episodes", whole=plan.work, transient=True, console=console, line_seconds=_LINE_SECONDS
+    ) as progress:
         own = _play(plan, report, progress)
         console.print(report.table())
         say(console, "Written: ", str(near(out)))

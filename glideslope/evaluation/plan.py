@@ -220,8 +220,15 @@ def _scripted_player(
         return policy(env.task)
 
     def environment(num_envs: int, film: bool) -> LandingVectorEnv:
-        view: Any = {"pixels": film, "device": device, "num_threads": settings.num_threads}
-        return LandingVectorEnv(num_envs, task=task, stage=curriculum.stages[0], action_repeat=action_repeat, **view)
+        return LandingVectorEnv(
+            num_envs,
+            task=task,
+            stage=curriculum.stages[0],
+            pixels=film,
+            action_repeat=action_repeat,
+            device=device,
+            num_threads=settings.num_threads,
+        )
 
     return Player(name, act, environment)
 

@@ -77,7 +77,7 @@ def find_resumption(
     accept_schedule: bool,
     note: Callable[[str], None],
 ) -> Resumption | None:
-    """Return the newest good snapshot of a run folder, None where none was written yet.
+    """Return the newest good snapshot of a run folder, which is only read; None where none was written yet.
 
     Args:
         learner: gets the snapshot's replay buffer and schedules.
