@@ -65,7 +65,7 @@ def test_an_archive_is_flushed_whole(folder: Path) -> None:
 
 
 def test_a_growing_file_is_flushed_and_its_name_once(folder: Path) -> None:
-    file = AppendFile(folder / "log", b"head\n")
+    file = AppendFile(folder / "log", b"head\n", b"".join)
     with disk_calls() as calls:
         file.append(b"one\n")
         assert calls == []
@@ -79,7 +79,7 @@ def test_a_growing_file_is_flushed_and_its_name_once(folder: Path) -> None:
 
 
 def test_a_file_that_is_put_in_its_place_is_flushed_with_its_name(folder: Path) -> None:
-    file = AppendFile(folder / "log", b"head\n")
+    file = AppendFile(folder / "log", b"head\n", b"".join)
     file.append(b"one\n")
     with disk_calls() as calls:
         file.replace(b"another\n", b"")
