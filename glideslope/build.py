@@ -19,7 +19,7 @@ from glideslope.errors import UserError, data_size
 from glideslope.lr_scheduler import LiveSchedules, Schedules
 from glideslope.replay.buffer import Batch, ReplayBuffer
 from glideslope.replay.store import ReplayStore
-from glideslope.runs.resume import REPLAY, Learner
+from glideslope.runs.resume_source import REPLAY, Learner
 from glideslope.runs.snapshots import Note, Snapshots
 from glideslope.settings import Settings, StageSettings, StateEncoderSettings
 

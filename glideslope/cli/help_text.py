@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from glideslope.cli.arguments import PROGRAMS, TRAIN_CONFIG
-from glideslope.cli.program import COMMANDS
+from glideslope.cli.entry import COMMANDS
 from glideslope.display.commands import program, started
 from glideslope.errors import typed
 from glideslope.settings import CommandSettings, CompareSettings, EvaluateSettings, PreviewSettings, Settings

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from glideslope.storage.atomic_files import replacing
 from glideslope.storage.csv_table import read_csv_table
-from glideslope.storage.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,9 +21,9 @@ from typing import Any, TypeAlias, TypeGuard
 import torch
 
 from glideslope.errors import UserError, reason
-from glideslope.runs.folder import ROLLING as ROLLING
+from glideslope.runs.run_folder import ROLLING as ROLLING
 from glideslope.storage import archive
-from glideslope.storage.files import write_text
+from glideslope.storage.atomic_files import write_text
 
 FORMAT = 2
 PREVIOUS = "snapshot_previous.pt"

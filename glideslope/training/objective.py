@@ -14,7 +14,7 @@ from typing import Any
 
 from glideslope.envs.rewards import TERMS
 from glideslope.errors import Fault, SettingsError, listed, meant
-from glideslope.runs.folder import FINISHED
+from glideslope.runs.run_folder import FINISHED
 from glideslope.settings import NETWORKS, Settings
 
 KEY = "objective"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from glideslope.cli.main import PREVIEW_CONFIG, PROGRAMS, TRAIN_CONFIG, Composed, compose, run_cli
-from glideslope.runs.folder import claim
+from glideslope.runs.run_folder import claim
 from glideslope.settings import PreviewSettings, Settings
 from glideslope.settings.catalogue import CONFIG_DIR, preset_folders
 from tests.support.paths import CFGS

@@ -9,8 +9,8 @@ import pytest
 
 from glideslope.storage import archive
 from glideslope.storage.append_file import AppendFile, cut
+from glideslope.storage.atomic_files import replacing, write_text
 from glideslope.storage.csv_table import CsvTable
-from glideslope.storage.files import replacing, write_text
 from tests.support.disk import disk_calls
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glideslope.cli.composition import Composer, Route, value_at
+from glideslope.cli.hydra_composition import Composer, Route, value_at
 from glideslope.cli.overrides import ACCEPT, Overrides, Word, read_overrides
 from glideslope.cli.resume_rules import Change, refusals, summary
-from glideslope.cli.run_to_resume import Run
+from glideslope.cli.resume_target import Run
 from glideslope.errors import UNSET, Fault, SettingsError, UserError
 from glideslope.settings import Settings
 from glideslope.settings.catalogue import CONFIG_DIR
