@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
@@ -19,7 +19,7 @@ from glideslope.display.commands import program, started
 from glideslope.errors import typed
 from glideslope.settings import CommandSettings, CompareSettings, EvaluateSettings, PreviewSettings, Settings
 from glideslope.settings.catalogue import groups_of, headings_of, options_of
-from glideslope.settings.checks import CheckedSettings
+from glideslope.settings.checks import CheckedSettings, choices
 
 WIDTH = 80
 _COLUMN = 31  # where meanings begin
@@ -177,16 +177,8 @@ def help_text(
 def meaning(field: FieldInfo) -> str:
     """Return what a setting means, without a full stop, its choices behind it."""
     text = " ".join((field.description or "").split()).rstrip(".")
-    choices = [str(choice) for choice in _choices(field.annotation)]
-    return f"{text}: {' | '.join(choices)}" if len(choices) > 1 else text
-
-
-def _choices(annotation: Any) -> Iterator[object]:
-    for part in get_args(annotation):
-        if get_origin(annotation) is Literal:
-            yield part
-        else:
-            yield from _choices(part)
+    options = choices(field.annotation)
+    return f"{text}: {' | '.join(options)}" if len(options) > 1 else text
 
 
 def _example(start: str, example: str) -> str:
@@ -261,12 +253,8 @@ def _model(annotation: Any, value: Any) -> type[CheckedSettings] | None:
     if not isinstance(value, Mapping):
         return None
     models = list(_models(annotation))
-    named = [m for m in models if value.get("name") in _choices_of_name(m)] if len(models) > 1 else models
+    named = [m for m in models if value.get("name") in choices(m)] if len(models) > 1 else models
     return next(iter(named), None)
-
-
-def _choices_of_name(model: type[CheckedSettings]) -> list[object]:
-    return list(_choices(model.model_fields["name"].annotation))
 
 
 def _item_model(field: FieldInfo) -> type[CheckedSettings]:

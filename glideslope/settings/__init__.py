@@ -21,6 +21,7 @@ from glideslope.settings.evaluation import (
     SweepSettings,
 )
 from glideslope.settings.networks import (
+    KERNEL,
     ActorCriticSettings,
     AgentSettings,
     AnyActorCriticSettings,
@@ -40,6 +41,7 @@ from glideslope.settings.training import CommandSettings, Settings
 
 __all__ = [
     "FULL_TASK",
+    "KERNEL",
     "NO_MOVING_PATHS",
     "ActorCriticSettings",
     "AgentSettings",

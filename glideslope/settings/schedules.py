@@ -1,4 +1,4 @@
-"""The schedules of a run, built from its settings: the one place where settings meet the schedule package."""
+"""The schedules of a run, made from its settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run_schedules(settings: Settings, given: Collection[str] = ()) -> Schedules:
 
 
 def learning_rates(settings: Settings, given: Collection[str] = ()) -> Schedules:
-    """The schedule of each network's learning rate.
+    """Return the schedule of each network's learning rate.
 
     Args:
         settings: the run's settings.
@@ -47,7 +47,7 @@ def learning_rates(settings: Settings, given: Collection[str] = ()) -> Schedules
 
 
 def exploration_noise(settings: Settings) -> Schedule:
-    """The schedule of the exploration noise's standard deviation.
+    """Return the schedule of the exploration noise's standard deviation.
 
     Raises:
         ScheduleError: with every fault of `stddev_schedule`.
