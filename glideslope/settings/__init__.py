@@ -14,12 +14,7 @@ image_sise=64: unknown key; did you mean image_size?
 
 from glideslope.settings.comparison import CompareSettings
 from glideslope.settings.curriculum import FULL_TASK, CurriculumSettings, StageSettings, select_stages
-from glideslope.settings.evaluation import (
-    NO_MOVING_PATHS,
-    EvaluateSettings,
-    Point,
-    SweepSettings,
-)
+from glideslope.settings.evaluation import NO_MOVING_PATHS, EvaluateSettings, Point, SweepSettings
 from glideslope.settings.networks import (
     KERNEL,
     ActorCriticSettings,
