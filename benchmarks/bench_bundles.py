@@ -115,9 +115,7 @@ def main(duration: float) -> None:
     keep_freed_memory()
     for label, words in CASES.items():
         found = rows(words, duration)
-        first = {
-            kind: next(row for row in found if row.bundle.startswith(kind)) for kind in ("encoder", "pair")
-        }
+        first = {kind: next(row for row in found if row.bundle.startswith(kind)) for kind in ("encoder", "pair")}
         print(f"| {label} | parameters: encoder | actor | critic | updates/s | update | acting |")
         print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
         for row in found:

@@ -81,9 +81,7 @@ def optimizers(*, tensor: bool) -> Optimizers:
 def ours(config: dict[str, Any], *, tensor: bool) -> Callable[[int], None]:
     base = dict.fromkeys(NETWORKS, RATE)
     names = [f"S{i}" for i in range(5)]
-    schedules = build_schedules(
-        dict.fromkeys(NETWORKS, config), base=base, total_steps=TOTAL, stage_names=names
-    )
+    schedules = build_schedules(dict.fromkeys(NETWORKS, config), base=base, total_steps=TOTAL, stage_names=names)
     live, written = LiveSchedules(schedules), optimizers(tensor=tensor)
     return lambda step: live.write(written, step, STAGES)
 
@@ -135,9 +133,7 @@ def scalar_calls() -> dict[str, Callable[[int], Any]]:
         for extent in ({"start": 0}, {"stage": 0, "duration": TOTAL}):
             interval = {**extent, "lr": "1x", "final_lr": "0.05x", "warmup": 10}
             config = {"actor": {"type": shape, "intervals": [interval]}}
-            schedules = build_schedules(
-                config, base={"actor": RATE}, total_steps=TOTAL, stage_names=["S0"] * 5
-            )
+            schedules = build_schedules(config, base={"actor": RATE}, total_steps=TOTAL, stage_names=["S0"] * 5)
             live = LiveSchedules(schedules)
             kind = "by stage" if "stage" in extent else "by time"
             calls[f"rate of {shape}, {kind}"] = lambda step, live=live: live.rate("actor", step, STAGES[:1])

@@ -111,9 +111,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k not in CLOCKS} for row in csv.DictReader(file)]
 
 
-def soak(
-    folder: Path, kills: int, *, seed: int = 0, overrides: Sequence[str] = (), longest: float = 0.05
-) -> Report:
+def soak(folder: Path, kills: int, *, seed: int = 0, overrides: Sequence[str] = (), longest: float = 0.05) -> Report:
     """Train once without and once with ``kills`` kills, in ``folder``; a life lasts up to a share of the first's time.
 
     Raises:
@@ -195,8 +193,7 @@ def _look(run: Path, report: Report) -> None:
     frames = [int(row["frame"]) for row in _whole_rows(run / "train.csv")]
     report.lost.append(max(0, max(frames, default=0) - int(content["frame"])))
     report.lives.append(
-        f"{newest.name} at frame {content['frame']}, {report.lost[-1]} logged frames lost, "
-        f"{len(snapshots)} snapshots"
+        f"{newest.name} at frame {content['frame']}, {report.lost[-1]} logged frames lost, {len(snapshots)} snapshots"
     )
 
 
@@ -209,9 +206,7 @@ def _whole_rows(path: Path) -> list[dict[str, str]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("overrides", nargs="*", help="settings of the training, key=value")
@@ -222,9 +217,7 @@ def main() -> int:
     print(f"{report.kills} kills, {report.ends} runs to their end")
     print(f"logged frames lost at a kill: mean {sum(lost) / len(lost):.0f}, most {max(lost)}")
     print(f"damaged files: {len(report.damaged)}", *report.damaged, sep="\n  ")
-    print(
-        f"differences from the run never killed: {len(report.differences)}", *report.differences, sep="\n  "
-    )
+    print(f"differences from the run never killed: {len(report.differences)}", *report.differences, sep="\n  ")
     return 1 if report.damaged or report.differences else 0
 
 

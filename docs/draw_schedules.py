@@ -47,8 +47,7 @@ def examples() -> dict[str, str]:
     """The name of each picture below a YAML block → the block."""
     block = r"^```yaml\n((?:(?!```).)*?)^```\n\n!\[[^]]*\]\(images/(lr_\w+\.png)\)"
     return {
-        name: text
-        for text, name in re.findall(block, MANUAL.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        name: text for text, name in re.findall(block, MANUAL.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     }
 
 

@@ -89,9 +89,7 @@ def make_agent(settings: Settings, device: str) -> DrQV2Agent:
         augmentation_pad=settings.augmentation_pad,
         augmentation_brightness=settings.augmentation_brightness,
         pretanh_penalty=settings.pretanh_penalty,
-        noise_scale=[
-            settings.gimbal_noise_scale if axis in GIMBAL_AXES else 1.0 for axis in range(ACTION_DIM)
-        ],
+        noise_scale=[settings.gimbal_noise_scale if axis in GIMBAL_AXES else 1.0 for axis in range(ACTION_DIM)],
         gimbal_axes=GIMBAL_AXES,
         auxiliary_weight=settings.auxiliary_weight,
         gimbal_limits_deg=np.rad2deg(ANGLE_LIMITS).tolist(),
@@ -110,9 +108,7 @@ def open_snapshots(settings: Settings, run_dir: Path, note: Note) -> Snapshots:
     return Snapshots(run_dir, settings.curriculum.last_stage, resume=True, note=note)
 
 
-def make_learner(
-    settings: Settings, schedules: Schedules, device: str, replay_device: str, run_dir: Path
-) -> Learner:
+def make_learner(settings: Settings, schedules: Schedules, device: str, replay_device: str, run_dir: Path) -> Learner:
     """Return the parts that hold what is learnt, untrained.
 
     Args:

@@ -21,9 +21,7 @@ class GimbalPrediction(nn.Module):
 
     limits: Tensor
 
-    def __init__(
-        self, feature_size: int, feature_dim: int, limits_deg: Sequence[float], weight: float
-    ) -> None:
+    def __init__(self, feature_size: int, feature_dim: int, limits_deg: Sequence[float], weight: float) -> None:
         super().__init__()
         self.weight = weight
         self.trunk = Trunk(feature_size, feature_dim, 0)

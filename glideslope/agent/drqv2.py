@@ -96,9 +96,7 @@ class DrQV2Agent:
         if set(rates) != set(NETWORKS):
             raise ValueError(f"rates must be given for exactly {', '.join(NETWORKS)}, got {', '.join(rates)}")
         if len(noise_scale) != action_dim:
-            raise ValueError(
-                f"noise_scale needs {action_dim} values, one for each action axis, got {noise_scale}"
-            )
+            raise ValueError(f"noise_scale needs {action_dim} values, one for each action axis, got {noise_scale}")
         if auxiliary_weight and (pixels_shape is None or not gimbal_limits_deg):
             raise ValueError("the auxiliary task needs an encoder of pixels, and gimbal_limits_deg")
         drone_axes = tuple(axis for axis in range(action_dim) if axis not in gimbal_axes)
@@ -134,9 +132,7 @@ class DrQV2Agent:
                 initialize(self.auxiliary)
                 self.auxiliary.to(self.device)
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
-        self._parameters: dict[str, list[Tensor]] = {
-            name: _tensors(network) for name, network in self.networks.items()
-        }
+        self._parameters: dict[str, list[Tensor]] = {name: _tensors(network) for name, network in self.networks.items()}
         if self.auxiliary is not None:
             self._parameters["encoder"] += _tensors(self.auxiliary)
         self._target_parameters = _tensors(self.critic_target)
@@ -194,9 +190,7 @@ class DrQV2Agent:
         critic_loss = (q - target_q).square().mean(dim=(1, 2)).sum()
         self._require_finite("critic", critic_loss)
         auxiliary_loss, auxiliary_measures = self._auxiliary_loss(features, batch.privileged)
-        self._step(
-            critic_loss if auxiliary_loss is None else critic_loss + auxiliary_loss, ("encoder", "critic")
-        )
+        self._step(critic_loss if auxiliary_loss is None else critic_loss + auxiliary_loss, ("encoder", "critic"))
 
         with dormant.watch("actor"):
             actor_loss, pretanh = self._actor_loss(features.detach(), observation.state, stddev)
@@ -287,9 +281,7 @@ class DrQV2Agent:
         shifted = random_shift(pixels, self._pad, self._generator)
         return random_brightness(shifted, self._brightness, self._generator)
 
-    def _observation(
-        self, pixels: Tensor | None, state: Tensor | None, privileged: Tensor | None
-    ) -> EncoderInput:
+    def _observation(self, pixels: Tensor | None, state: Tensor | None, privileged: Tensor | None) -> EncoderInput:
         """Return what the networks may see: of a batch's privileged values nothing, if there are images."""
         seen = None if self.encoder.uses_pixels else privileged
         if self._state_dim == 0 or state is None:
@@ -325,9 +317,7 @@ class DrQV2Agent:
             loss = loss + self._pretanh_penalty * pretanh.square().mean()
         return loss, pretanh
 
-    def _auxiliary_loss(
-        self, features: Tensor, angles: Tensor | None
-    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+    def _auxiliary_loss(self, features: Tensor, angles: Tensor | None) -> tuple[Tensor | None, dict[str, Tensor]]:
         """Return the weighted loss of the auxiliary task and its measures; nothing where the task is off."""
         if self.auxiliary is None:
             return None, {}
@@ -353,15 +343,10 @@ class DrQV2Agent:
     def _require_finite(self, name: str, loss: Tensor) -> None:
         if self.device.type == "cpu" and not bool(loss.isfinite()):
             broken = self.not_finite() or [name]
-            raise DivergedError(
-                f"the {name}'s loss is {float(loss.detach())}; diverged: {' and '.join(broken)}"
-            )
+            raise DivergedError(f"the {name}'s loss is {float(loss.detach())}; diverged: {' and '.join(broken)}")
 
     def _copy_parameters(self) -> dict[str, list[Tensor]]:
-        return {
-            name: [p.detach().clone() for p in network.parameters()]
-            for name, network in self.networks.items()
-        }
+        return {name: [p.detach().clone() for p in network.parameters()] for name, network in self.networks.items()}
 
     def _diagnostics(self, before: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
         measures = {}

@@ -137,9 +137,7 @@ def read_arguments(argv: Sequence[str], config_name: str, settings: type[Checked
     return Arguments(flags, tuple(words), config_name, folders)
 
 
-def _vocabulary(
-    config_name: str, settings: type[CheckedSettings], parser: argparse.ArgumentParser
-) -> Vocabulary:
+def _vocabulary(config_name: str, settings: type[CheckedSettings], parser: argparse.ArgumentParser) -> Vocabulary:
     groups = groups_of(config_name)
     options: dict[str, list[str]] = {}
     for group in groups:

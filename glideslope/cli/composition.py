@@ -75,9 +75,7 @@ class Composer:
             with open_dict(config):
                 # The name of the run's folder is made of them.
                 config.hydra.overrides.task = [
-                    str(override.input_line)
-                    for override in overrides.parsed
-                    if not override.is_hydra_override()
+                    str(override.input_line) for override in overrides.parsed if not override.is_hydra_override()
                 ]
             for override in overrides.values:
                 apply(config, override)
@@ -86,9 +84,7 @@ class Composer:
             choices = {group: str(file) for group, file in config.hydra.runtime.choices.items()}
             with open_dict(config):
                 del config["hydra"]
-            mapping = cast(
-                "dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-            )
+            mapping = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
         except COMPOSITION_FAULTS as error:
             blamed = _blamed(hydra.compose(self.groups.config_name, chosen), overrides) or [explain(error)]
             raise SettingsError([*faults, *blamed]) from error
@@ -195,8 +191,6 @@ def _unused(config: DictConfig, overrides: Overrides) -> Iterator[Fault]:
         rule = "the lr_schedule chosen does not use it; lr_schedule=exponential_smooth does"
         yield Fault("decay_rate", raw["decay_rate"], rule)
     if raw.get("run") is not None:
-        for root in sorted(
-            overrides.roots & {"task", "curriculum", "curriculum_preset", "curriculum_stages"}
-        ):
+        for root in sorted(overrides.roots & {"task", "curriculum", "curriculum_preset", "curriculum_stages"}):
             rule = "goes with policy=...; a run plays the task and the stages it was trained on"
             yield Fault(root, UNSET, rule)

@@ -41,11 +41,7 @@ def _wrong_index(config: DictConfig, override: Override) -> str | None:
         length = len(node) + (is_item and bool(override.is_add()))
         if part.isdecimal() and int(part) < length:
             continue
-        numbered = (
-            f"the items of {above} are numbered from 0 to {len(node) - 1}"
-            if node
-            else f"{above} has no items"
-        )
+        numbered = f"the items of {above} are numbered from 0 to {len(node) - 1}" if node else f"{above} has no items"
         if override.is_delete():
             return numbered
         return f"{numbered}; +{above}.{len(node)}=... appends one"

@@ -66,9 +66,7 @@ class Groups:
             if same and not override.is_delete():
                 rule = f"is written {same[0]}={override.get_value_string()}"
                 return [Fault(str(override.input_line), UNSET, rule)]
-            rule = (
-                f"unknown group of files; there are {listed(self._chosen, 'and')}{meant(key, self._chosen)}"
-            )
+            rule = f"unknown group of files; there are {listed(self._chosen, 'and')}{meant(key, self._chosen)}"
             return [Fault(key, UNSET if override.is_delete() else override.value(), rule)]
         return [] if override.is_delete() else self._choice_faults(key, group, override)
 

@@ -232,11 +232,7 @@ def _lines_of(key: str, value: Any, field: FieldInfo) -> list[str]:
         ]
     if model is not None and isinstance(value, Mapping):
         below = [name for name in value if name in model.model_fields and name != "name"]
-        return [
-            line
-            for name in below
-            for line in _lines_of(f"{key}.{name}", value[name], model.model_fields[name])
-        ]
+        return [line for name in below for line in _lines_of(f"{key}.{name}", value[name], model.model_fields[name])]
     shown = "{...}" if isinstance(value, Mapping) else typed(value)
     return _entry(f"  {key}={shown}", meaning(field))
 

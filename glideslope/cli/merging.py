@@ -56,9 +56,7 @@ def merged(stored: Sequence[str], typed: Sequence[str]) -> tuple[list[str], list
     """
     had, words = [Word(text) for text in stored], [Word(text) for text in typed]
     chosen = {word.key: word.text for word in had if is_choice(word)}
-    if any(
-        is_choice(word) and word.key == "lr_schedule" and word.text != chosen.get(word.key) for word in words
-    ):
+    if any(is_choice(word) and word.key == "lr_schedule" and word.text != chosen.get(word.key) for word in words):
         inside = _SUBJECTS["lr_schedule"]
         had = [word for word in had if not any(is_below(word.key, root) for root in inside)]
     new: list[Word] = []

@@ -172,9 +172,7 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
         yield path, value
 
 
-def read_overrides(
-    typed: Sequence[str], groups: Groups, *, sweeps: bool = False
-) -> tuple[Overrides, list[Fault]]:
+def read_overrides(typed: Sequence[str], groups: Groups, *, sweeps: bool = False) -> tuple[Overrides, list[Fault]]:
     """Read overrides: return the sound ones, and the faults of the rest.
 
     Args:

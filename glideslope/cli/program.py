@@ -111,9 +111,7 @@ def _run(command: str | None, words: Sequence[str]) -> int:
         if package == "glideslope":
             raise
         # Only a checkout has the scripts.
-        way = (
-            "make setup; then start with .venv/bin/python" if by_script else 'pip install "glideslope[train]"'
-        )
+        way = "make setup; then start with .venv/bin/python" if by_script else 'pip install "glideslope[train]"'
         sys.stderr.write(f"Error: {command} needs the package {package}: {way}\n")
         return _USER_FAULT
 

@@ -82,10 +82,7 @@ def refusals(changes: Sequence[Change]) -> Iterator[Fault]:
             elif [change.key for change in group] == [Word(word).key]:
                 yield Fault(word, UNSET, f"the run has {_shown(group[0].old)}; {rule}")
             else:
-                means = [
-                    f"{change.key}={_shown(change.new)} (the run has {_shown(change.old)})"
-                    for change in group
-                ]
+                means = [f"{change.key}={_shown(change.new)} (the run has {_shown(change.old)})" for change in group]
                 told = f"means {first_few(means)}; {rules if len(group) > 1 else rule}"
                 yield Fault(word, UNSET, told)
 

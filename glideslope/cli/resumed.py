@@ -96,8 +96,7 @@ def resumed(
         changes = [
             change
             for change in changes
-            if change.path[0] not in at_fault
-            and value_at(config, change.path) != value_at(run.config, change.path)
+            if change.path[0] not in at_fault and value_at(config, change.path) != value_at(run.config, change.path)
         ]
     refused = [change for change in changes if not change.is_allowed(schedules == "config")]
     if not faults and (by_rates := list(_told_by_rates(run.folder, refused, settings))):

@@ -129,8 +129,7 @@ class Curriculum:
 
     def _window_is_fit(self) -> bool:
         return (
-            len(self._outcomes) >= self._settings.min_episodes
-            and self._episodes >= self._settings.min_stage_episodes
+            len(self._outcomes) >= self._settings.min_episodes and self._episodes >= self._settings.min_stage_episodes
         )
 
     def _window_is_good(self) -> bool:
@@ -187,9 +186,7 @@ class Curriculum:
         reached, last = max(stage for _, stage in history), len(self.stages) - 1
         if reached > last:
             where = "is" if history[-1][1] == reached else "was"
-            raise ValueError(
-                f"the saved curriculum {where} in stage {reached}, but the last stage here is {last}"
-            )
+            raise ValueError(f"the saved curriculum {where} in stage {reached}, but the last stage here is {last}")
         back = [move for move in moves if move[1] < move[0]]
         if back and self._settings.demotion_rate is None:
             raise ValueError(

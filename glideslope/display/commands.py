@@ -70,9 +70,7 @@ def _program(command: str) -> list[str]:
     running = Path(sys.argv[0])
     if _by_console():
         found = shutil.which(CONSOLE)
-        by_path = running.name == CONSOLE and (
-            found is None or os.path.abspath(found) != os.path.abspath(running)
-        )
+        by_path = running.name == CONSOLE and (found is None or os.path.abspath(found) != os.path.abspath(running))
         return [str(near(running)) if by_path else CONSOLE, command]
     script = SCRIPTS[command]
     return [_python(), str(running.with_name(script)) if running.name in SCRIPTS.values() else script]

@@ -168,9 +168,7 @@ def plot_training(
     top = max([int(value) for value in stage[np.isfinite(stage)]] or [0])
     with drawing(path, height=3.0 + 0.17 * (top + 1)) as figure:
         axes, below = figure.subplots(2, sharex=True, height_ratios=(2.4, 0.5 + 0.25 * top))
-        axes.plot(
-            *_broken_at_stages(frame, success, stage), color=_BLUE, linewidth=1.5, label="training window"
-        )
+        axes.plot(*_broken_at_stages(frame, success, stage), color=_BLUE, linewidth=1.5, label="training window")
         if "eval/success_rate" in evaluation:
             axes.plot(
                 evaluation["frame"],

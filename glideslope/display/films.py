@@ -165,9 +165,7 @@ def grid(rows: Sequence[tuple[str, Sequence[Picture]]]) -> Picture:
 def _strip(caption: str, width: int, size: int, colour: Colour = _BLACK) -> Picture:
     """Return a line of text in letters of ``size`` pixels."""
     image = Image.new("RGB", (width, round(1.8 * size)), colour)
-    ImageDraw.Draw(image).text(
-        (size // 2, 0.9 * size), caption, anchor="lm", font=ImageFont.load_default(size)
-    )
+    ImageDraw.Draw(image).text((size // 2, 0.9 * size), caption, anchor="lm", font=ImageFont.load_default(size))
     return np.asarray(image, np.uint8)
 
 
@@ -179,8 +177,7 @@ def _checked(frames: Iterable[Picture]) -> Iterator[Picture]:
         known = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
         if picture.dtype != np.uint8 or not known or picture.shape != shape:
             raise ValueError(
-                f"frame {index} is {picture.dtype} {picture.shape}:"
-                " expected uint8 (H, W) or (H, W, 3), all alike"
+                f"frame {index} is {picture.dtype} {picture.shape}: expected uint8 (H, W) or (H, W, 3), all alike"
             )
         yield picture
 

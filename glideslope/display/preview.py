@@ -55,9 +55,7 @@ def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: 
     asked = steps if settings.asked_steps is None else np.array(settings.asked_steps, dtype=np.int64)
     tabled = {network: schedule(asked, entries) for network, schedule in schedules.items()}
 
-    staged = settings.stage_steps is not None or any(
-        schedule.follows_stages for schedule in schedules.values()
-    )
+    staged = settings.stage_steps is not None or any(schedule.follows_stages for schedule in schedules.values())
     names = settings.curriculum.stage_names
     bands = [(step, names[stage]) for step, stage in entries if staged and step < total]
     notes = list(_notes(settings, schedules, rates))
@@ -111,9 +109,7 @@ def _notes(settings: PreviewSettings, schedules: Schedules, rates: Mapping[str, 
     """Return the sentences that go with the picture."""
     if settings.stage_steps is None and any(schedule.follows_stages for schedule in schedules.values()):
         times = ",".join(short_count(step) for step, _ in settings.stage_entries)
-        yield (
-            f"stages assumed evenly spread, stage_steps=[{times}]; in training each is entered when earned"
-        )
+        yield (f"stages assumed evenly spread, stage_steps=[{times}]; in training each is entered when earned")
     waiting = [network for network, schedule in schedules.items() if schedule.follows_evaluations]
     if waiting:
         yield f"{', '.join(waiting)}: drawn without the reductions that evaluations will make"

@@ -96,9 +96,7 @@ class Progress:
         self._bar: Live | None = None
         if self._console.is_interactive:
             # Not rich.progress: it has the same columns in every row, and these lines are of different kinds.
-            self._bar = Live(
-                get_renderable=lambda: Group(*self._render()), console=self._console, transient=transient
-            )
+            self._bar = Live(get_renderable=lambda: Group(*self._render()), console=self._console, transient=transient)
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -263,9 +261,7 @@ class Progress:
         activity = status.activity
         if activity.total is not None:
             line = Table.grid(padding=(0, 1))
-            bar = ProgressBar(
-                total=max(activity.total, 1), completed=activity.done, width=_ACTIVITY_BAR_WIDTH
-            )
+            bar = ProgressBar(total=max(activity.total, 1), completed=activity.done, width=_ACTIVITY_BAR_WIDTH)
             line.add_row(Text(activity.name), bar, f"{activity.done:,}/{activity.total:,} {activity.unit}")
             yield line
         else:

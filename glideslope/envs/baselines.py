@@ -86,9 +86,7 @@ def _servo(
     sink = np.minimum(0.7 * settings.max_touchdown_speed + 0.35 * height, settings.max_vertical_speed)
     command[:, 2] = np.where(inside, -sink, 0.0)
     command[~known] = [0.0, 0.0, 0.5 * settings.max_vertical_speed]
-    limit = np.array(
-        [settings.max_horizontal_speed, settings.max_horizontal_speed, settings.max_vertical_speed]
-    )
+    limit = np.array([settings.max_horizontal_speed, settings.max_horizontal_speed, settings.max_vertical_speed])
     action = np.zeros((task.num_envs, ACTION_DIM))
     action[:, :3] = command / limit
     if point_gimbal:

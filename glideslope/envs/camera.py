@@ -167,9 +167,7 @@ class _Look:
 
     def write(self, scenarios: Scenarios, rows: Ids) -> None:
         host = self._host
-        host["mat_texid"][:, self._ground, TEXTURE_ROLE_RGB] = self._ground_textures[
-            scenarios.ground_texture[rows]
-        ]
+        host["mat_texid"][:, self._ground, TEXTURE_ROLE_RGB] = self._ground_textures[scenarios.ground_texture[rows]]
         host["mat_texid"][:, self._pad, TEXTURE_ROLE_RGB] = self._pad_textures[scenarios.pad_texture[rows]]
         host["mat_rgba"][:, self._ground, :3] = scenarios.ground_tint[rows]
         host["mat_rgba"][:, self._pad, :3] = scenarios.pad_tint[rows]
@@ -184,9 +182,7 @@ class _Look:
 class OnboardCamera:
     """The gimbal cameras' grayscale views, of all environments at once or of a few."""
 
-    def __init__(
-        self, model: mujoco.MjModel, *, num_envs: int, image_size: int, device: str, num_threads: int
-    ) -> None:
+    def __init__(self, model: mujoco.MjModel, *, num_envs: int, image_size: int, device: str, num_threads: int) -> None:
         """Prepare contexts for ``num_envs`` square views of ``image_size`` pixels on ``device``.
 
         On the CPU the views are shared among ``num_threads`` contexts, each drawn by a thread of its own.
@@ -195,9 +191,7 @@ class OnboardCamera:
         parts = max(1, min(num_threads, num_envs // 4)) if on_cpu else 1
 
         def make(worlds: int) -> Camera:
-            return Camera(
-                model, "onboard", num_worlds=worlds, resolution=(image_size, image_size), device=device
-            )
+            return Camera(model, "onboard", num_worlds=worlds, resolution=(image_size, image_size), device=device)
 
         self._device = warp_device(device)
         self._parts = [(ids, make(len(ids))) for ids in np.array_split(np.arange(num_envs), parts)]
@@ -230,9 +224,7 @@ def _write(target: Any, values: NDArray[Any]) -> None:
     if target.device.is_cpu:
         target.numpy()[...] = values
     else:
-        target.assign(
-            np.ascontiguousarray(values, dtype=np.int32 if values.dtype.kind == "i" else np.float32)
-        )
+        target.assign(np.ascontiguousarray(values, dtype=np.int32 if values.dtype.kind == "i" else np.float32))
 
 
 def _grayscale(rgb: Image) -> Image:

@@ -66,9 +66,7 @@ class VelocityController:
         """Restore ``state``, of as many quadrotors."""
         self._integral[...] = state["integral"]
 
-    def thrusts(
-        self, rotation: Array, velocity: Array, body_rate: Array, command: Array, heading: Array
-    ) -> Array:
+    def thrusts(self, rotation: Array, velocity: Array, body_rate: Array, command: Array, heading: Array) -> Array:
         """Return the rotor thrusts (N, 4) in newtons, each in [0, max_thrust].
 
         Args:

@@ -131,9 +131,7 @@ class AccelerationGimbal(Gimbal):
 
     def advance(self, action: Array, share: Array, dt: float, moving: NDArray[np.bool_]) -> None:
         acceleration = action * self._max_acceleration
-        angles, rates = accelerate(
-            self.angles, self.rates, acceleration, share * ANGLE_LIMITS, self._max_rate, dt
-        )
+        angles, rates = accelerate(self.angles, self.rates, acceleration, share * ANGLE_LIMITS, self._max_rate, dt)
         np.copyto(self.angles, angles, where=moving[:, None])
         np.copyto(self.rates, rates, where=moving[:, None])
 

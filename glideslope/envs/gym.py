@@ -355,9 +355,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
             "scenario": self._scenario.copy(),
         }
 
-    def _final_info(
-        self, ended: NDArray[np.bool_], infos: dict[str, Any], result: StepResult
-    ) -> dict[str, Any]:
+    def _final_info(self, ended: NDArray[np.bool_], infos: dict[str, Any], result: StepResult) -> dict[str, Any]:
         """Return how the episodes that ended went, in Gymnasium's layout."""
         final = {key: value for key, value in infos.items() if not key.startswith("_")} | {
             "success": result.outcome == Outcome.LANDED,
@@ -432,9 +430,7 @@ def observation_space(
 ) -> gym.spaces.Dict:
     """Return the observation space of one environment."""
     bound, size = VELOCITY_BOUND, task.image_size
-    spaces: dict[str, gym.Space[Any]] = {
-        "state": gym.spaces.Box(-bound, bound, (frame_stack, STATE_DIM), np.float32)
-    }
+    spaces: dict[str, gym.Space[Any]] = {"state": gym.spaces.Box(-bound, bound, (frame_stack, STATE_DIM), np.float32)}
     if pixels:
         spaces["pixels"] = gym.spaces.Box(0, 255, (frame_stack, size, size), np.uint8)
     if privileged:
@@ -459,9 +455,7 @@ def _saved_queue(queue: Any) -> deque[tuple[int, int]] | None:
     """Return the scenarios still to be played, [number, seed] each; None where episodes are ordinary ones."""
     if queue is None:
         return None
-    if not isinstance(queue, list) or not all(
-        isinstance(e, list) and len(e) == 2 and _whole(e) for e in queue
-    ):
+    if not isinstance(queue, list) or not all(isinstance(e, list) and len(e) == 2 and _whole(e) for e in queue):
         raise ValueError(f"queue: None or pairs [number, seed] are needed, got {queue!r}")
     return deque((number, seed) for number, seed in queue)
 

@@ -99,9 +99,7 @@ class LandingTask:
         """
         self.num_envs = num_envs
         self.task = task
-        self.model = build_model(
-            physics_hz=task.physics_hz, pad_size=task.pad_size, camera_fov_deg=task.camera_fov_deg
-        )
+        self.model = build_model(physics_hz=task.physics_hz, pad_size=task.pad_size, camera_fov_deg=task.camera_fov_deg)
         self.physics = Physics(self.model, num_envs, num_threads)
         self._ticks = round(task.controller_hz / task.decision_hz)
         self._substeps = round(task.physics_hz / task.controller_hz)
@@ -123,9 +121,7 @@ class LandingTask:
                 device=device,
                 num_threads=num_threads or self.physics.num_threads,
             )
-        self._velocity_limit = np.array(
-            [task.max_horizontal_speed, task.max_horizontal_speed, task.max_vertical_speed]
-        )
+        self._velocity_limit = np.array([task.max_horizontal_speed, task.max_horizontal_speed, task.max_vertical_speed])
         self._view_tangent = np.tan(0.5 * np.deg2rad(task.camera_fov_deg))
         self.time = np.zeros(num_envs)
         self.decisions = np.zeros(num_envs, np.int64)
@@ -345,9 +341,7 @@ class LandingTask:
         task, weights = self.task, self.task.rewards
         relative, _ = self.pad_relative()
         distance, descent = self._potentials(relative)
-        sink = rewards.excess_sink_rate(
-            -self.physics.velocity[:, 2], -relative[:, 2], task.max_touchdown_speed
-        )
+        sink = rewards.excess_sink_rate(-self.physics.velocity[:, 2], -relative[:, 2], task.max_touchdown_speed)
         cosine, visible = self.pad_in_view()
         landed = self.outcome == Outcome.LANDED
         landing = landed * rewards.precision(np.linalg.norm(relative[:, :2], axis=1), task.pad_size)

@@ -178,12 +178,8 @@ class Scenarios:
         aside = aside + self.pad_sway * np.sin(phase)
         aside_rate = aside_rate + self.pad_sway * self.pad_sway_rate * np.cos(phase)
         cosine, sine = np.cos(self.pad_heading), np.sin(self.pad_heading)
-        position = self.pad_origin + np.stack(
-            [cosine * ahead - sine * aside, sine * ahead + cosine * aside], 1
-        )
-        velocity = np.stack(
-            [cosine * ahead_rate - sine * aside_rate, sine * ahead_rate + cosine * aside_rate], 1
-        )
+        position = self.pad_origin + np.stack([cosine * ahead - sine * aside, sine * ahead + cosine * aside], 1)
+        velocity = np.stack([cosine * ahead_rate - sine * aside_rate, sine * ahead_rate + cosine * aside_rate], 1)
         moving = (ahead_rate != 0.0) | (aside_rate != 0.0)
         course = np.where(moving, np.arctan2(velocity[:, 1], velocity[:, 0]), self.pad_heading)
         return position, velocity, course

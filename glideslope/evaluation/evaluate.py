@@ -63,9 +63,7 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
     return 0
 
 
-def _evaluate(
-    settings: EvaluateSettings, plan: EvaluationPlan, out: Path, device: str, console: Console
-) -> None:
+def _evaluate(settings: EvaluateSettings, plan: EvaluationPlan, out: Path, device: str, console: Console) -> None:
     use_threads(settings.num_threads)
     use_writable_caches(lambda note: _tell(console, f"Note: {note}"))
     _tell(console, f"Evaluating {plan.title}")
@@ -74,9 +72,7 @@ def _evaluate(
         _tell(console, f"Note: {note}")
     asked = settings.to_plain()
     info = {key: asked[key] for key in ("stage", "episodes", "seed", "sweep")}
-    report = EvaluationReport(
-        out, plan.players[0].name, plan.title, info={**plan.info, **info}, notes=plan.notes
-    )
+    report = EvaluationReport(out, plan.players[0].name, plan.title, info={**plan.info, **info}, notes=plan.notes)
     progress = Progress(
         plan.episodes,
         unit="episodes",
@@ -105,9 +101,7 @@ def _ticking(act: Act, progress: Progress) -> Act:
     return acting
 
 
-def _play(
-    plan: EvaluationPlan, report: EvaluationReport, progress: Progress
-) -> dict[Condition, list[Episode]]:
+def _play(plan: EvaluationPlan, report: EvaluationReport, progress: Progress) -> dict[Condition, list[Episode]]:
     """Play everything into the report; return the evaluated policy's episodes."""
     kept = {}
     for player in plan.players:
@@ -184,9 +178,7 @@ def _product(plan: EvaluationPlan) -> str:
         (len(plan.conditions) // stages, "points of the sweep", ""),
         (len(plan.seeds), "scenarios each", "scenario each"),
     )
-    return ", ".join(
-        f"{count} {one if count == 1 else many}" for count, many, one in counts if count > 1 or one
-    )
+    return ", ".join(f"{count} {one if count == 1 else many}" for count, many, one in counts if count > 1 or one)
 
 
 def _name(settings: EvaluateSettings, plan: EvaluationPlan) -> list[str]:

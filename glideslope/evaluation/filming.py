@@ -72,9 +72,7 @@ def _picture(env: LandingVectorEnv, observation: Observation, caption: str) -> P
     return side_by_side(observation["pixels"][0, -1], chase, caption)
 
 
-def best_and_worst(
-    episodes: Sequence[Episode], columns: int = GRID_COLUMNS
-) -> tuple[list[Episode], list[Episode]]:
+def best_and_worst(episodes: Sequence[Episode], columns: int = GRID_COLUMNS) -> tuple[list[Episode], list[Episode]]:
     """Return the landings nearest to the pad's centre and the worst episodes, at most ``columns`` of each.
 
     The worst are crashes, then time-outs, of each those of the least return first, then the landings farthest off.

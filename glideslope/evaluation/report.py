@@ -55,9 +55,7 @@ class Condition:
         return "_".join([self.stage.name, *swept])
 
 
-def conditions(
-    stages: Sequence[StageSettings], chosen: Sequence[int], sweep: SweepSettings
-) -> list[Condition]:
+def conditions(stages: Sequence[StageSettings], chosen: Sequence[int], sweep: SweepSettings) -> list[Condition]:
     """Return every point of the sweep in every chosen stage."""
     return [Condition.at(stages[index], index, point) for index in chosen for point in sweep.points]
 

@@ -13,9 +13,7 @@ from glideslope.lr_scheduler.shapes import KEYS, SHAPE_KEYS, SHAPES, Entry, pars
 from glideslope.lr_scheduler.values import Context, Report, choices
 
 
-def _read_entry(
-    raw: object, key: str, default_type: str | None, context: Context, report: Report
-) -> Entry | None:
+def _read_entry(raw: object, key: str, default_type: str | None, context: Context, report: Report) -> Entry | None:
     if not isinstance(raw, Mapping):
         report.fault(key, "an interval is a mapping, such as {start: 0, end: 1M, lr: 1.0e-4}", raw)
         return None
@@ -163,10 +161,7 @@ def read_network(raw: object, key: str, context: Context, report: Report) -> Sch
         found = "is missing" if items is None else "must be a list of one interval or more"
         report.fault(f"{key}.intervals", f"{found}{context.hint}", UNSET if items is None else items)
         return constant
-    read = [
-        _read_entry(item, f"{key}.intervals.{i}", default_type, context, report)
-        for i, item in enumerate(items)
-    ]
+    read = [_read_entry(item, f"{key}.intervals.{i}", default_type, context, report) for i, item in enumerate(items)]
     entries = [entry for entry in read if entry is not None]
     if raw.get("type") is None and any("type" not in entry.raw for entry in entries):
         report.fault(f"{key}.type", f"is missing; {choices('', SHAPES, 'types')}")
@@ -178,8 +173,7 @@ def _assemble(entries: Sequence[Entry], context: Context, report: Report) -> Sch
     staged = any("stage" in entry.raw for entry in entries)
     placed = (_place_in_stages if staged else _place_in_time)(entries, context, report)
     made = [
-        _make_interval(entry, after, context, report)
-        for entry, after in zip(placed, [*placed[1:], None], strict=True)
+        _make_interval(entry, after, context, report) for entry, after in zip(placed, [*placed[1:], None], strict=True)
     ]
     intervals = [interval for interval in made if interval is not None]
     if len(intervals) < len(placed):

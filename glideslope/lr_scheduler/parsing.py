@@ -62,8 +62,7 @@ def build_schedules(
     hint = f"; choose a preset first ({preset}), or list the intervals"
     training = (train_steps, seed_steps, evaluations)
     contexts = {
-        network: _context(rate, total_steps, stage_names, max_rate, hint, *training)
-        for network, rate in base.items()
+        network: _context(rate, total_steps, stage_names, max_rate, hint, *training) for network, rate in base.items()
     }
     report = Report()
     networks = config if isinstance(config, Mapping) else {}
@@ -99,9 +98,7 @@ def _merged(notes: Sequence[Fault], key: str, networks: Sequence[str]) -> list[s
             merged.setdefault(replace(note, key=rest), []).append(network)
         else:
             merged[note] = []
-    shown = {
-        note: names[0] if len(names) == 1 else f"{{{','.join(names)}}}" for note, names in merged.items()
-    }
+    shown = {note: names[0] if len(names) == 1 else f"{{{','.join(names)}}}" for note, names in merged.items()}
     return [f"{key}.{shown[note]}.{note}" if names else str(note) for note, names in merged.items()]
 
 

@@ -123,9 +123,7 @@ def _running(curve: Curve, start: Fraction) -> _Piece:
     return partial(_run_curve, curve.shape, curve.numbers, _clock(start, curve.unit, curve.stairs))
 
 
-def _run_curve(
-    shape: Callable[..., Number], numbers: tuple[float, ...], clock: _Piece, step: Number
-) -> Number:
+def _run_curve(shape: Callable[..., Number], numbers: tuple[float, ...], clock: _Piece, step: Number) -> Number:
     return shape(clock(step), *numbers)
 
 
@@ -284,12 +282,7 @@ class Schedule:
         placed = self._place(stages)
         spell = next((spell for spell in reversed(placed) if spell.begin <= step), None)
         interval = None if spell is None else spell.interval
-        if (
-            spell is None
-            or interval is None
-            or interval.plateau is None
-            or step >= spell.start + interval.span
-        ):
+        if spell is None or interval is None or interval.plateau is None or step >= spell.start + interval.span:
             return None
         spells = _spells_of(spell.run, placed)
         return ActivePlateau(interval.plateau, interval.curve.numbers[0], math.ceil(spell.start), spells)

@@ -76,9 +76,7 @@ def _hold(entry: Entry, init: float, following: float | None, report: Report) ->
     return Curve(flat, (init,))
 
 
-def _arrive(
-    shape: Callable[..., Number], entry: Entry, init: float, following: float | None, report: Report
-) -> Curve:
+def _arrive(shape: Callable[..., Number], entry: Entry, init: float, following: float | None, report: Report) -> Curve:
     """Return a curve from init_lr at t = 0 to final_lr, or else the next interval's starting rate, at t = T."""
     final = entry.values.get("final_lr", following)
     if entry.length is None and "final_lr" in entry.raw and "stage" in entry.raw:

@@ -26,9 +26,7 @@ from glideslope.lr_scheduler.values import choices
 
 _hooks: WeakKeyDictionary[torch.optim.Optimizer, RemovableHandle] = WeakKeyDictionary()
 _saved_as_one: WeakSet[torch.optim.Optimizer] = WeakSet()
-_APART = (
-    "encoder_parameters"  # a key of the group that was split off: which parameters of the only group it took
-)
+_APART = "encoder_parameters"  # a key of the group that was split off: which parameters of the only group it took
 
 
 def use_schedules(
@@ -104,8 +102,7 @@ def _optimizers(model: Any) -> dict[str, torch.optim.Optimizer]:
         optimizers = {"actor": model.actor.optimizer, "critic": model.critic.optimizer}
     except AttributeError:
         raise TypeError(
-            f"{type(model).__name__} has no optimizers of its own for an actor and a critic, "
-            "as SAC, TD3 and DDPG have"
+            f"{type(model).__name__} has no optimizers of its own for an actor and a critic, as SAC, TD3 and DDPG have"
         ) from None
     if getattr(model, "ent_coef_optimizer", None) is not None:
         optimizers["ent_coef"] = model.ent_coef_optimizer
@@ -147,9 +144,7 @@ def _own_groups(optimizer: torch.optim.Optimizer, members: list[torch.nn.Paramet
     inside = [[id(parameter) in wanted for parameter in group["params"]] for group in optimizer.param_groups]
     if any(any(flags) and not all(flags) for flags in inside):
         if len(inside) > 1 or "param_names" in optimizer.param_groups[0]:
-            raise ValueError(
-                "the actor's optimizer must have one group of parameters, or one for the encoder"
-            )
+            raise ValueError("the actor's optimizer must have one group of parameters, or one for the encoder")
         first, second = _split(optimizer.param_groups[0], inside[0])
         optimizer.param_groups[0]["params"] = first["params"]
         optimizer.add_param_group(second)

@@ -149,9 +149,7 @@ class ReplayBuffer:
         """Number of observations stored now."""
         return int(np.minimum(self._written, self._slots).sum())
 
-    def add_first(
-        self, env_ids: Array, frame: Array | None, state: Array, privileged: Array | None = None
-    ) -> None:
+    def add_first(self, env_ids: Array, frame: Array | None, state: Array, privileged: Array | None = None) -> None:
         """Store the first observations of new episodes in the M environments `env_ids` (distinct integers).
 
         frame (M, H, W) uint8, state (M, S), privileged (M, P): row i belongs to environment env_ids[i].
@@ -302,9 +300,7 @@ class ReplayBuffer:
         first_slot, end_slot, first_transition, end_transition = (rows[key].numpy() for key in EXTENTS)
         for first, end in ((first_slot, end_slot), (first_transition, end_transition)):
             if not ((first >= 0) & (first <= end) & (end - first <= self._slots)).all():
-                raise ValueError(
-                    f"it holds the numbers {first.tolist()} to {end.tolist()} of rings of {self._slots}"
-                )
+                raise ValueError(f"it holds the numbers {first.tolist()} to {end.tolist()} of rings of {self._slots}")
         counts = {"order": int((end_transition - first_transition).sum())}
         slot_count = int((end_slot - first_slot).sum())
         for key, ring in (self._rows | self._host_tensors()).items():
@@ -431,9 +427,7 @@ class ReplayBuffer:
         return tensor.detach().to(self.device, rows.dtype)
 
 
-def _device_layout(
-    frame_shape: tuple[int, int] | None, state_dim: int, privileged_dim: int, action_dim: int
-) -> Layout:
+def _device_layout(frame_shape: tuple[int, int] | None, state_dim: int, privileged_dim: int, action_dim: int) -> Layout:
     layout: Layout = {"state": ((state_dim,), torch.float32), "action": ((action_dim,), torch.float32)}
     if frame_shape is not None:
         layout["frame"] = (tuple(frame_shape), torch.uint8)

@@ -92,9 +92,7 @@ class ReplayStore:
         except BaseException as error:
             self._buffer.clear()
             if isinstance(error, AttributeError | KeyError | TypeError | ValueError):
-                raise ReplayError(
-                    f"{self._folder}: the snapshot's list of segments is damaged: {error}"
-                ) from error
+                raise ReplayError(f"{self._folder}: the snapshot's list of segments is damaged: {error}") from error
             raise
         self._segments, self._saved = segments, self._buffer.counters()
 
@@ -137,9 +135,7 @@ class ReplayStore:
         if not isinstance(content, dict) or not {"format", "buffer", "rows"} <= content.keys():
             raise ReplayError(f"{path}: is not a replay segment of this program")
         if content["format"] != FORMAT:
-            raise ReplayError(
-                f"{path}: has segment format {content['format']}, this version reads format {FORMAT}"
-            )
+            raise ReplayError(f"{path}: has segment format {content['format']}, this version reads format {FORMAT}")
         if fingerprint != segment.fingerprint:
             raise ReplayError(f"{path}: is not the file that the snapshot was written with")
         try:
@@ -153,9 +149,7 @@ class ReplayStore:
         Raises ReplayError, or Python's own errors where it is no manifest at all.
         """
         if manifest["format"] != FORMAT:
-            raise ReplayError(
-                f"the replay buffer has format {manifest['format']}, this version reads format {FORMAT}"
-            )
+            raise ReplayError(f"the replay buffer has format {manifest['format']}, this version reads format {FORMAT}")
         stored, ours = manifest["buffer"], self._buffer.settings()
         if stored != ours:
             differing = [key for key in ours if stored.get(key) != ours[key]]
@@ -198,9 +192,7 @@ def _reaches(ends: Sequence[int], oldest: Sequence[int]) -> bool:
     return any(end > first for end, first in zip(ends, oldest, strict=True))
 
 
-def _covered(
-    extents: Sequence[tuple[Sequence[int], Sequence[int]]], first: Sequence[int], end: Sequence[int]
-) -> bool:
+def _covered(extents: Sequence[tuple[Sequence[int], Sequence[int]]], first: Sequence[int], end: Sequence[int]) -> bool:
     """Return whether extents in order leave out no number from `first` to `end`, and reach no further."""
     reached = np.asarray(first)
     for begins, ends in extents:

@@ -157,9 +157,7 @@ def claim(run_dir: Path, *, resume: bool = False) -> RunFolder:
             raise UserError(f"the run folder {path} was removed by another process just now: try again")
         contents = _contents(path)
         if contents == "unfinished" and not resume:
-            raise UserError(
-                f"{path} holds an unfinished run: choose another folder, or move that one out of the way"
-            )
+            raise UserError(f"{path} holds an unfinished run: choose another folder, or move that one out of the way")
         remove_temporaries(path)
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
@@ -331,8 +329,7 @@ def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise UserError(
-            f"{purpose} needs {data_size(needed_bytes)} of disk space,"
-            f" but only {data_size(free)} are free in {folder}"
+            f"{purpose} needs {data_size(needed_bytes)} of disk space, but only {data_size(free)} are free in {folder}"
         )
 
 

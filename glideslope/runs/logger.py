@@ -30,8 +30,7 @@ HELD_OUT_GROUP = "held_out/"
 TAG_GROUPS = ("train/", _EVAL_GROUP, "diagnostics/", HELD_OUT_GROUP)
 # The figures that TensorBoard's HParams page has a column for.
 HELD_OUT_TAGS = tuple(
-    f"{HELD_OUT_GROUP}{name}"
-    for name in ("success_rate", "touchdown_error_m", "touchdown_speed", "episode_reward")
+    f"{HELD_OUT_GROUP}{name}" for name in ("success_rate", "touchdown_error_m", "touchdown_speed", "episode_reward")
 )
 _SESSION_END = "_hparams_/session_end_info"
 
@@ -183,9 +182,7 @@ class Logger:
             ),
         ]
         now = time.time()
-        self._events.add(
-            *(Event(step=self._first_frame, wall_time=now, summary=summary) for summary in summaries)
-        )
+        self._events.add(*(Event(step=self._first_frame, wall_time=now, summary=summary) for summary in summaries))
 
     def log_held_out(self, frame: int, values: Mapping[str, Number]) -> None:
         """Write the held-out result to TensorBoard: the run's last numbers.

@@ -62,9 +62,7 @@ class Snapshots:
     Writing raises OSError where it fails, the disk being full for instance. What was there is still there then.
     """
 
-    def __init__(
-        self, run_dir: Path, last_stage: int, *, resume: bool = False, note: Note | None = None
-    ) -> None:
+    def __init__(self, run_dir: Path, last_stage: int, *, resume: bool = False, note: Note | None = None) -> None:
         self._dir = run_dir
         self._last_stage = last_stage
         self._best: list[Best] = []
@@ -85,9 +83,7 @@ class Snapshots:
         """Keep the policy that mastered ``stage``."""
         return save(self._dir / f"snapshot_stage{stage}_{_slug(name)}_{frame}.pt", content)
 
-    def save_best(
-        self, content: Mapping[str, Any], stage: int, frame: int, success_rate: float
-    ) -> Path | None:
+    def save_best(self, content: Mapping[str, Any], stage: int, frame: int, success_rate: float) -> Path | None:
         """Keep this policy if its evaluation is among the stage's best; returns its file, if kept.
 
         The best 3 of a stage are kept, 8 in the last one, with a success rate of at least 0.8. Of equal ones
@@ -164,9 +160,7 @@ def load(path: Path, device: str = "cpu") -> dict[str, Any]:
     if not isinstance(content, dict) or "format" not in content:
         raise UserError(f"{path}: is not a snapshot of this program")
     if content["format"] != FORMAT:
-        raise UserError(
-            f"{path}: has snapshot format {content['format']}, this version reads format {FORMAT}"
-        )
+        raise UserError(f"{path}: has snapshot format {content['format']}, this version reads format {FORMAT}")
     return content
 
 

@@ -172,9 +172,7 @@ class MlflowTracker(Tracker):
 
     def log(self, frame: int, values: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
-        self._client.log_batch(
-            self.id, metrics=[self._metric(key, value, now, frame) for key, value in values.items()]
-        )
+        self._client.log_batch(self.id, metrics=[self._metric(key, value, now, frame) for key, value in values.items()])
 
     def finish(self, film: Path | None, end: End) -> None:
         if film is not None:

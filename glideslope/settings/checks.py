@@ -233,8 +233,7 @@ def _distinct(items: Sequence[ErrorDetails]) -> list[ErrorDetails]:
     return [
         item
         for item in items
-        if item["type"] != "too_short"
-        or not any(at[: len(item["loc"])] == item["loc"] != at for at in faulty)
+        if item["type"] != "too_short" or not any(at[: len(item["loc"])] == item["loc"] != at for at in faulty)
     ]
 
 
@@ -242,9 +241,7 @@ def _overlap(one: _Path, other: _Path) -> bool:
     return all(a == b for a, b in zip(one, other, strict=False))
 
 
-def _place(
-    model: type[CheckedSettings], location: tuple[int | str, ...]
-) -> tuple[_Path, Any, Any, list[Any]]:
+def _place(model: type[CheckedSettings], location: tuple[int | str, ...]) -> tuple[_Path, Any, Any, list[Any]]:
     """Return what a location of pydantic's stands for.
 
     Pydantic's locations name the members of unions, which the configuration does not.

@@ -101,9 +101,7 @@ class CurriculumSettings(CheckedSettings):
             yield Broken("min_episodes", rule, self.min_episodes, ("window",))
         highest = _lower_bound(self.window)
         if self.criterion == "wilson_lower_bound" and highest < self.success_rate:
-            yield Broken(
-                "success_rate", self._out_of_reach(highest), self.success_rate, ("criterion", "window")
-            )
+            yield Broken("success_rate", self._out_of_reach(highest), self.success_rate, ("criterion", "window"))
         if self.demotion_rate is not None and self.demotion_rate >= self.success_rate:
             rule = f"must be less than success_rate ({self.success_rate:.15g})"
             yield Broken("demotion_rate", rule, self.demotion_rate, ("success_rate",))

@@ -52,8 +52,7 @@ class SweepSettings(CheckedSettings):
                 yield Broken(key, "must name each value once", values)
         if self.pad_speed and self.wind and len(self.points) > _MOST_POINTS:
             rule = (
-                f"must make at most {_MOST_POINTS} points with pad_speed,"
-                f" not {len(self.pad_speed)} * {len(self.wind)}"
+                f"must make at most {_MOST_POINTS} points with pad_speed, not {len(self.pad_speed)} * {len(self.wind)}"
             )
             yield Broken("wind", rule, self.wind, ("pad_speed",))
 

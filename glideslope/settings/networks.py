@@ -49,15 +49,11 @@ def _broken_heads(d_model: int, nhead: int) -> Iterator[Broken]:
     if d_model % nhead == 0:
         return
     if d_model == _WIDTH:
-        rule = (
-            f"must divide d_model ({d_model}); {_nearest(lambda heads: d_model % heads == 0, nhead, d_model)}"
-        )
+        rule = f"must divide d_model ({d_model}); {_nearest(lambda heads: d_model % heads == 0, nhead, d_model)}"
         yield Broken("nhead", rule, nhead, ("d_model",))
     else:
         nearest = _nearest(lambda width: width % nhead == 0, d_model, _LARGEST_WIDTH)
-        yield Broken(
-            "d_model", f"must be a whole multiple of nhead ({nhead}); {nearest}", d_model, ("nhead",)
-        )
+        yield Broken("d_model", f"must be a whole multiple of nhead ({nhead}); {nearest}", d_model, ("nhead",))
 
 
 # A norm over a single unit is 0 whatever comes in.
@@ -189,9 +185,7 @@ class AttentionActorCriticSettings(CheckedSettings):
         return _broken_heads(self.d_model, self.nhead)
 
 
-AnyActorCriticSettings: TypeAlias = (
-    ActorCriticSettings | AutoregressiveActorSettings | AttentionActorCriticSettings
-)
+AnyActorCriticSettings: TypeAlias = ActorCriticSettings | AutoregressiveActorSettings | AttentionActorCriticSettings
 """The settings of any actor-critic pair."""
 
 

@@ -63,9 +63,12 @@ class TaskSettings(CheckedSettings):
     """Largest angular acceleration of the gimbal in rad/s²; of acceleration control alone."""
     start_height: tuple[Positive, Positive] = (3.0, 5.0)
     """Lowest and highest start in metres."""
-    pad_paths: Annotated[
-        tuple[Literal["static", "straight", "sinusoidal", "circular"], ...], Field(min_length=1)
-    ] = ("static", "straight", "sinusoidal", "circular")
+    pad_paths: Annotated[tuple[Literal["static", "straight", "sinusoidal", "circular"], ...], Field(min_length=1)] = (
+        "static",
+        "straight",
+        "sinusoidal",
+        "circular",
+    )
     """Paths of the pad, each as likely as the others."""
     arena_radius: Positive = 8.0
     """Horizontal distance to the pad in metres that is a crash."""

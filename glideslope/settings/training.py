@@ -209,9 +209,7 @@ class Settings(CheckedSettings):
                 f"must be at least {least} = num_envs * (nstep + 1) * action_repeat: "
                 "an update needs a transition to learn from"
             )
-            yield Broken(
-                "num_seed_frames", rule, self.num_seed_frames, ("num_envs", "nstep", "action_repeat")
-            )
+            yield Broken("num_seed_frames", rule, self.num_seed_frames, ("num_envs", "nstep", "action_repeat"))
 
 
 class CommandSettings(CheckedSettings):

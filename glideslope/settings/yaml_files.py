@@ -92,9 +92,7 @@ def read_yaml(path: Path) -> Any:
 
 def dump_yaml(value: Any, *, width: int = 80) -> str:
     """Return plain data as YAML that `parse_yaml`, and any other reader, reads back as it is."""
-    return str(
-        yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width, line_break="\n")
-    )
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width, line_break="\n"))
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]

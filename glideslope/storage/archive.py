@@ -61,9 +61,7 @@ def read(path: Path, device: str = "cpu") -> Any:
     except OSError as error:
         raise UserError(f"{path}: can't be read: {reason(error)}") from error
     except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path}: is damaged, or holds more than tensors and plain data: not loaded"
-        ) from error
+        raise UserError(f"{path}: is damaged, or holds more than tensors and plain data: not loaded") from error
     except Exception as error:  # damaged bytes make the readers raise errors of nearly every kind
         raise UserError(f"{path}: is damaged or of another kind: not loaded") from error
 

@@ -40,9 +40,7 @@ class Experience:
         first = newest(following)
         last = _with_final(first, infos["final_obs"], ended) if ended.any() else first
         reward = self._reward_scale * reward
-        self._replay.add(
-            actions, reward, terminated, truncated, last["frame"], last["state"], last["privileged"]
-        )
+        self._replay.add(actions, reward, terminated, truncated, last["frame"], last["state"], last["privileged"])
         if ended.any():
             ids = np.flatnonzero(ended)
             begun: dict[str, Any] = {key: None if v is None else v[ids] for key, v in first.items()}

@@ -136,9 +136,7 @@ def test_programs_run(program: str) -> None:
 
 
 @pytest.mark.parametrize("shown", REFUSALS, ids=range(len(REFUSALS)))
-def test_refusals_are_what_the_program_says(
-    shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refusals_are_what_the_program_says(shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     command, _, message = shown.partition("\n")
     words = shlex.split(command.removeprefix("$ "))
@@ -374,8 +372,7 @@ def test_the_presets_of_the_curriculum_are_those_given() -> None:
         rules = compose(TRAIN_CONFIG, [f"curriculum_preset={file.stem}"], Settings).settings.curriculum
         found[file.stem] = (rules.stage_names[-1], rules.window, rules.min_episodes, rules.success_rate)
     given = {
-        row[0].split("`")[1]: (row[2].strip("`"), int(row[3]), int(row[4]), float(row[5]))
-        for row in rows_of("preset")
+        row[0].split("`")[1]: (row[2].strip("`"), int(row[3]), int(row[4]), float(row[5])) for row in rows_of("preset")
     }
     assert given == found
 

@@ -35,18 +35,14 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands_are_understood(line: str, run: Path) -> None:
-    words = [
-        word.replace("<run folder>", str(run)) for word in shlex.split(line.replace(" folder>", "_folder>"))
-    ]
+    words = [word.replace("<run folder>", str(run)) for word in shlex.split(line.replace(" folder>", "_folder>"))]
     words = [word.replace("<run_folder>", str(run)) for word in words]
     composed = compose(TRAIN_CONFIG, words, Settings)
     if any(word.startswith("resume=") for word in words):
         assert composed.run_dir == run
         assert composed.settings.profile == "cpu"
         assert composed.accept_schedule is ("resume_lr_schedule=config" in words)
-        assert composed.settings.num_train_frames == (
-            200_000 if "num_train_frames=200000" in words else 100_000
-        )
+        assert composed.settings.num_train_frames == (200_000 if "num_train_frames=200000" in words else 100_000)
 
 
 def test_every_command_was_found() -> None:

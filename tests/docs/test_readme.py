@@ -27,9 +27,7 @@ def fenced(language: str) -> list[str]:
 
 def commands(script: str) -> list[list[str]]:
     """The arguments of each of the README's calls of ``script``."""
-    lines = [
-        line for block in fenced("") for line in block.splitlines() if line.startswith(f"python {script}")
-    ]
+    lines = [line for block in fenced("") for line in block.splitlines() if line.startswith(f"python {script}")]
     return [shlex.split(line, comments=True)[2:] for line in lines]
 
 
@@ -59,9 +57,7 @@ def test_every_command_was_found() -> None:
     """The tests here take each, and test_comparison.py those of compare_runs.py."""
     tested = ("train_gimbal_curriculum.py", "preview_lr_schedule.py", "evaluate.py", "compare_runs.py")
     assert all(commands(script) for script in tested)
-    assert sum(len(commands(script)) for script in tested) == len(
-        re.findall(r"^python ", README, re.MULTILINE)
-    )
+    assert sum(len(commands(script)) for script in tested) == len(re.findall(r"^python ", README, re.MULTILINE))
 
 
 def test_the_schedule_example_runs() -> None:
@@ -103,9 +99,7 @@ def test_the_schedule_file_is_valid(cfgs: Path) -> None:
 
 def test_the_stable_baselines3_example_runs() -> None:
     (example,) = [block for block in fenced("python") if "stable_baselines3" in block]
-    model = DDPG(
-        "MlpPolicy", "Pendulum-v1", learning_starts=50, policy_kwargs={"net_arch": [8]}, device="cpu"
-    )
+    model = DDPG("MlpPolicy", "Pendulum-v1", learning_starts=50, policy_kwargs={"net_arch": [8]}, device="cpu")
     schedule = {"actor": {"type": "linear_decay", "intervals": [{"lr": "1x", "final_lr": 0}]}}
     schedules = build_schedules(schedule, base={"actor": 3e-4, "critic": 1e-3}, total_steps=200)
     exec(example.replace("100_000", "100"), {"model": model, "schedules": schedules})

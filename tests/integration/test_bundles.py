@@ -157,9 +157,7 @@ def test_the_order_of_the_images_matters(encoder: str, pair: str) -> None:
 @every_bundle
 def test_an_update_gives_every_parameter_a_gradient_and_a_step(encoder: str, pair: str) -> None:
     agent = build(encoder, pair)
-    before = {
-        name: [p.detach().clone() for p in network.parameters()] for name, network in agent.networks.items()
-    }
+    before = {name: [p.detach().clone() for p in network.parameters()] for name, network in agent.networks.items()}
     agent.update(sample(encoder, 16), 0.2)
     for network, old in before.items():
         for (name, parameter), start in zip(agent.networks[network].named_parameters(), old, strict=True):
@@ -176,9 +174,7 @@ def test_each_parameter_is_in_its_networks_optimizer_and_in_no_other(encoder: st
     owner = {id(p): (name, group["lr"]) for name, group in groups for p in group["params"]}
     assert len(owner) == sum(len(group["params"]) for _, group in groups)
     rates = {"encoder": 1e-4, "actor": 2e-4, "critic": 3e-4}
-    expected = {
-        id(p): (name, rates[name]) for name, network in agent.networks.items() for p in network.parameters()
-    }
+    expected = {id(p): (name, rates[name]) for name, network in agent.networks.items() for p in network.parameters()}
     if agent.auxiliary is not None:
         expected |= {id(p): ("encoder", 1e-4) for p in agent.auxiliary.parameters()}
     assert owner == expected
@@ -217,17 +213,13 @@ def test_a_loaded_state_goes_on_bit_for_bit(encoder: str, pair: str) -> None:
         first, second = (one.update(sample(encoder, seed=seed), 0.2) for one in (agent, other))
         assert first.keys() == second.keys()
         assert all(torch.equal(second[name], value) for name, value in first.items())
-    assert all(
-        equal(*leaves) for leaves in zip(flat(agent.state_dict()), flat(other.state_dict()), strict=True)
-    )
+    assert all(equal(*leaves) for leaves in zip(flat(agent.state_dict()), flat(other.state_dict()), strict=True))
 
 
 def test_the_parameters_told_of_every_bundle_are_right() -> None:
     """In the benchmarks' table, and for the pairs in the page about architectures too."""
     table = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8").split("| 84×84, profile=full")[0]
-    told = re.findall(
-        r"^\| (encoder|pair) `(\w+)` \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|", table, re.MULTILINE
-    )
+    told = re.findall(r"^\| (encoder|pair) `(\w+)` \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|", table, re.MULTILINE)
     assert sorted((kind, name) for kind, name, *_ in told) == sorted(
         [("encoder", name) for name in ENCODERS] + [("pair", name) for name in PAIRS]
     )

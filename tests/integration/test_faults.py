@@ -191,9 +191,7 @@ def test_a_missing_replay_file_is_named_and_an_earlier_snapshot_used(
 
 
 @pytest.mark.slow
-def test_without_the_first_replay_file_nothing_can_go_on(
-    stopped: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_the_first_replay_file_nothing_can_go_on(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = min((stopped / "replay").iterdir())
     first.unlink()
     before = contents(stopped)
@@ -256,9 +254,7 @@ def test_training_goes_on_while_the_disk_is_full(
         assert train(run, *RUN) == 0
     output = capsys.readouterr().out
     for frame in (400, 600):
-        assert (
-            f"frame {frame}: the snapshot can't be written: {run / 'snapshot.pt'}: File too large" in output
-        )
+        assert f"frame {frame}: the snapshot can't be written: {run / 'snapshot.pt'}: File too large" in output
     assert kept == [(200, 0)]  # the good one was still there, and no part of another
     assert differences(state_of(straight), state_of(run)) == []
 

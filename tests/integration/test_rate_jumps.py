@@ -65,9 +65,7 @@ def test_reductions_jump_at_the_update_after_their_evaluation() -> None:
 
 
 @pytest.mark.slow
-def test_a_training_logs_both_sides_and_its_picture_has_steps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_logs_both_sides_and_its_picture_has_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
     overrides = (
         *("profile=smoke", "encoder_bundle@agent=state", "save_video=false", "num_train_frames=600"),

@@ -33,9 +33,7 @@ def finish(run: Path, straight: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_kill_behind_an_evaluation_made_anew(
-    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_behind_an_evaluation_made_anew(straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its row is in the logs at the snapshot's own frame: it must not stand in the way of the next life's."""
     run = tmp_path / "run"
     greedy, log_eval, flush = Actions.greedy, Logger.log_eval, Logger.flush
@@ -122,9 +120,7 @@ def test_a_display_that_takes_nothing(kind: str, tmp_path: Path) -> None:
         with open("/dev/full", "w") as screen:
             subprocess.run([*COMMAND, f"hydra.run.dir={run}"], cwd=ROOT, stdout=screen, timeout=120)
     else:
-        life = subprocess.Popen(
-            [*COMMAND, f"hydra.run.dir={run}"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
+        life = subprocess.Popen([*COMMAND, f"hydra.run.dir={run}"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert life.stdout is not None
         life.stdout.readline()
         life.stdout.close()

@@ -161,9 +161,7 @@ def test_rates_depend_on_frames_alone(tmp_path: Path) -> None:
     logged: dict[str, dict[int, float]] = {}
     for name, overrides in variants.items():
         run = tmp_path / name
-        assert (
-            train(run, *TINY_STATE, "lr_schedule=exponential_smooth", "num_train_frames=300", *overrides) == 0
-        )
+        assert train(run, *TINY_STATE, "lr_schedule=exponential_smooth", "num_train_frames=300", *overrides) == 0
         logged[name] = read_tags(run)["lr_actor"]
     # With action_repeat=2 a frame is half a step, and the whole is half as many steps: the same share is done.
     for name, rates in logged.items():

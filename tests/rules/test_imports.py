@@ -122,9 +122,7 @@ def test_no_modules_import_each_other() -> None:
     graph = {}
     for module, file in files.items():
         tree = parse(file)
-        graph[module] = set().union(*(our_modules(node, set(files)) for node in at_import_time(tree))) - {
-            module
-        }
+        graph[module] = set().union(*(our_modules(node, set(files)) for node in at_import_time(tree))) - {module}
     try:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as error:
@@ -153,9 +151,7 @@ def test_the_scheduler_stands_alone_and_loads_torch_only_where_an_optimizer_is_t
         checked += 1
         tree = parse(file)
         assert {part_of(target) for target in our_modules(tree, set(sources()))} <= {part_of(module)}, module
-        assert outside(tree) <= sys.stdlib_module_names | {"torch", "numpy"} | ADAPTS.get(module, set()), (
-            module
-        )
+        assert outside(tree) <= sys.stdlib_module_names | {"torch", "numpy"} | ADAPTS.get(module, set()), module
         if module not in ADAPTS:
             assert "torch" not in {name for node in at_import_time(tree) for name in outside(node)}, module
             assert not our_modules(tree, set(sources())) & set(ADAPTS), module
@@ -188,9 +184,7 @@ sys.exit("a training loads the renderer before it draws" if "mujoco_warp" in sys
 
 
 def test_schedules_settings_and_registration_load_nothing_heavy() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -213,9 +207,7 @@ def test_every_package_used_is_a_dependency() -> None:
             at_first, later = core, extras["train"]
         else:
             at_first, later = core + extras["train"], extras["track"] + extras["sweep"]
-        for name in (
-            outside(tree) - sys.stdlib_module_names - {"__future__", "pydantic_core"}
-        ):  # pinned by pydantic
+        for name in outside(tree) - sys.stdlib_module_names - {"__future__", "pydantic_core"}:  # pinned by pydantic
             declared = at_first + ([] if name in early else later)
             names = {distribution.lower() for distribution in distributions[name]}
             assert names & set(map(package, declared)), f"{module}: {name} ({names}) is not in pyproject.toml"
@@ -270,9 +262,7 @@ except ImportError:
     import s
 """
     tree = ast.parse(source)
-    assert set(imported(tree)) == {
-        *("a.b", "c", "e.f.g", "e.f.h", "..i", ".j.k", "l", "m", "n", "o", "p.q", "r", "s")
-    }
+    assert set(imported(tree)) == {*("a.b", "c", "e.f.g", "e.f.h", "..i", ".j.k", "l", "m", "n", "o", "p.q", "r", "s")}
     early = {name for node in at_import_time(tree) for name in imported(node)}
     assert early == {"a.b", "c", "e.f.g", "e.f.h", "..i", ".j.k", "m", "o", "r", "s"}
 

@@ -19,9 +19,7 @@ from tests.support.tasks import pinned_task
 # Low starts and three seconds: episodes end often, in every way.
 SHORT = pinned_task(image_size=32, episode_seconds=3.0, start_height=(0.6, 1.4))
 STAGES = (
-    StageSettings(
-        name="locked", lock_down=True, include_viz_reward=False, start_offset=0.3, pad_speed=(0, 0)
-    ),
+    StageSettings(name="locked", lock_down=True, include_viz_reward=False, start_offset=0.3, pad_speed=(0, 0)),
     StageSettings(name="yaw", scale=(0.0, 0.0, 0.3), viz_weight=0.2, smooth_penalty=0.5, start_offset=0.8),
     StageSettings(name="full", not_visible_penalty=0.7, start_offset=1.2, pad_speed=(0.1, 0.5)),
 )

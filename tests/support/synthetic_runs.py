@@ -22,9 +22,7 @@ BASE = ("profile=state", "num_train_frames=12000", "curriculum.last_stage=1")
 @cache
 def _settings(overrides: tuple[str, ...]) -> str:
     plain = [
-        word.partition("=")
-        for word in overrides
-        if re.match(r"(lr|device|\w+_frames|\w+_threads|save_video)=", word)
+        word.partition("=") for word in overrides if re.match(r"(lr|device|\w+_frames|\w+_threads|save_video)=", word)
     ]
     words = [word for word in overrides if word.partition("=") not in plain]
     if plain:  # composing takes a while
@@ -58,9 +56,7 @@ def write_run(
     folder.mkdir(parents=True)
     config: dict[str, Any] = json.loads(_settings(overrides)) | {"seed": seed}
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    (folder / "overrides.yaml").write_text(
-        yaml.safe_dump([*BASE, *overrides, f"seed={seed}"]), encoding="utf-8"
-    )
+    (folder / "overrides.yaml").write_text(yaml.safe_dump([*BASE, *overrides, f"seed={seed}"]), encoding="utf-8")
     rates = rates or {2000: 3e-4}
     train = CsvTable(folder / "train.csv")
     for frame in range(2000, evaluations[-1][0] + 1, 500):

@@ -34,9 +34,7 @@ def test_no_size_is_told_as_nothing(count: int) -> None:
     assert float(number.replace(",", "")) * factors[unit] == pytest.approx(count, rel=0.05)
 
 
-@pytest.mark.parametrize(
-    "seconds", [0.11, 0.96, 9.94, 9.96, 89.4, 89.6, 5399, 5401, 172_799, 172_801, 8.64e6]
-)
+@pytest.mark.parametrize("seconds", [0.11, 0.96, 9.94, 9.96, 89.4, 89.6, 5399, 5401, 172_799, 172_801, 8.64e6])
 def test_no_duration_is_told_as_nothing(seconds: float) -> None:
     number, unit = duration(seconds).split()
     length = {"s": 1, "minutes": 60, "hours": 3600, "days": 86400}[unit]

@@ -40,9 +40,7 @@ class Attention(nn.Module):
             part.unflatten(2, (self._heads, -1)).transpose(1, 2)
             for part in (self.query(tokens), self.key(context), self.value(context))
         )
-        answer: Tensor = self.output(
-            scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-        )
+        answer: Tensor = self.output(scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
         return answer
 
 

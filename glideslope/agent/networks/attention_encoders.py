@@ -28,9 +28,7 @@ class FrameTokens(Encoder):
 
     uses_pixels = True
 
-    def __init__(
-        self, pixels_shape: tuple[int, int, int], state_dim: int, settings: AttentionSettings
-    ) -> None:
+    def __init__(self, pixels_shape: tuple[int, int, int], state_dim: int, settings: AttentionSettings) -> None:
         super().__init__()
         frames, width = pixels_shape[0], settings.d_model
         if state_dim != frames * _FRAME_STATE:
@@ -101,16 +99,12 @@ class PatchEncoder(FrameTokens):
     Raises ValueError if the patches do not fit into the image.
     """
 
-    def __init__(
-        self, pixels_shape: tuple[int, int, int], state_dim: int, settings: PatchEncoderSettings
-    ) -> None:
+    def __init__(self, pixels_shape: tuple[int, int, int], state_dim: int, settings: PatchEncoderSettings) -> None:
         super().__init__(pixels_shape, state_dim, settings)
         _, height, width = pixels_shape
         size = settings.patch_for(gcd(height, width))
         if size is None or height % size or width % size:
-            raise ValueError(
-                f"images of {height} x {width} can't be cut into patches of {size or 'any size'}"
-            )
+            raise ValueError(f"images of {height} x {width} can't be cut into patches of {size or 'any size'}")
         self.size = size
         patches = (height // size) * (width // size)
         self.patches = nn.Linear(size * size, settings.d_model)

@@ -49,9 +49,7 @@ def build_encoder(
     return ConvEncoder(pixels_shape, settings.channels, settings.strides)
 
 
-def build_actor_critic(
-    settings: AnyActorCriticSettings, sizes: Sizes, parts: ActionParts
-) -> tuple[Actor, Critic]:
+def build_actor_critic(settings: AnyActorCriticSettings, sizes: Sizes, parts: ActionParts) -> tuple[Actor, Critic]:
     """Return the actor and the critic that `settings.name` names.
 
     Raises:
@@ -60,9 +58,7 @@ def build_actor_critic(
     if isinstance(settings, ActorCriticSettings):
         return OriginalActor(sizes), TwinCritic(sizes)
     if not parts.drone or not parts.gimbal:
-        raise ValueError(
-            f"the actor-critic pair {settings.name!r} needs axes of drone and gimbal, got {parts}"
-        )
+        raise ValueError(f"the actor-critic pair {settings.name!r} needs axes of drone and gimbal, got {parts}")
     if isinstance(settings, AutoregressiveActorSettings):
         gimbal_first = settings.name == "autoregressive_gimbal_first"
         first, second = (parts.gimbal, parts.drone) if gimbal_first else (parts.drone, parts.gimbal)

@@ -77,9 +77,7 @@ class StateEncoder(Encoder):
     def __init__(self, privileged_dim: int, hidden_dim: int) -> None:
         super().__init__()
         if privileged_dim < 1:
-            raise ValueError(
-                f"the state encoder needs a privileged vector, got privileged_dim={privileged_dim}"
-            )
+            raise ValueError(f"the state encoder needs a privileged vector, got privileged_dim={privileged_dim}")
         self.layers = nn.Sequential(
             nn.Linear(privileged_dim, hidden_dim),
             nn.ReLU(inplace=True),

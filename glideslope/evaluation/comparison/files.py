@@ -33,10 +33,7 @@ def write_csv(path: Path, comparison: Comparison) -> None:
     writer = csv.DictWriter(text, [*COLUMNS, *settings], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(
-        {
-            key: "" if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in row.items()
-        }
+        {key: "" if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
         for row in _rows(comparison)
     )
     write_text(path, text.getvalue())
@@ -119,12 +116,10 @@ def _group(summary: Summary) -> dict[str, Any]:
         "minutes": summary.minutes,
         "curve": {"frame": summary.frames, **asdict(curve)},
         "stages": [
-            {"stage": stage, "name": name, "frame": frame, "runs": runs}
-            for stage, name, frame, runs in summary.entries
+            {"stage": stage, "name": name, "frame": frame, "runs": runs} for stage, name, frame, runs in summary.entries
         ],
         "learning_rates": {
-            network: [{"frame": frame, "rate": rate} for frame, rate in summary.rates[network]]
-            for network in NETWORKS
+            network: [{"frame": frame, "rate": rate} for frame, rate in summary.rates[network]] for network in NETWORKS
         },
         "profile": summary.profile and {"threshold": THRESHOLDS, **asdict(summary.profile)},
     }

@@ -111,9 +111,7 @@ def _counts(key: str, runs: Sequence[RecordedRun]) -> bool:
 def _check(runs: Sequence[RecordedRun], by: Sequence[str]) -> None:
     known = list(_CHOICES) + [key for run in runs for key, _ in _paths(run.settings)]
     options = list(dict.fromkeys(known))
-    faults = [
-        Fault("by", key, unknown(key, "setting of these runs", options)) for key in by if key not in options
-    ]
+    faults = [Fault("by", key, unknown(key, "setting of these runs", options)) for key in by if key not in options]
     if faults:
         raise SettingsError(faults)
 
@@ -139,9 +137,7 @@ def _paths(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Return every key of the settings, those of mappings and items too."""
     if path:
         yield path, value
-    items = (
-        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    )
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
         yield from _paths(item, f"{path}.{key}" if path else str(key))
 
@@ -265,9 +261,7 @@ def _preset_name(run: RecordedRun, value: Any) -> str:
     """Return the preset whose schedule this is, if any."""
     if value is None:
         return "constant"
-    for file in (
-        file for folder in preset_folders() for file in sorted((folder / "lr_schedule").glob("*.yaml"))
-    ):
+    for file in (file for folder in preset_folders() for file in sorted((folder / "lr_schedule").glob("*.yaml"))):
         try:
             text = decode_text(file.read_bytes())
             content = parse_yaml(text.replace("${decay_rate}", str(run.settings.get("decay_rate"))))

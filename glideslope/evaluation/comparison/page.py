@@ -94,9 +94,7 @@ def write_page(path: Path, comparison: Comparison) -> None:
         items = "".join(f"<li>{escape(line)}</li>" for line in left_out_lines(comparison))
         body.append(f"<h2>Runs without a result</h2><ul>{items}</ul>")
     title = f"Comparison by {comparison.grouping.heading}"
-    page = _TEMPLATE.format(
-        title=escape(title), resources=INLINE.render(), body="\n".join(body), script=script
-    )
+    page = _TEMPLATE.format(title=escape(title), resources=INLINE.render(), body="\n".join(body), script=script)
     write_text(path, page)
 
 
@@ -227,9 +225,7 @@ def _table(comparison: Comparison) -> DataTable:
         key = f"frames_{rate * 100:.0f}"
         numbers[key] = [_number(summary.milestones[rate].frames) for summary in groups]
         numbers[f"{key}_text"] = [milestone_text(summary.milestones[rate]) for summary in groups]
-        columns.append(
-            TableColumn(field=key, title=f"frames to {rate:.0%}", width=120, formatter=_text(f"{key}_text"))
-        )
+        columns.append(TableColumn(field=key, title=f"frames to {rate:.0%}", width=120, formatter=_text(f"{key}_text")))
     columns.append(
         TableColumn(
             field="minutes",

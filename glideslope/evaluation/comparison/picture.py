@@ -57,9 +57,7 @@ def _draw_curves(axes: Axes, groups: Sequence[Summary]) -> None:
             axes.plot(*run.curve, color=colour(index), linewidth=0.5, alpha=0.45)
         curve = summary.curve
         if curve.runs > 1:
-            axes.fill_between(
-                summary.frames, curve.low, curve.high, color=colour(index), alpha=0.16, linewidth=0
-            )
+            axes.fill_between(summary.frames, curve.low, curve.high, color=colour(index), alpha=0.16, linewidth=0)
         label = f"{summary.group.label} ({len(summary.finished)} of {len(summary.group.runs)} runs finished)"
         if len(summary.finished) == len(summary.group.runs):
             label = f"{summary.group.label} ({_count(len(summary.group.runs))})"
@@ -104,9 +102,7 @@ def _draw_rates(axes: Axes, title: str, network: str, groups: Sequence[Summary])
 
 def rate_bounds(network: str, groups: Sequence[Summary]) -> tuple[float, float]:
     """Return the lowest and the highest rate of the axis."""
-    limits = [
-        rate_limits(frame, {network: rate}) for summary in groups for frame, rate in summary.rates[network]
-    ]
+    limits = [rate_limits(frame, {network: rate}) for summary in groups for frame, rate in summary.rates[network]]
     return min(low for low, _ in limits), max(high for _, high in limits)
 
 

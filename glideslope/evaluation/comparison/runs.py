@@ -254,9 +254,7 @@ def _read_run(path: Path) -> RecordedRun:
         frames, minutes, scores = _read_finished(path / FINISHED)
         last = int(config["curriculum"]["last_stage"])
         unfinished = "" if last in scores else f"{FINISHED} has no result of the last stage"
-    return RecordedRun(
-        path, config, typed_overrides(path), frames, unfinished, minutes, scores, train, evaluation
-    )
+    return RecordedRun(path, config, typed_overrides(path), frames, unfinished, minutes, scores, train, evaluation)
 
 
 def _is_curriculum(value: Any) -> bool:

@@ -108,15 +108,12 @@ def improvement(better: Sequence[ArrayLike], worse: Sequence[ArrayLike]) -> Esti
         worse: those of the second, in the same order of strata.
     """
     pairs = [
-        (np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
-        for x, y in zip(better, worse, strict=True)
+        (np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)) for x, y in zip(better, worse, strict=True)
     ]
     flat = [sample for pair in pairs for sample in pair]
 
     def probability(*parts: Array, axis: int) -> Array:
-        return np.mean(
-            [_superiority(x, y, axis) for x, y in zip(parts[::2], parts[1::2], strict=True)], axis=0
-        )
+        return np.mean([_superiority(x, y, axis) for x, y in zip(parts[::2], parts[1::2], strict=True)], axis=0)
 
     low, high = _bootstrap(flat, probability)
     runs = sum(map(len, flat))

@@ -268,9 +268,7 @@ def test_twin_attention_is_torchs_for_each_of_both(twin: int) -> None:
     reference = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
     with torch.no_grad():
         rows = [layer.weight[twin].T for layer in layers]
-        biases = [
-            torch.zeros(WIDTH) if layer.bias is None else layer.bias[twin].flatten() for layer in layers
-        ]
+        biases = [torch.zeros(WIDTH) if layer.bias is None else layer.bias[twin].flatten() for layer in layers]
         reference.in_proj_weight.copy_(torch.cat(rows[:3]))
         reference.in_proj_bias.copy_(torch.cat(biases[:3]))
         reference.out_proj.weight.copy_(rows[3])
@@ -372,9 +370,7 @@ def test_a_value_is_smooth_where_the_action_is_small(pair: str) -> None:
 
 
 @pytest.mark.parametrize(("profile", "encoder"), [("state", None), *product(["pixels"], [None, *ENCODERS])])
-def test_each_parameter_belongs_to_exactly_one_optimizer(
-    pair: str, profile: str, encoder: str | None
-) -> None:
+def test_each_parameter_belongs_to_exactly_one_optimizer(pair: str, profile: str, encoder: str | None) -> None:
     changes = {} if encoder is None else {"encoder": ENCODERS[encoder], "state_dim": 3 * 11}
     if profile == "pixels":
         changes |= {"auxiliary_weight": 1.0, "gimbal_limits_deg": (47.0, 90.0)}

@@ -59,10 +59,7 @@ def test_exploration_noise_has_the_given_spread_on_each_axis():
 
 def test_one_sample_never_depends_on_the_rest_of_its_batch(profile):
     agent, batch, other = make_agent(profile), make_batch(profile), make_batch(profile, seed=9)
-    mixed = {
-        name: torch.cat((value[:1], observation(other)[name][1:]))
-        for name, value in observation(batch).items()
-    }
+    mixed = {name: torch.cat((value[:1], observation(other)[name][1:])) for name, value in observation(batch).items()}
     alone = {name: value[:1] for name, value in observation(batch).items()}
     expected = agent.act(observation(batch), None)[:1]
     torch.testing.assert_close(agent.act(mixed, None)[:1], expected, rtol=1e-5, atol=1e-6)
@@ -247,9 +244,7 @@ def test_update_changes_each_network_and_leaves_the_batch_alone(profile):
     before = {name: weights(network) for name, network in agent.networks.items()}
     agent.update(batch, 0.2)
     for name, network in agent.networks.items():
-        assert not any(torch.equal(a, b) for a, b in zip(before[name], network.parameters(), strict=True)), (
-            name
-        )
+        assert not any(torch.equal(a, b) for a, b in zip(before[name], network.parameters(), strict=True)), name
     for name, value in copies.items():
         assert torch.equal(getattr(batch, name), value)
 
@@ -338,9 +333,7 @@ def test_the_target_critic_moves_by_tau_towards_the_critic():
     expected = weights(target)
     for _ in range(3):
         agent.update(batch, 0.2)
-        expected = [
-            (1 - tau) * t + tau * p.detach() for t, p in zip(expected, online.parameters(), strict=True)
-        ]
+        expected = [(1 - tau) * t + tau * p.detach() for t, p in zip(expected, online.parameters(), strict=True)]
     for value, parameter in zip(expected, target.parameters(), strict=True):
         torch.testing.assert_close(parameter, value, rtol=1e-5, atol=1e-7)
     assert not any(p.requires_grad for p in target.parameters())

@@ -58,9 +58,7 @@ def test_the_oracle_looks_straight_at_the_pad(stabilized: bool) -> None:
         within += int(inside.sum())
         ahead = np.tile([0.0, 0.0, -1.0], (8, 1))
         np.testing.assert_allclose(task.pad_direction()[inside], ahead[inside], atol=1e-5)
-        np.testing.assert_allclose(
-            task.oracle_gimbal(), target, atol=1e-6
-        )  # whatever the gimbal's own angles
+        np.testing.assert_allclose(task.oracle_gimbal(), target, atol=1e-6)  # whatever the gimbal's own angles
         task.gimbal.angles[:] = turned
     assert within > 24
 
@@ -184,9 +182,7 @@ def test_measures_and_gradients_by_hand() -> None:
     degrees = (difference.detach().abs() * torch.tensor(LIMITS_DEG)).mean()
     torch.testing.assert_close(measures["auxiliary_error_deg"], degrees)
     own = torch.autograd.grad(0.5 * loss, list(agent.encoder.parameters()), retain_graph=True)
-    for parameter, before, gradient in zip(
-        agent.encoder.parameters(), plain.encoder.parameters(), own, strict=True
-    ):
+    for parameter, before, gradient in zip(agent.encoder.parameters(), plain.encoder.parameters(), own, strict=True):
         assert before.grad is not None
         torch.testing.assert_close(parameter.grad, before.grad + gradient, rtol=1e-4, atol=1e-6)
     for name in ("actor", "critic"):

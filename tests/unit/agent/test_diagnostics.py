@@ -46,9 +46,7 @@ def ratio(network: nn.Module, *inputs: Tensor) -> float:
         (1.1, 2 / 4),  # mean 40.025, limit 1.000625
     ],
 )
-def test_a_unit_is_dormant_up_to_a_fortieth_of_its_layers_mean_activity(
-    second: float, expected: float
-) -> None:
+def test_a_unit_is_dormant_up_to_a_fortieth_of_its_layers_mean_activity(second: float, expected: float) -> None:
     # Two samples: each unit's activity is the mean of its column, a negative number is none after the ReLU.
     layer = torch.tensor([[318.0, 0.0, -5.0, 0.0], [0.0, 2 * second, -7.0, 0.0]])
     assert ratio(nn.ReLU(), layer) == expected
@@ -116,9 +114,7 @@ def test_an_update_is_bit_for_bit_the_same_with_diagnostics(encoder: str, actor_
     for _ in range(3):
         batch = batches()
         without, with_them = plain.update(batch, 0.2), measured.update(batch, 0.2, diagnostics=True)
-        assert set(with_them) - set(without) == {
-            f"diagnostics/{n}_{kind}" for n in NETWORKS for kind in KINDS
-        }
+        assert set(with_them) - set(without) == {f"diagnostics/{n}_{kind}" for n in NETWORKS for kind in KINDS}
         assert all(torch.equal(with_them[name], value) for name, value in without.items())
         for name in NETWORKS:
             assert 0.0 <= with_them[f"diagnostics/{name}_dormant_ratio"] <= 1.0

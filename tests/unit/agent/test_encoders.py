@@ -96,16 +96,12 @@ def test_features_are_one_token_for_each_frame(name: str, frames: int, size: int
 
 @pytest.mark.parametrize("sizes", [{"d_model": 8, "nhead": 1}, {"d_model": 24, "nhead": 8, "mlp_ratio": 1}])
 @pytest.mark.parametrize("depths", [(1, 3), (3, 2)])
-def test_widths_and_depths_are_those_asked_for(
-    name: str, sizes: dict[str, int], depths: tuple[int, int]
-) -> None:
+def test_widths_and_depths_are_those_asked_for(name: str, sizes: dict[str, int], depths: tuple[int, int]) -> None:
     encoder = make(name, spatial_depth=depths[0], temporal_depth=depths[1], **sizes)
     assert encoder.feature_size == 3 * sizes["d_model"]
     assert sum(isinstance(part, Block) for part in encoder.modules()) == sum(depths)
     hidden = sizes.get("mlp_ratio", 2) * sizes["d_model"]
-    assert all(
-        part.mlp.branch[0].out_features == hidden for part in encoder.modules() if isinstance(part, Block)
-    )
+    assert all(part.mlp.branch[0].out_features == hidden for part in encoder.modules() if isinstance(part, Block))
     assert encoder(observe(2)).shape == (2, encoder.feature_size)
 
 
@@ -114,9 +110,7 @@ def test_images_need_not_be_square(name: str) -> None:
     assert make(name, shape)(observe(3, shape)).shape == (3, 32)
 
 
-@pytest.mark.parametrize(
-    ("size", "patch"), [(84, 12), (48, 12), (36, 12), (32, 8), (50, 10), (44, 11), (52, 4)]
-)
+@pytest.mark.parametrize(("size", "patch"), [(84, 12), (48, 12), (36, 12), (32, 8), (50, 10), (44, 11), (52, 4)])
 def test_patches_are_as_large_as_they_can_be(size: int, patch: int) -> None:
     assert PatchEncoderSettings().patch_for(size) == patch
     encoder = make("enc_B", (1, size, size))
@@ -244,9 +238,7 @@ def test_a_bias_of_the_keys_would_change_nothing() -> None:
 def test_a_block_is_a_pre_norm_transformer_layer() -> None:
     torch.manual_seed(0)
     ours = Block(16, 2, 3, 0.0)
-    theirs = nn.TransformerEncoderLayer(
-        *(16, 2, 48), dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-    )
+    theirs = nn.TransformerEncoderLayer(*(16, 2, 48), dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
     attention = ours.attention.branch
     assert isinstance(attention, Attention)
     with torch.no_grad():
@@ -255,9 +247,7 @@ def test_a_block_is_a_pre_norm_transformer_layer() -> None:
         theirs.self_attn.in_proj_weight.copy_(
             torch.cat([attention.query.weight, attention.key.weight, attention.value.weight])
         )
-        theirs.self_attn.in_proj_bias.copy_(
-            torch.cat([attention.query.bias, torch.zeros(16), attention.value.bias])
-        )
+        theirs.self_attn.in_proj_bias.copy_(torch.cat([attention.query.bias, torch.zeros(16), attention.value.bias]))
     theirs.self_attn.out_proj.load_state_dict(attention.output.state_dict())
     first, _, second = ours.mlp.branch.children()
     theirs.linear1.load_state_dict(first.state_dict())
@@ -483,9 +473,7 @@ def test_constructors_refuse_what_settings_could_not_see() -> None:
     shape = (2, 24, 24)
     with pytest.raises(ValueError, match="needs pixels; without them use the encoder 'state'"):
         build_encoder(KINDS["enc_A"](), None, 22, 0)
-    with pytest.raises(
-        ValueError, match="reads 11 values of state a frame, 22 for 2 frames, got state_dim=6"
-    ):
+    with pytest.raises(ValueError, match="reads 11 values of state a frame, 22 for 2 frames, got state_dim=6"):
         build_encoder(KINDS["enc_B"](), shape, 6, 0)
     with pytest.raises(ValueError, match="images of 24 x 25 can't be cut into patches"):
         build_encoder(KINDS["enc_B"](), (2, 24, 25), 22, 0)
@@ -521,9 +509,7 @@ def test_the_other_bundles_still_follow_the_command_line(bundle: str, profile: s
 
 
 def test_sizes_can_be_set_on_the_command_line() -> None:
-    words = (
-        "encoder_bundle@agent=enc_B profile=cpu agent.encoder.patch=8 agent.encoder.d_model=96 frame_stack=4"
-    )
+    words = "encoder_bundle@agent=enc_B profile=cpu agent.encoder.patch=8 agent.encoder.d_model=96 frame_stack=4"
     settings = compose(TRAIN_CONFIG, words.split(), Settings).settings
     assert settings.agent.encoder == PatchEncoderSettings(patch=8, d_model=96)
     agent, replay = make_agent(settings, "cpu"), make_replay(settings, "cpu")
@@ -577,9 +563,7 @@ def test_the_keys_on_the_page_are_those_of_the_settings() -> None:
     assert given.keys() == fields.keys()
     for key, (default, meaning) in given.items():
         value = fields[key].default
-        assert default == (
-            "null" if value is None else str(list(value) if isinstance(value, tuple) else value)
-        )
+        assert default == ("null" if value is None else str(list(value) if isinstance(value, tuple) else value))
         assert fields[key].description == f"{meaning[0].upper()}{meaning[1:]}."
 
 

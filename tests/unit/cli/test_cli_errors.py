@@ -179,10 +179,9 @@ MALFORMED: list[tuple[str, str, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "start", "rest"), MALFORMED, ids=[line for line, _, _ in MALFORMED])
-def test_malformed_command_lines(
-    line: str, start: str, rest: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_malformed_command_lines(line: str, start: str, rest: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = refused(line.split(), capsys)
     assert len(found) == 1, found
     assert found[0].startswith(start)
@@ -208,9 +207,7 @@ TOGETHER = {
     "curriculum.stages.2.scale.0=1.5": "curriculum.stages.2.scale.0=1.5: must be at most 1",
     "l r=3": "l r=3: is not of the form key=value (token recognition error at: ' ')",
     "agent=state": "agent=state: is chosen with encoder_bundle@agent=...",
-    "seed=1,2": (
-        "seed=1,2: several values need --multirun; a list is written [1,2], and text with commas in quotes"
-    ),
+    "seed=1,2": ("seed=1,2: several values need --multirun; a list is written [1,2], and text with commas in quotes"),
     "lr_schedule.actor.intervals.1.lr=-1": "lr_schedule.actor.intervals.1.lr=-1: must not be negative",
     "stddev_schedule.type=linear_decay": "stddev_schedule.intervals: is missing",
 }
@@ -262,9 +259,7 @@ def test_a_folder_of_runs_names_them_newest_first(key: str, tmp_path: Path) -> N
     with pytest.raises(UserError) as error:
         locate(key, str(tmp_path))
     newest = ", ".join(f"{key}={tmp_path}/{name}" for name in ("d2/b", "d1/c", "a"))
-    assert str(error.value).endswith(
-        f"is a folder of runs; give one of them, newest first: {newest} and 1 more"
-    )
+    assert str(error.value).endswith(f"is a folder of runs; give one of them, newest first: {newest} and 1 more")
     (tmp_path / "snapshot.pt").touch()  # a run folder, whatever else is in it
     assert locate(key, str(tmp_path)) == tmp_path
 
@@ -314,9 +309,7 @@ def test_malformed_files(
     assert any(all(word in fault for word in words) for fault in found), found
 
 
-def test_a_fault_of_a_file_is_not_blamed_on_overrides(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_fault_of_a_file_is_not_blamed_on_overrides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = "# @package _global_\nlr_schedule: {actor: {type: constant, intervals: [{lr: '${nothing}'}]}}\n"
     chosen = write(tmp_path / "files", "lr_schedule/mine.yaml", text)
     (found,) = refused([*chosen, "lr=2e-4", "seed=3"], capsys)
@@ -437,9 +430,7 @@ def test_items_of_a_schedule_can_be_set(word: str) -> None:
 
 
 def test_keys_that_a_preset_lacks_need_no_plus() -> None:
-    schedule = train(
-        "lr_schedule=gentle_decay", "lr_schedule.actor.intervals.2.warmup=1%"
-    ).settings.lr_schedule
+    schedule = train("lr_schedule=gentle_decay", "lr_schedule.actor.intervals.2.warmup=1%").settings.lr_schedule
     assert schedule is not None
     assert schedule["actor"]["intervals"][2] == {"start": "2/3", "lr": "0.25x", "warmup": "1%"}
 
@@ -488,10 +479,7 @@ def test_composed_says_what_was_asked_for() -> None:
     assert composed.choices["lr_schedule"] == "gentle_decay"
     assert composed.choices["encoder_bundle@agent"] == "original"
     assert Settings.from_config(composed.mapping) == composed.settings
-    assert (
-        Settings.from_config(yaml.safe_load(yaml.safe_dump(composed.settings.to_plain())))
-        == composed.settings
-    )
+    assert Settings.from_config(yaml.safe_load(yaml.safe_dump(composed.settings.to_plain()))) == composed.settings
 
 
 # --- Run folders ----------------------------------------------------------------------------------
@@ -499,9 +487,7 @@ def test_composed_says_what_was_asked_for() -> None:
 
 def test_run_folders_are_named_by_date_time_and_overrides(workplace: Path) -> None:
     run_dir = train("lr_schedule=gentle_decay", "lr=2.0e-4").run_dir
-    assert re.fullmatch(
-        r"exp_local/\d{4}\.\d\d\.\d\d/\d{6}_lr_schedule-gentle_decay_lr-2.0e-4", run_dir.as_posix()
-    )
+    assert re.fullmatch(r"exp_local/\d{4}\.\d\d\.\d\d/\d{6}_lr_schedule-gentle_decay_lr-2.0e-4", run_dir.as_posix())
     assert re.fullmatch(r"\d{6}_defaults", train().run_dir.name)
     assert list(workplace.iterdir()) == []
 
@@ -511,10 +497,7 @@ def test_long_names_of_run_folders_keep_what_was_chosen() -> None:
     assert run_name(0, guide) == "0_lr_schedule-gentle_decay_curriculum_preset-balanced_encoder_bundle-enc_B"
     assert run_name(0, [*guide, "profile=cpu"]) == "0_gentle_decay_balanced_enc_B_cpu"
     keys = ["+agent.encoder.spatial_depth=2", "agent.encoder.d_model=96", "hydra.launcher=basic"]
-    assert (
-        run_name(0, [*guide, *keys])
-        == "0_gentle_decay_balanced_enc_B_spatial_depth-2_d_model-96_launcher-basic"
-    )
+    assert run_name(0, [*guide, *keys]) == "0_gentle_decay_balanced_enc_B_spatial_depth-2_d_model-96_launcher-basic"
     files = [
         "num_train_frames=1000000",
         "stddev_schedule=linear(1.0,0.1,500000)",
@@ -523,6 +506,7 @@ def test_long_names_of_run_folders_keep_what_was_chosen() -> None:
     assert len(run_name(0, files)) in (79, 80)
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(st.lists(st.text(max_size=60), max_size=5))
 def test_names_of_run_folders_can_be_typed_back(overrides: list[str]) -> None:
@@ -652,9 +636,7 @@ def test_hydra_answers_for_itself(capsys: pytest.CaptureFixture[str]) -> None:
         ("evaluate.py", ["policy=exprt"], "Error: policy=exprt: must be expert, random or fixed_camera"),
     ],
 )
-def test_scripts_refuse_without_a_traceback(
-    script: str, argv: list[str], start: str, workplace: Path
-) -> None:
+def test_scripts_refuse_without_a_traceback(script: str, argv: list[str], start: str, workplace: Path) -> None:
     command = [sys.executable, str(REPOSITORY / script), *argv]
     result = subprocess.run(command, capture_output=True, text=True, cwd=workplace, timeout=60)
     assert result.returncode == 2
@@ -670,9 +652,7 @@ def test_a_command_line_is_checked_without_loading_torch() -> None:
         "import sys; from glideslope.cli.main import compose, TRAIN_CONFIG; from glideslope.settings import Settings; "
         "compose(TRAIN_CONFIG, ['lr_schedule=gentle_decay'], Settings); print('torch' in sys.modules)"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
-    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert result.stdout.strip() == "False"
 
 

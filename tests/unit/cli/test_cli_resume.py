@@ -109,9 +109,7 @@ def test_hold_keeps_the_length_that_schedules_have_had_for_good() -> None:
     assert not held.accept_schedule
     store("run", held.settings, held.overrides)
     longer = train("resume=run", "num_train_frames=90000")
-    stretched = train(
-        "resume=run", "num_train_frames=90000", "schedule_frames=null", "resume_lr_schedule=config"
-    )
+    stretched = train("resume=run", "num_train_frames=90000", "schedule_frames=null", "resume_lr_schedule=config")
     steps = (9_999, 10_000, 20_000, 59_999, 89_999)
     for composed in (held, longer, train("resume=run", "resume_lr_schedule=hold")):
         actor = learning_rates(composed.settings)["actor"]
@@ -150,9 +148,8 @@ NAMES = [
 
 
 # Each name with one of the keys, in turn.
-@pytest.mark.parametrize(
-    ("name", "key"), [(name, ("resume", "hydra.run.dir")[i % 2]) for i, name in enumerate(NAMES)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "key"), [(name, ("resume", "hydra.run.dir")[i % 2]) for i, name in enumerate(NAMES)])
 def test_folders_of_any_name(name: str, key: str) -> None:
     settings = start(name, "seed=5")
     composed = train(f"{key}={name}", "num_train_frames=7M")
@@ -216,6 +213,7 @@ NO_RUN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "words"), NO_RUN, ids=[line[:40] for line, _ in NO_RUN])
 def test_what_is_no_run(line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     start("exp/run_7")
@@ -300,6 +298,7 @@ PLACES = ("resume=run", "hydra.run.dir=run")
 
 
 # Each command at one of the places, in turn: both lead to the same comparison.
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "place"), [(line, PLACES[i % 2]) for i, line in enumerate(COMMANDS)])
 def test_the_same_command_again_changes_nothing(line: str, place: str) -> None:
     settings = start("run", *line.split())
@@ -444,6 +443,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "line"), REFUSED, ids=[word for word, _ in REFUSED])
 def test_what_may_not_change(word: str, line: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     # With schedules accepted, too, for every other one.
@@ -487,10 +487,9 @@ RATES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "line"), RATES, ids=[word for word, _ in RATES])
-def test_schedules_change_only_when_that_is_accepted(
-    word: str, line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_schedules_change_only_when_that_is_accepted(word: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["profile=cpu", "lr_schedule=gentle_decay"]
     start("run", *command)
     (found,) = refused(capsys, "resume=run", word)
@@ -581,8 +580,7 @@ def test_a_path_that_the_run_has_not(capsys: pytest.CaptureFixture[str]) -> None
     edit("run", lr_schedule=schedule)
     (found,) = refused(capsys, "resume=run", "lr_schedule.actor.intervals.2.lr=0.1x")
     assert found == (
-        "lr_schedule.actor.intervals.2.lr=0.1x: "
-        "the run's items of lr_schedule.actor.intervals are numbered from 0 to 1"
+        "lr_schedule.actor.intervals.2.lr=0.1x: the run's items of lr_schedule.actor.intervals are numbered from 0 to 1"
     )
 
 
@@ -613,9 +611,7 @@ def test_a_preset_of_the_users_that_changed_or_went(capsys: pytest.CaptureFixtur
         assert composed.settings.lr_schedule == settings.lr_schedule
         assert composed.overrides == (*command, "num_train_frames=7M", "device=cpu")
         assert composed.given == {"seed", "num_train_frames", "device"}
-    assert refused(
-        capsys, "resume=run", "seed=4", "lr_schedule.actor.type=step_decay", "task={pad_size: 2}"
-    ) == [
+    assert refused(capsys, "resume=run", "seed=4", "lr_schedule.actor.type=step_decay", "task={pad_size: 2}") == [
         "seed=4: the run has 3; it can't change in a resume",
         "task.pad_size=2.0: the run has 1.4; it can't change in a resume",
         "lr_schedule.actor.type=step_decay: the run has constant; resume_lr_schedule=config resumes with the new one",
@@ -670,9 +666,7 @@ def test_a_choice_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
         ("overrides.yaml", "[1]", "run/overrides.yaml is damaged: it should be a list"),
     ],
 )
-def test_damaged_files_are_named(
-    name: str, text: str, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_files_are_named(name: str, text: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     start("run")
     Path("run", name).write_text(text)
     found = refused(capsys, "resume=run", "device=cpu")

@@ -77,9 +77,7 @@ def keys_in(text: str) -> list[str]:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("everything", [[], ["all"]], ids=["short", "all"])
-def test_what_help_offers_is_accepted(
-    program: str, everything: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_help_offers_is_accepted(program: str, everything: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(program, capsys, *everything)
     plain = accept(program, NEEDED[program])
     options, keys = options_in(text), keys_in(text)
@@ -107,9 +105,7 @@ def test_examples_of_help_are_accepted(program: str, capsys: pytest.CaptureFixtu
         assert (CONFIG_DIR.parent / words[1]).is_file()
         if "-m" in words:
             jobs: list[object] = []
-            assert run_cli(
-                lambda composed, jobs=jobs: jobs.append(composed) or 1, *PROGRAMS[program], words[2:]
-            )
+            assert run_cli(lambda composed, jobs=jobs: jobs.append(composed) or 1, *PROGRAMS[program], words[2:])
             assert len(jobs) == 4
         else:
             accept(program, with_runs(words[2:]) if program == "compare" else words[2:])
@@ -135,9 +131,7 @@ def test_help_fits_on_two_screens_and_all_of_it_names_every_key(
         key for key in expected if not re.match(r"curriculum\.stages\.([1-9]|0\.name)", key)
     }
     # Each key has something said of it.
-    assert not re.findall(
-        r"^  [\w.]+=\S+$(?!\n {31})", full.split("\nKeys,")[1].split("\n\n")[0], re.MULTILINE
-    )
+    assert not re.findall(r"^  [\w.]+=\S+$(?!\n {31})", full.split("\nKeys,")[1].split("\n\n")[0], re.MULTILINE)
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[str]:

@@ -18,9 +18,7 @@ from glideslope.cli import config_files, hydra_internals
 from tests.support.paths import ROOT
 
 CAP = "<1.4"
-ADVICE = (
-    "try hydra_internals.py with this version of hydra-core, then raise the cap here and in pyproject.toml"
-)
+ADVICE = "try hydra_internals.py with this version of hydra-core, then raise the cap here and in pyproject.toml"
 
 
 def test_the_version_is_one_that_was_tried() -> None:

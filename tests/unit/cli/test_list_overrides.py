@@ -119,11 +119,7 @@ def test_a_resume_keeps_what_was_removed_and_appended() -> None:
     for again in ([], words, [f"~{CRITIC}.0"], ["num_train_frames=7M"]):
         resumed = train("resume=run", *again)
         assert critic(resumed.settings) == began
-        assert (
-            resumed.overrides == (*words, *again[:1])
-            if again[:1] == ["num_train_frames=7M"]
-            else tuple(words)
-        )
+        assert resumed.overrides == (*words, *again[:1]) if again[:1] == ["num_train_frames=7M"] else tuple(words)
     changed = train(
         *("resume=run", "resume_lr_schedule=config", f"~{CRITIC}.1", f"{CRITIC}.1.lr=0", f"{CRITIC}.0.lr=3x")
     )

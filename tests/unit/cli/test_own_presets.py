@@ -108,10 +108,5 @@ def test_a_resumed_run_sees_them() -> None:
     resumed = compose(TRAIN_CONFIG, ["resume=run", "num_train_frames=1200"], Settings)
     assert json.dumps(resumed.settings.lr_schedule) == json.dumps(started.settings.lr_schedule)
     put("other", "4.0e-5")
-    changed = compose(
-        TRAIN_CONFIG, ["resume=run", "lr_schedule=other", "resume_lr_schedule=config"], Settings
-    )
-    assert (
-        changed.settings.lr_schedule
-        == compose(TRAIN_CONFIG, ["lr_schedule=other"], Settings).settings.lr_schedule
-    )
+    changed = compose(TRAIN_CONFIG, ["resume=run", "lr_schedule=other", "resume_lr_schedule=config"], Settings)
+    assert changed.settings.lr_schedule == compose(TRAIN_CONFIG, ["lr_schedule=other"], Settings).settings.lr_schedule

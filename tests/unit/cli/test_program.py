@@ -88,16 +88,12 @@ def test_an_interrupt_at_work_is_quiet_and_leaves_nothing_half_done(tmp_path: Pa
         ("train_gimbal_curriculum.py", ["num_train_frame=5"], {2, 141}),
     ],
 )
-def test_a_reader_that_has_gone_is_no_fault(
-    script: str, words: list[str], statuses: set[int], tmp_path: Path
-) -> None:
+def test_a_reader_that_has_gone_is_no_fault(script: str, words: list[str], statuses: set[int], tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     refused = words[0].startswith("num_")
     streams = {"stdout": subprocess.PIPE, "stderr": writing} if refused else {"stdout": writing}
-    process = subprocess.Popen(
-        command(script, *words), cwd=tmp_path, **{"stderr": subprocess.PIPE, **streams}
-    )
+    process = subprocess.Popen(command(script, *words), cwd=tmp_path, **{"stderr": subprocess.PIPE, **streams})
     os.close(writing)
     out, err = process.communicate(timeout=60)
     assert process.returncode in statuses
@@ -106,9 +102,7 @@ def test_a_reader_that_has_gone_is_no_fault(
 
 # --- the console command ---
 
-CONSOLE = (
-    "import sys; sys.argv[0] = '/somewhere/bin/glideslope'; from glideslope.cli.program import main; main()"
-)
+CONSOLE = "import sys; sys.argv[0] = '/somewhere/bin/glideslope'; from glideslope.cli.program import main; main()"
 
 
 def console(folder: Path, *words: str, code: str = CONSOLE) -> tuple[int, str, str]:
@@ -172,14 +166,10 @@ def test_what_only_an_extra_brings_is_named(missing: str, words: list[str], tmp_
     ("module", "words"),
     [("hydra", ["train"]), ("torch", ["evaluate", "policy=expert"]), ("glideslope.cli.train", ["preview"])],
 )
-def test_an_interrupt_while_the_console_command_loads_is_quiet(
-    module: str, words: list[str], tmp_path: Path
-) -> None:
+def test_an_interrupt_while_the_console_command_loads_is_quiet(module: str, words: list[str], tmp_path: Path) -> None:
     starter = tmp_path / "glideslope"
     starter.write_text(CONSOLE)
     arguments = [sys.executable, "-c", INTERRUPTED, str(int(signal.SIGINT)), module, str(starter), *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        arguments, capture_output=True, text=True, cwd=tmp_path, check=False, env=environment
-    )
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, check=False, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -52,9 +52,7 @@ def test_long_names_that_differ_in_the_seed_alone_are_different(place: int) -> N
 
 def test_what_was_typed_last_stays_in_a_long_name() -> None:
     name = run_name("101500", [*LONG, "seed=7"])
-    assert re.fullmatch(
-        r"101500_[A-Za-z0-9._-]+_num_train_frames-3000000_batch_size-128_seed-7_[0-9a-f]{6}", name
-    )
+    assert re.fullmatch(r"101500_[A-Za-z0-9._-]+_num_train_frames-3000000_batch_size-128_seed-7_[0-9a-f]{6}", name)
     assert len(name) <= 80
 
 

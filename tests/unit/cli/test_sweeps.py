@@ -52,9 +52,7 @@ def test_optuna_maximizes_the_success_rate_of_the_last_stage(
 
 
 @pytest.mark.slow
-def test_a_stopped_search_has_no_command_that_resumes_it(
-    workplace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stopped_search_has_no_command_that_resumes_it(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The trials of the next one would be others, in the folders of these."""
     assert optimize(lambda composed: 130, "lr=interval(3e-4,1e-3)", "hydra.sweeper.n_trials=2") == 130
     assert "Resume the sweep" not in capsys.readouterr().out

@@ -166,9 +166,7 @@ episodes_of_any_kind = st.lists(st.tuples(st.sampled_from([0, 0, 0, 1]), st.bool
 
 
 @given(settings_of_any_kind(), episodes_of_any_kind)
-def test_advances_exactly_when_the_definition_says(
-    changes: dict[str, Any], episodes: list[tuple[int, bool]]
-) -> None:
+def test_advances_exactly_when_the_definition_says(changes: dict[str, Any], episodes: list[tuple[int, bool]]) -> None:
     curriculum, stage_log, stage = make(**changes), [], 0
     for number, (behind, success) in enumerate(episodes):
         advanced = curriculum.record(stage - behind, success, step=number)
@@ -434,9 +432,7 @@ def judge(changes: dict[str, Any], log: list[bool], cooldown: int) -> int:
 
 
 @given(rules_of_any_kind(), episodes_of_any_kind)
-def test_changes_exactly_when_the_definition_says(
-    changes: dict[str, Any], episodes: list[tuple[int, bool]]
-) -> None:
+def test_changes_exactly_when_the_definition_says(changes: dict[str, Any], episodes: list[tuple[int, bool]]) -> None:
     curriculum, log, stage, cooldown = make(**changes), [], 0, 0
     for number, (behind, success) in enumerate(episodes):
         changed = curriculum.record(stage - behind, success, step=number)

@@ -73,9 +73,7 @@ def test_a_folder_of_any_name_comes_back_from_shell_and_command_line(name: str, 
     assert Path(logs[2]).resolve() == run.resolve()
 
 
-def test_paths_are_those_that_one_would_type(
-    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paths_are_those_that_one_would_type(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = workplace / "exp_local" / "run"
     assert resume_command(run) == "python train_gimbal_curriculum.py resume=exp_local/run"
     assert evaluate_command(run, "stage=all") == "python evaluate.py run=exp_local/run stage=all"
@@ -115,9 +113,7 @@ def test_the_console_command_is_followed_by_itself(
     assert evaluate_command(run) == f"{console} evaluate run=exp_local/run"
 
 
-def test_what_nobody_started_by_a_command_names_what_there_is(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_nobody_started_by_a_command_names_what_there_is(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [""])
     assert evaluate_command(workplace / "run") == "python evaluate.py run=./run"
     monkeypatch.setattr(commands, "_CHECKOUT", workplace)

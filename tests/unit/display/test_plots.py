@@ -127,9 +127,7 @@ def test_a_linear_axis_begins_at_zero_and_says_its_power_of_ten(tmp_path: Path, 
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_log_axis_shows_a_fall_to_zero_as_a_line_out_of_the_axes(
-    tmp_path: Path, drawn: list[Figure]
-) -> None:
+def test_a_log_axis_shows_a_fall_to_zero_as_a_line_out_of_the_axes(tmp_path: Path, drawn: list[Figure]) -> None:
     rates = np.where(X < 5000, 1e-4, 0.0)
     plots.plot_learning_rates(tmp_path / "lr.png", X, {"actor": rates})
     axes = drawn[0].axes[0]

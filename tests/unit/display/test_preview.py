@@ -45,9 +45,7 @@ def table(folder: Path = Path()) -> tuple[list[int], dict[str, list[float]]]:
         header, *rows = csv.reader(file)
     assert header == ["step", *NETWORKS]
     columns = list(zip(*rows, strict=True))
-    rates = {
-        name: [float(cell) for cell in column] for name, column in zip(NETWORKS, columns[1:], strict=True)
-    }
+    rates = {name: [float(cell) for cell in column] for name, column in zip(NETWORKS, columns[1:], strict=True)}
     return [int(cell) for cell in columns[0]], rates
 
 
@@ -182,11 +180,7 @@ EXAMPLES: dict[str, tuple[list[str], tuple[Rate, ...], list[int]]] = {
     "warmup_cosine": (
         ["lr_schedule=warmup_cosine"],
         # The first 2% climb from 0 to the cosine.
-        (
-            lambda step: (
-                (5e-6 + 0.5 * 9.5e-5 * (1 + np.cos(np.pi * min(step, FULL) / FULL))) * min(step / 120_000, 1)
-            ),
-        ),
+        (lambda step: (5e-6 + 0.5 * 9.5e-5 * (1 + np.cos(np.pi * min(step, FULL) / FULL))) * min(step / 120_000, 1),),
         [120_000, 3_000_000],
     ),
 }
@@ -231,6 +225,7 @@ def check(overrides: list[str], rates: tuple[Rate, ...], turns: list[int], total
         assert found[network] == pytest.approx(expected, rel=1e-12, abs=1e-30), network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.usefixtures("no_picture")
 def test_examples_of_the_guide(name: str) -> None:
@@ -238,6 +233,7 @@ def test_examples_of_the_guide(name: str) -> None:
     check(overrides, rates, turns, 3_000_000 if "num_train_frames=3000000" in overrides else FULL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.usefixtures("no_picture")
 def test_schedules_of_the_guide_as_files(name: str, tmp_path: Path) -> None:
@@ -278,9 +274,7 @@ def test_a_preset_dropped_into_the_folder(cfgs: Path) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("no_picture")
-def test_the_whole_training_is_sampled_with_both_sides_of_each_turn(
-    overrides: list[str], turns: list[int]
-) -> None:
+def test_the_whole_training_is_sampled_with_both_sides_of_each_turn(overrides: list[str], turns: list[int]) -> None:
     assert preview(*overrides) == 0
     steps, _ = table()
     total = 5_000_000 if "num_train_frames=5M" in overrides else FULL
@@ -401,9 +395,7 @@ def test_a_drawing_shades_the_seed_frames(ascii_only: bool, mark: str) -> None:
     shown = lines([0, 699], {"actor": [15, 15]}, seed_end=100, **options)
     assert shown[0].endswith(f"{mark} no updates yet")
     assert shown[3].partition("|" if ascii_only else "│")[2].rstrip() == mark * 10
-    assert not any(
-        mark in line[9:] for line in lines([0, 699], {"actor": [15, 15]}, seed_end=5, **options)[1:-1]
-    )
+    assert not any(mark in line[9:] for line in lines([0, 699], {"actor": [15, 15]}, seed_end=5, **options)[1:-1])
 
 
 def test_a_drawing_places_curves_ticks_and_stages() -> None:
@@ -570,9 +562,7 @@ def test_settings_are_those_of_a_training_and_the_four_of_the_preview() -> None:
 
 
 def run_script(folder: Path, *argv: str, program: tuple[str, ...] = (str(SCRIPT),)) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, *program, *argv], cwd=folder, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, *program, *argv], cwd=folder, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -637,6 +627,7 @@ def test_any_folder_can_be_named(folder: str) -> None:
     assert (Path(folder) / "lr_schedule.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_terminal_without_the_letters_of_the_folder_is_no_obstacle(workplace: Path) -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(
@@ -656,9 +647,7 @@ def test_a_rate_that_no_network_has_is_noted(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_a_narrow_terminal_loses_no_digits(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_narrow_terminal_loses_no_digits(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     assert preview("lr_schedule=differential", "steps=[0,1000000]") == 0
     assert "7.27746e-05" in capsys.readouterr().out

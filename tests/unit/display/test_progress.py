@@ -34,11 +34,7 @@ def terminal(total: int, width: int = 80, **options: Any) -> tuple[Progress, Clo
 
 def shown(out: io.StringIO) -> list[str]:
     """The lines on the screen, those that were drawn over included."""
-    return [
-        line.strip()
-        for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).splitlines()
-        if line.strip()
-    ]
+    return [line.strip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).splitlines() if line.strip()]
 
 
 def test_a_plain_line_says_everything_and_is_never_wrapped() -> None:
@@ -74,9 +70,7 @@ def test_the_last_line_is_not_said_twice() -> None:
         progress.update(10)
         progress.finish()
     progress.close()
-    assert out.getvalue().splitlines()[1:] == [
-        "10/10 frames (100.0%) | finished | 0:00:00 elapsed | 0:00:00 left"
-    ]
+    assert out.getvalue().splitlines()[1:] == ["10/10 frames (100.0%) | finished | 0:00:00 elapsed | 0:00:00 left"]
 
 
 def test_nothing_is_shown_for_a_run_that_never_began() -> None:
@@ -140,9 +134,7 @@ def test_time_left_is_marked_while_a_part_of_the_work_is_of_unknown_cost() -> No
 
 
 def test_an_evaluation_alone_learns_its_pace_from_its_steps() -> None:
-    progress, clock, out = plain(
-        200, unit="episodes", whole={"evaluate": 200.0}, transient=True, line_seconds=10.0
-    )
+    progress, clock, out = plain(200, unit="episodes", whole={"evaluate": 200.0}, transient=True, line_seconds=10.0)
     with progress:
         for name in ("trained, 4 S4_full", "expert, 4 S4_full"):
             with progress.activity("evaluate", name, units=100, total=100, unit="episodes"):
@@ -158,18 +150,14 @@ def test_an_evaluation_alone_learns_its_pace_from_its_steps() -> None:
         ["159/200 episodes (79.5%)", "expert, 4 S4_full: 59/100 episodes"],
         ["199/200 episodes (99.5%)", "expert, 4 S4_full: 99/100 episodes"],
     ]
-    assert [line.split(" | ")[3] for line in lines] == [
-        f"0:00:{left} left" for left in (40, 30, 20, 10, "02")
-    ]
+    assert [line.split(" | ")[3] for line in lines] == [f"0:00:{left} left" for left in (40, 30, 20, 10, "02")]
 
 
 def test_notes_are_taken_literally() -> None:
     progress, _, out = plain(10)
     with progress:
         progress.note("stage [red]S1[/red] entered at frame 12 of a run with a name longer than the width")
-    assert out.getvalue() == (
-        "stage [red]S1[/red] entered at frame 12 of a run with a name longer than the width\n"
-    )
+    assert out.getvalue() == ("stage [red]S1[/red] entered at frame 12 of a run with a name longer than the width\n")
 
 
 def test_a_terminal_gets_a_bar_with_notes_above_it() -> None:
@@ -177,9 +165,7 @@ def test_a_terminal_gets_a_bar_with_notes_above_it() -> None:
         1000, width=100, done=500, whole={"learn": 1000}, work={"learn": 500}, costs={"learn": 1.0}
     )
     with progress:
-        progress.update(
-            500, work={"learn": 500}, stage="S1_yaw_small", window_rate=0.5, rates={"encoder": 1e-4}
-        )
+        progress.update(500, work={"learn": 500}, stage="S1_yaw_small", window_rate=0.5, rates={"encoder": 1e-4})
         progress.note("a note")
     *_, bar, doing, details, rates = shown(out)
     assert re.fullmatch(r"50% [━╸╺ ]+ 0:00:00 elapsed  0:08:20 left", bar)
@@ -195,9 +181,7 @@ def test_the_bar_says_what_is_done_behind_the_last_frame() -> None:
     progress, clock, out = terminal(1000, done=1000, whole=whole, work=work, costs={**costs, "learn": 1.0})
     with progress:
         progress.update(1000, work=work)
-        with progress.activity(
-            "evaluate", "final evaluation, stage 2 of 5", units=50, total=100, unit="episodes"
-        ):
+        with progress.activity("evaluate", "final evaluation, stage 2 of 5", units=50, total=100, unit="episodes"):
             progress.advance(30)
             progress._bar.refresh()
         clock.now += 50
@@ -224,12 +208,8 @@ def test_no_line_is_wider_than_the_terminal() -> None:
                 rates=dict.fromkeys(("encoder", "actor", "critic"), 1e-4),
             )
             progress._bar.refresh()
-        with progress.activity(
-            "evaluate", "final evaluation, stage 5 of 5", units=9, total=1000, unit="episodes"
-        ):
-            progress.note(
-                "frame 2,512: every stage: S0_lock 100%, S1_yaw_small 100%, S2_yaw_pitch_small 100%"
-            )
+        with progress.activity("evaluate", "final evaluation, stage 5 of 5", units=9, total=1000, unit="episodes"):
+            progress.note("frame 2,512: every stage: S0_lock 100%, S1_yaw_small 100%, S2_yaw_pitch_small 100%")
             progress._bar.refresh()
     assert max(map(len, shown(out))) <= 80
     assert "S2_yaw_pitch_small" in shown(out)[-2]

@@ -56,9 +56,7 @@ def test_a_gif_of_grey_frames(tmp_path: Path) -> None:
         ([np.zeros((8, 8), np.uint8), np.zeros((8, 9), np.uint8)], r"frame 1 is uint8 \(8, 9\)"),
     ],
 )
-def test_wrong_frames_are_refused_and_leave_no_file(
-    tmp_path: Path, frames: list[Picture], message: str
-) -> None:
+def test_wrong_frames_are_refused_and_leave_no_file(tmp_path: Path, frames: list[Picture], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         write_video(tmp_path / "episode.mp4", frames, fps=6)
     assert not list(tmp_path.iterdir())

@@ -105,12 +105,8 @@ def place(task: LandingTask, poses: list[Pose]) -> None:
     task.physics.refresh()
 
 
-def make_task(
-    num: int, *, pixels: bool = True, stabilized: bool = True, pad_size: float = 0.4
-) -> LandingTask:
-    settings = pinned_task(
-        image_size=SIZE, pad_size=pad_size, gimbal_stabilized=stabilized, pad_paths=("static",)
-    )
+def make_task(num: int, *, pixels: bool = True, stabilized: bool = True, pad_size: float = 0.4) -> LandingTask:
+    settings = pinned_task(image_size=SIZE, pad_size=pad_size, gimbal_stabilized=stabilized, pad_paths=("static",))
     task = LandingTask(num, settings, FULL_TASK, pixels=pixels, num_threads=1)
     task.reset(np.arange(num), [np.random.default_rng(i) for i in range(num)])
     return task
@@ -298,9 +294,7 @@ def test_stabilised_view_is_unaffected_by_the_bodys_tilt_and_shows_nothing_of_th
         ({"scale": (0.0, 1.0, 0.0)}, (0.0, 0.0)),  # the gimbal has no roll axis
     ],
 )
-def test_a_stage_opens_its_share_of_the_gimbals_range(
-    changes: dict[str, object], scale: tuple[float, float]
-) -> None:
+def test_a_stage_opens_its_share_of_the_gimbals_range(changes: dict[str, object], scale: tuple[float, float]) -> None:
     stage = StageSettings.model_validate({"name": "S", "scale": (0.6, 0.9, 0.4)} | changes)
     np.testing.assert_array_equal(gimbal_scale(stage), scale)
     task = LandingTask(1, pinned_task(gimbal_max_rate=1.7), stage, pixels=False, num_threads=1)
@@ -345,9 +339,7 @@ def test_same_pose_and_look_give_the_same_picture(scene: LandingTask) -> None:
     assert views[0].std() > 5  # there is something to see
 
 
-@pytest.mark.parametrize(
-    ("name", "textures"), [("ground_texture", GROUND_TEXTURES), ("pad_texture", PAD_TEXTURES)]
-)
+@pytest.mark.parametrize(("name", "textures"), [("ground_texture", GROUND_TEXTURES), ("pad_texture", PAD_TEXTURES)])
 def test_every_texture_looks_different(scene: LandingTask, name: str, textures: tuple[str, ...]) -> None:
     same_look(scene)
     getattr(scene.scenarios, name)[:] = np.arange(5) % len(textures)

@@ -60,6 +60,7 @@ def test_a_restored_environment_goes_on_bit_for_bit(kind: str, queue: bool) -> N
     assert any(ended[stop:])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.sets(st.integers(0, STEPS), min_size=1, max_size=4), st.booleans())
 def test_it_may_be_saved_and_restored_at_any_steps(stops: set[int], queue: bool) -> None:
@@ -92,19 +93,16 @@ def test_saving_disturbs_nothing_and_the_state_is_a_copy() -> None:
     again.close()
 
 
+@pytest.mark.slow
 def test_another_process_goes_on_bit_for_bit(tmp_path: Path) -> None:
     env = begin("pixels")
     play(env, 0, 17)
     file = tmp_path / "env.pt"
     torch.save(as_tensors(env.state_dict()), file)
     env.close()
-    program = (
-        f"from tests.support.environments import future_of; print(future_of({str(file)!r}, 'pixels', 17))"
-    )
+    program = f"from tests.support.environments import future_of; print(future_of({str(file)!r}, 'pixels', 17))"
     root = ROOT
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == digest(straight("pixels")[17:])
 
@@ -241,10 +239,9 @@ BROKEN: list[tuple[str, Any, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "value", "message"), BROKEN)
-def test_a_state_of_something_else_is_refused_and_changes_nothing(
-    path: str, value: Any, message: str
-) -> None:
+def test_a_state_of_something_else_is_refused_and_changes_nothing(path: str, value: Any, message: str) -> None:
     donor, env = begin("state"), begin("state")
     play(donor, 0, 20)
     play(env, 0, 12)

@@ -390,13 +390,9 @@ def test_each_mode_has_its_task_file(mode: Mode) -> None:
     assert compose(TRAIN_CONFIG, [f"task={TASKS[mode]}"], Settings).settings.task == expected
     played = compose(EVALUATE_CONFIG, ["policy=expert", f"task={TASKS[mode]}"], EvaluateSettings)
     assert played.settings.task == expected
-    changed = compose(
-        TRAIN_CONFIG, [f"task={TASKS[mode]}", "profile=cpu", "task.gimbal_max_acceleration=4"], Settings
-    )
+    changed = compose(TRAIN_CONFIG, [f"task={TASKS[mode]}", "profile=cpu", "task.gimbal_max_acceleration=4"], Settings)
     plain = compose(TRAIN_CONFIG, ["profile=cpu"], Settings).settings.task
-    assert changed.settings.task == plain.model_copy(
-        update={"gimbal_control": mode, "gimbal_max_acceleration": 4.0}
-    )
+    assert changed.settings.task == plain.model_copy(update={"gimbal_control": mode, "gimbal_max_acceleration": 4.0})
 
 
 # --- the scripted policies ---
@@ -484,9 +480,7 @@ def test_any_target_is_reached_from_rest_without_going_beyond(
 
 def test_the_pages_commands_compose_and_its_times_are_true() -> None:
     commands = re.findall(r"^python (\w+)\.py (.*)$", PAGE, re.MULTILINE)
-    assert {words.split("task=")[1].split()[0] for _, words in commands} == set(TASKS.values()) - {
-        "gimbal_landing"
-    }
+    assert {words.split("task=")[1].split()[0] for _, words in commands} == set(TASKS.values()) - {"gimbal_landing"}
     for program, words in commands:
         if program == "evaluate":
             compose(EVALUATE_CONFIG, words.split(), EvaluateSettings)

@@ -219,9 +219,7 @@ def test_the_vector_environment_equals_single_ones_step_for_step(num: int, repea
 def test_automatic_resets_are_laid_out_as_gymnasiums_own() -> None:
     """Against Gymnasium's SyncVectorEnv in the same autoreset mode."""
     ours = LandingVectorEnv(3, **options(pixels=False))
-    theirs = SyncVectorEnv(
-        [lambda: LandingEnv(**options(pixels=False))] * 3, autoreset_mode=AutoresetMode.SAME_STEP
-    )
+    theirs = SyncVectorEnv([lambda: LandingEnv(**options(pixels=False))] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
     assert same(ours.reset(seed=5)[0], theirs.reset(seed=5)[0])
     rng = np.random.default_rng(1)
     endings = 0
@@ -268,9 +266,7 @@ def test_gymnasiums_statistics_wrapper_agrees() -> None:
     assert compared > 3
 
 
-def fly_until_the_end(
-    env: LandingEnv, action: NDArray[Any], limit: int = 200
-) -> tuple[bool, bool, dict[str, Any]]:
+def fly_until_the_end(env: LandingEnv, action: NDArray[Any], limit: int = 200) -> tuple[bool, bool, dict[str, Any]]:
     for _ in range(limit):
         _, _, terminated, truncated, info = env.step(action)
         if terminated or truncated:
@@ -296,9 +292,7 @@ def test_landings_and_crashes_terminate_and_time_outs_truncate() -> None:
 # --- seeds ---
 
 
-def play(
-    env: LandingVectorEnv, steps: int, seed: int | list[int] | None, **changes: Any
-) -> list[NDArray[Any]]:
+def play(env: LandingVectorEnv, steps: int, seed: int | list[int] | None, **changes: Any) -> list[NDArray[Any]]:
     observations, _ = env.reset(seed=seed, **changes)
     rng = np.random.default_rng(0)
     states = [observations["state"]]
@@ -335,9 +329,7 @@ def test_episodes_look_and_go_differently() -> None:
     observations = [env.reset(seed=seed)[0] for seed in range(6)]
     assert len({observation["pixels"].tobytes() for observation in observations}) == 6
     assert np.ptp([observation["pixels"].mean() for observation in observations]) > 10
-    plain = LandingEnv(
-        **options(task=SHORT.model_copy(update={"randomize_visuals": False, "pad_paths": ("static",)}))
-    )
+    plain = LandingEnv(**options(task=SHORT.model_copy(update={"randomize_visuals": False, "pad_paths": ("static",)})))
     grounds = []
     for seed in range(6):
         plain.reset(seed=seed)
@@ -364,9 +356,7 @@ def test_the_first_frame_fills_the_stack_and_then_moves_through_it() -> None:
     for t in range(1, 7):
         for part in ("pixels", "state"):
             for age in range(4):
-                np.testing.assert_array_equal(
-                    newest[t][part][:, 3 - age], newest[max(t - age, 0)][part][:, 3]
-                )
+                np.testing.assert_array_equal(newest[t][part][:, 3 - age], newest[max(t - age, 0)][part][:, 3])
             assert not np.array_equal(newest[t][part][:, 3], newest[t - 1][part][:, 3])
     envs.close()
 
@@ -430,9 +420,7 @@ def test_single_observations_stay_too() -> None:
 # --- queues of scenarios ---
 
 
-def outcomes_by_scenario(
-    num_envs: int, seeds: list[int]
-) -> tuple[dict[int, tuple[Any, ...]], LandingVectorEnv]:
+def outcomes_by_scenario(num_envs: int, seeds: list[int]) -> tuple[dict[int, tuple[Any, ...]], LandingVectorEnv]:
     """What the expert makes of each scenario, keyed by its place in ``seeds``."""
     envs = LandingVectorEnv(num_envs, **options(pixels=False))
     envs.reset(seed=999)
@@ -472,9 +460,7 @@ def test_every_scenario_is_played_once_whatever_the_number_of_environments() -> 
     names = ("episode_length", "episode_return", "outcome")
     assert len(reference[1]) > len(names)
     one, other = list(reference[1]), list(reference[3])
-    differing = [
-        i for i, (a, b) in enumerate(zip(one, other, strict=True)) if not np.array_equal(a, b, equal_nan=True)
-    ]
+    differing = [i for i, (a, b) in enumerate(zip(one, other, strict=True)) if not np.array_equal(a, b, equal_nan=True)]
     assert len(differing) == 1  # the scenario's own number
 
 

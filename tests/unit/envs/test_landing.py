@@ -251,12 +251,8 @@ def test_an_action_is_flown_for_one_decision_in_the_heading_frame() -> None:
     np.testing.assert_array_equal(task.decisions, 12)
     heading = task.scenarios.heading
     velocity = task.physics.velocity
-    np.testing.assert_allclose(
-        velocity[0], [1.5 * np.cos(heading[0]), 1.5 * np.sin(heading[0]), 0], atol=0.05
-    )
-    np.testing.assert_allclose(
-        velocity[1], [-1.5 * np.sin(heading[1]), 1.5 * np.cos(heading[1]), 0], atol=0.05
-    )
+    np.testing.assert_allclose(velocity[0], [1.5 * np.cos(heading[0]), 1.5 * np.sin(heading[0]), 0], atol=0.05)
+    np.testing.assert_allclose(velocity[1], [-1.5 * np.sin(heading[1]), 1.5 * np.cos(heading[1]), 0], atol=0.05)
     np.testing.assert_allclose(velocity[2], [0, 0, 0.6], atol=0.02)
     np.testing.assert_allclose(velocity[3], 0, atol=1e-6)
 
@@ -313,9 +309,7 @@ def test_holding_an_action_equals_giving_it_twice() -> None:
             (both.touchdown_error, first.touchdown_error, second.touchdown_error),
             (both.touchdown_speed, first.touchdown_speed, second.touchdown_speed),
         ):
-            np.testing.assert_array_equal(
-                held_figure, np.where(np.isnan(plain_figures[0]), *plain_figures[::-1])
-            )
+            np.testing.assert_array_equal(held_figure, np.where(np.isnan(plain_figures[0]), *plain_figures[::-1]))
     assert {Outcome.CRASHED, Outcome.TIMED_OUT} <= set(held.outcome)
 
 
@@ -481,9 +475,7 @@ def test_reward_functions_by_hand() -> None:
     np.testing.assert_allclose(rewards.approach_potential(np.array([0.0, 2.5])), [0.0, -2.5])
     # Over the centre: all of the height lost below 5 m, at least 0, at most 5.
     heights = np.array([6.0, 5.0, 3.0, 0.0, -0.1])
-    np.testing.assert_allclose(
-        rewards.descent_potential(np.zeros(5), heights, 1.4), [0.0, 0.0, 2.0, 5.0, 5.0]
-    )
+    np.testing.assert_allclose(rewards.descent_potential(np.zeros(5), heights, 1.4), [0.0, 0.0, 2.0, 5.0, 5.0])
     # Beside it exp(-(distance / half the pad's edge)²) of that counts.
     beside = rewards.descent_potential(np.array([0.35, 0.7, 1.4]), np.full(3, 1.0), 1.4)
     np.testing.assert_allclose(beside, [4.0 * np.exp(-0.25), 4.0 * np.exp(-1.0), 4.0 * np.exp(-4.0)])
@@ -499,9 +491,7 @@ def test_reward_functions_by_hand() -> None:
     np.testing.assert_allclose(rewards.excess_sink_rate(np.ones(1), np.zeros(1), 1.5), [0.1])
     np.testing.assert_allclose(rewards.alignment(np.array([1.0, 0.5, 0.0, -1.0])), [1.0, 0.03125, 0.0, 0.0])
     np.testing.assert_allclose(rewards.jerkiness(np.array([[0.3, -0.4], [0.0, 0.0]])), [0.25, 0.0])
-    np.testing.assert_allclose(
-        rewards.precision(np.array([0.0, 0.35, 0.7, 0.95]), 1.4), [1.0, 0.75, 0.5, 0.5]
-    )
+    np.testing.assert_allclose(rewards.precision(np.array([0.0, 0.35, 0.7, 0.95]), 1.4), [1.0, 0.75, 0.5, 0.5])
     np.testing.assert_allclose(rewards.precision(np.array([0.1, 0.5, 1.0]), 2.0), [0.95, 0.75, 0.5])
 
 
@@ -512,9 +502,7 @@ def test_reward_functions_by_hand() -> None:
     st.floats(-1.0, 1.0),
     st.floats(0.1, 5.0),
 )
-def test_reward_functions_are_bounded(
-    distance: float, height: float, sink: float, cosine: float, pad: float
-) -> None:
+def test_reward_functions_are_bounded(distance: float, height: float, sink: float, cosine: float, pad: float) -> None:
     d, h = np.array([distance]), np.array([height])
     assert 0.0 <= rewards.descent_potential(d, h, pad)[0] <= 5.0
     assert 0.0 <= rewards.excess_sink_rate(np.array([sink]), h, 0.8)[0] <= max(sink, 0.0)
@@ -560,9 +548,7 @@ def test_terms_follow_from_what_happened_and_add_up_to_the_reward() -> None:
         }
         assert set(result.terms) == set(expected) == set(rewards.TERMS)
         for name, value in expected.items():
-            np.testing.assert_allclose(
-                result.terms[name], np.where(running, value, 0.0), atol=1e-9, err_msg=name
-            )
+            np.testing.assert_allclose(result.terms[name], np.where(running, value, 0.0), atol=1e-9, err_msg=name)
             seen |= {name} if result.terms[name].any() else set()
         np.testing.assert_allclose(result.reward, sum(result.terms.values()), atol=1e-12)
     assert seen == set(rewards.TERMS)
@@ -648,9 +634,7 @@ def test_state_by_hand() -> None:
 
 
 def test_privileged_state_by_hand() -> None:
-    task = begin(
-        1, settings=pinned_task(pad_paths=("straight",)), stage=StageSettings(name="S", pad_speed=(0.4, 0.4))
-    )
+    task = begin(1, settings=pinned_task(pad_paths=("straight",)), stage=StageSettings(name="S", pad_speed=(0.4, 0.4)))
     scenarios = task.scenarios
     scenarios.heading[0], scenarios.pad_heading[0] = np.pi / 2, 0.0
     task.time[0] = 5.0  # the pad is at (2, 0) and drives along x

@@ -50,9 +50,7 @@ def airframe(model: mujoco.MjModel) -> Airframe:
 class Flight:
     """N drones under velocity commands in still or moving air, with the heading held or turned."""
 
-    def __init__(
-        self, model: mujoco.MjModel, num: int, *, height: float = 50.0, heading: float | Array = 0.0
-    ) -> None:
+    def __init__(self, model: mujoco.MjModel, num: int, *, height: float = 50.0, heading: float | Array = 0.0) -> None:
         self.num = num
         self.physics = Physics(model, num, num_threads=1)
         self.controller = VelocityController(read_airframe(model), num, TICK)
@@ -163,9 +161,7 @@ def test_heights_written_in_the_code_are_those_of_the_model(model: mujoco.MjMode
         (HULL_BOTTOM + 0.002, 2.0, False, False),
     ],
 )
-def test_touch_sensors(
-    model: mujoco.MjModel, height: float, offset: float, pad: bool, anything: bool
-) -> None:
+def test_touch_sensors(model: mujoco.MjModel, height: float, offset: float, pad: bool, anything: bool) -> None:
     physics = Physics(model, 1, 1)
     physics.reset(np.array([0]), np.array([[offset, 0.0, height]]), LEVEL[None], np.zeros((1, 3)))
     physics.refresh()
@@ -317,9 +313,7 @@ def test_hover_holds_within_5_cm_for_10_s_whatever_the_heading_and_its_error(mod
     assert np.linalg.norm(positions - flight.start, axis=2).max() < 0.05
     assert np.linalg.norm(velocities[-1], axis=1).max() < 0.005
     forward = flight.physics.rotation[:, :2, 0]
-    np.testing.assert_allclose(
-        forward, np.stack([np.cos(flight.heading), np.sin(flight.heading)], axis=1), atol=0.01
-    )
+    np.testing.assert_allclose(forward, np.stack([np.cos(flight.heading), np.sin(flight.heading)], axis=1), atol=0.01)
 
 
 def test_the_task_hovers_on_the_zero_action() -> None:
@@ -357,9 +351,7 @@ STEPS = [
 
 
 @pytest.mark.parametrize("heading", [0.0, 2.2])
-def test_velocity_steps_settle_within_a_second_without_overshoot(
-    model: mujoco.MjModel, heading: float
-) -> None:
+def test_velocity_steps_settle_within_a_second_without_overshoot(model: mujoco.MjModel, heading: float) -> None:
     command = np.array(STEPS)
     size = np.linalg.norm(command, axis=1)
     flight = Flight(model, len(command), heading=heading)
@@ -409,9 +401,7 @@ def trajectory(num_threads: int, seed: int = 7) -> dict[str, NDArray[Any]]:
     task = LandingTask(8, settings, FULL_TASK, num_threads=num_threads)
     task.reset(np.arange(8), [np.random.default_rng([seed, i]) for i in range(8)])
     rng = np.random.default_rng(seed)
-    rows: dict[str, list[NDArray[Any]]] = {
-        key: [] for key in ("position", "attitude", "velocity", "reward", "view")
-    }
+    rows: dict[str, list[NDArray[Any]]] = {key: [] for key in ("position", "attitude", "velocity", "reward", "view")}
     for _ in range(24):
         result = task.step(rng.uniform(-1, 1, (8, ACTION_DIM)))
         physics = task.physics

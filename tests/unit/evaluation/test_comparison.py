@@ -125,9 +125,7 @@ def test_places_without_a_run_say_what_is_there(tmp_path: Path) -> None:
         ("finished.json", None, "unfinished: at frame 12,000 of 12,000"),
     ],
 )
-def test_damaged_and_unfinished_runs_are_named(
-    tmp_path: Path, name: str, text: str | None, reason: str
-) -> None:
+def test_damaged_and_unfinished_runs_are_named(tmp_path: Path, name: str, text: str | None, reason: str) -> None:
     good, bad = write_run(tmp_path / "good"), write_run(tmp_path / "bad", seed=2)
     if text is None:
         (bad / name).unlink()
@@ -237,9 +235,7 @@ def test_by_pools_what_it_leaves_out_and_says_so(tmp_path: Path) -> None:
     ]
     assert grouping.pooled == ("lr",)
     assert labels(*runs, by=["agent.encoder"]) == ["state"]
-    with pytest.raises(
-        SettingsError, match="by=lr_schedul: unknown setting of these runs; did you mean lr_schedule"
-    ):
+    with pytest.raises(SettingsError, match="by=lr_schedul: unknown setting of these runs; did you mean lr_schedule"):
         grouped(*runs, by=["lr_schedul"])
 
 
@@ -277,9 +273,7 @@ def test_figures_of_a_group(two_by_three: Path) -> None:
         ((0,), math.inf),
     ],
 )
-def test_runs_that_never_got_there_count_as_never(
-    tmp_path: Path, reaching: tuple[int, ...], median: float
-) -> None:
+def test_runs_that_never_got_there_count_as_never(tmp_path: Path, reaching: tuple[int, ...], median: float) -> None:
     for seed, reaches in enumerate(reaching):
         # 100% on the stage before the last one does not count.
         evaluations = [(4000, 0, 1.0), (8000, 1, 0.8 if reaches else 0.79)]
@@ -442,9 +436,7 @@ def test_mistakes_are_told(workplace: Path, words: str, message: str) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize(
-    "name", ["a b", "lr=1,2", 'it\'s "so"', "[x]", "${oc.env:HOME}", "back\\slash", "ünï"]
-)
+@pytest.mark.parametrize("name", ["a b", "lr=1,2", 'it\'s "so"', "[x]", "${oc.env:HOME}", "back\\slash", "ünï"])
 def test_any_folder_can_be_named(workplace: Path, name: str) -> None:
     write_run(workplace / "day" / name)
     assert compare(f"day/{name}", "out=here")[0] == 0
@@ -467,9 +459,7 @@ def test_a_sweep_s_table_names_what_it_can_not_read(two_by_three: Path, workplac
     assert "0_a: there is no such folder\n" in text
     assert "1_a: config.yaml is damaged" in text
     # One run: no interval over runs, but its own.
-    assert "constant: one run, so no interval over runs; its own over 100 episodes is" in " ".join(
-        text.split()
-    )
+    assert "constant: one run, so no interval over runs; its own over 100 episodes is" in " ".join(text.split())
     assert not list(workplace.iterdir())
     for nothing in ([], runs[:2]):
         show(nothing, Console(file=io.StringIO(), width=80))
@@ -489,6 +479,7 @@ def test_the_commands_of_the_manual_are_understood() -> None:
         assert all("exp_local" in run for run in settings.runs)
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_and_an_unwritable_home_keep_nothing_from_the_files(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "a")
     command = [sys.executable, str(ROOT / "compare_runs.py"), str(tmp_path / "runs")]

@@ -20,9 +20,7 @@ from glideslope.evaluation.comparison.summary import compare_runs
 from tests.support.synthetic_runs import write_run
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    BROWSER is None or DRIVER is None, reason="needs chromium and chromedriver on the PATH"
-)
+pytestmark = pytest.mark.skipif(BROWSER is None or DRIVER is None, reason="needs chromium and chromedriver on the PATH")
 
 FLAGS = (
     *(
@@ -50,6 +48,10 @@ function* deep(root) {
 }
 const found = (name) => [...deep(document)].filter((e) => e.classList.contains(name));
 """
+
+
+# A browser is started.
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +94,7 @@ def load(browser: Any, page: Path, width: int, height: int) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get(page.as_uri())
     for _ in range(200):
-        ready = (
-            "return window.Bokeh !== undefined && Bokeh.documents.length == 1 && Bokeh.documents[0].is_idle"
-        )
+        ready = "return window.Bokeh !== undefined && Bokeh.documents.length == 1 && Bokeh.documents[0].is_idle"
         if browser.execute_script(ready):
             return
         time.sleep(0.1)

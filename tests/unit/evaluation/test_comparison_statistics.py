@@ -99,9 +99,7 @@ def test_curves_are_estimated_point_by_point(count: int) -> None:
     for column in range(5):
         alone = estimate(curves[:, column])
         assert together.value[column] == pytest.approx(alone.value)
-        assert (together.low[column], together.high[column]) == pytest.approx(
-            (alone.low, alone.high), abs=0.02
-        )
+        assert (together.low[column], together.high[column]) == pytest.approx((alone.low, alone.high), abs=0.02)
 
 
 def test_curves_with_a_stratum_of_one_run() -> None:

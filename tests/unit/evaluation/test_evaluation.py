@@ -252,10 +252,7 @@ def test_a_scripted_policy_leaves_its_evaluations_in_the_current_folder(workplac
         assert evaluate("policy=expert", "episodes=1", *NEAR) == 0
     assert names(workplace) == {"evaluations"}
     assert len(names(workplace / "evaluations")) == 2
-    assert all(
-        name.endswith(("_S4_full_1_expert", "_S4_full_1_expert_2"))
-        for name in names(newest(workplace).parent)
-    )
+    assert all(name.endswith(("_S4_full_1_expert", "_S4_full_1_expert_2")) for name in names(newest(workplace).parent))
 
 
 @pytest.mark.parametrize("left", ["evaluation.json", "evaluation_S3_mid_wind_1_grid.mp4"])
@@ -422,10 +419,7 @@ def test_a_damaged_snapshot_is_named_and_an_older_one_played(
     assert evaluate(f"run={tmp_path}", "episodes=2", "compare=[]") == 0
     told = capsys.readouterr().out
     assert f"Passed over: {damaged}: is damaged" in told
-    assert (
-        f"Evaluating {tmp_path.name}/snapshot_best_sr90_stage4_100.pt (state, frame 100, stage 4 of 0-4)"
-        in told
-    )
+    assert f"Evaluating {tmp_path.name}/snapshot_best_sr90_stage4_100.pt (state, frame 100, stage 4 of 0-4)" in told
 
 
 def test_films_of_some_episodes_and_of_the_best_and_the_worst(tmp_path: Path) -> None:
@@ -485,9 +479,7 @@ def test_a_long_sweep_is_not_filmed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "video=true: a sweep of 21 points can't be filmed, only 20" in capsys.readouterr().err
 
 
-def test_a_pad_that_never_moves_has_no_speed_to_sweep(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pad_that_never_moves_has_no_speed_to_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     static = "task.pad_paths=[static]"
     snapshot = checkpoint.save(tmp_path / "snapshot.pt", content_of(untrained(pad_paths=["static"])))
     for arguments in ([f"run={snapshot}"], ["policy=expert", static]):
@@ -503,9 +495,7 @@ def test_a_scripted_policy_is_compared_with_none(capsys: pytest.CaptureFixture[s
         compose(EVALUATE_CONFIG, ["policy=expert", compare], EvaluateSettings)
 
 
-def test_a_place_that_cannot_be_written_to_is_told_first(
-    run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_place_that_cannot_be_written_to_is_told_first(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(f"run={run}", f"out={run / 'snapshot.pt'}") == 2
     captured = capsys.readouterr()
     assert f"out={run / 'snapshot.pt'}: can't write {run / 'snapshot.pt'}: File exists" in captured.err
@@ -533,9 +523,9 @@ def test_the_table_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
         lines = out.getvalue().splitlines()
         assert max(map(len, lines)) <= 80
         # Figures stay whole.
-        assert len(
-            [line for line in lines if "100.0%  96%–100%     0.0%   0.0%  0.25 m  0.50 m/s" in line]
-        ) == 2 * len(policies)
+        assert len([line for line in lines if "100.0%  96%–100%     0.0%   0.0%  0.25 m  0.50 m/s" in line]) == 2 * len(
+            policies
+        )
 
 
 @pytest.fixture
@@ -709,6 +699,7 @@ sys.exit(f"loaded {sorted(heavy)}" if heavy else 0)
 """
 
 
+@pytest.mark.slow
 def test_listing_loads_no_simulator() -> None:
     command = [sys.executable, "-c", INSPECTION]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -18,9 +18,7 @@ PLATEAU = {"net": {"type": "reduce_on_plateau", "intervals": [{"init_lr": 1e-3, 
 
 
 def schedule(config=LINEAR, base=5e-3):
-    return build_schedules(config, base={"net": base}, total_steps=100, stage_names=["first", "second"])[
-        "net"
-    ]
+    return build_schedules(config, base={"net": base}, total_steps=100, stage_names=["first", "second"])["net"]
 
 
 def linear(step):
@@ -54,6 +52,7 @@ def approx(rates):
     return pytest.approx(rates, rel=1e-12, abs=1e-18)
 
 
+@pytest.mark.slow
 def test_the_rate_of_step_n_is_in_force_after_n_calls():
     optimizer = adam()
     scheduler = ScheduledLR(optimizer, schedule())

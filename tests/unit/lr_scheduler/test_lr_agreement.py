@@ -91,8 +91,7 @@ def step(rng: np.random.Generator) -> Case:
     init, factor = rate_of(rng), float(rng.uniform(0.05, 1.5))
     rates = [init * factor**i for i in range(count + 1)]
     intervals = [
-        {"start": start, "end": end, "lr": rate}
-        for rate, (start, end) in zip(rates, pairwise(bounds), strict=True)
+        {"start": start, "end": end, "lr": rate} for rate, (start, end) in zip(rates, pairwise(bounds), strict=True)
     ]
     milestones = [int(bound) for bound in bounds[1:-1]]
     return Case(
@@ -159,10 +158,7 @@ def cosine(rng: np.random.Generator) -> Case:
     total, init, final = ends(rng)
 
     def exact(at: int) -> Any:
-        return (
-            EXACT.mpf(final)
-            + (EXACT.mpf(init) - EXACT.mpf(final)) * (1 + EXACT.cospi(EXACT.mpf(at) / total)) / 2
-        )
+        return EXACT.mpf(final) + (EXACT.mpf(init) - EXACT.mpf(final)) * (1 + EXACT.cospi(EXACT.mpf(at) / total)) / 2
 
     return Case(
         ours=build("cosine_decay", total, {"lr": init, "final_lr": final}),

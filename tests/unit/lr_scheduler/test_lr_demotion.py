@@ -96,9 +96,7 @@ def test_a_warm_up_left_half_way_goes_on_from_its_own_beginning() -> None:
 
 
 def test_changes_at_the_same_step_leave_the_last_one_in_force() -> None:
-    schedule = by_stage(
-        {"stage": 0, "lr": 0.2}, {"stage": 1, "lr": 0.8, "warmup": 10}, {"stage": 2, "lr": 0.4}
-    )
+    schedule = by_stage({"stage": 0, "lr": 0.2}, {"stage": 1, "lr": 0.8, "warmup": 10}, {"stage": 2, "lr": 0.4})
     history = [(0, 0), (100, 1), (100, 2), (100, 1)]
     assert rates(schedule, history, 99, 100, 105, 110) == pytest.approx([0.2, 0.2, 0.5, 0.8], rel=1e-12)
     assert rates(schedule, [*history, (100, 0)], 99, 100, 105) == [0.2, 0.2, 0.2]
@@ -199,9 +197,7 @@ def test_what_a_watch_has_seen_survives_a_way_back() -> None:
 # --- a plain reference ---
 
 
-def reference(
-    step: int, history: list[tuple[int, int]], lines: dict[int, tuple[float, float, int, int]]
-) -> float:
+def reference(step: int, history: list[tuple[int, int]], lines: dict[int, tuple[float, float, int, int]]) -> float:
     """The rate by stage, from its definition; lines: stage → (from, to, duration, warm-up)."""
     known = [entry for entry in history if entry[0] <= step]
     listed = [stage for stage in lines if known and stage <= known[-1][1]]

@@ -242,8 +242,6 @@ def test_warmups_of_a_share_between_two_steps() -> None:
 
 def test_an_end_in_the_middle_of_a_stair() -> None:
     """Stairs of 2 steps, an interval of 5: the third stair, a quarter of the start, is the last."""
-    schedule = build(
-        {"type": "exponential_decay", "end": 5, "lr": 8e-5, "decay_rate": 0.5, "decay_interval": 2}
-    )
+    schedule = build({"type": "exponential_decay", "end": 5, "lr": 8e-5, "decay_rate": 0.5, "decay_interval": 2})
     expected = {0: 8e-5, 1: 8e-5, 2: 4e-5, 3: 4e-5, 4: 2e-5, 5: 2e-5, 6: 2e-5, 1000: 2e-5, FAR: 2e-5}
     check(schedule, expected, (), ())

@@ -180,9 +180,7 @@ def test_the_state_of_a_scheduler_of_torch_is_plain_data() -> None:
 @ways
 @pytest.mark.parametrize("own", [False, True], ids=["one tensor", "a tensor for each group"])
 @pytest.mark.parametrize("loaded", [False, True])
-def test_a_copied_optimizer_is_written_in_its_own_tensors(
-    own: bool, loaded: bool, way: Callable[[Any], Any]
-) -> None:
+def test_a_copied_optimizer_is_written_in_its_own_tensors(own: bool, loaded: bool, way: Callable[[Any], Any]) -> None:
     groups: list[dict[str, Any]] = [{"lr": torch.tensor(0.5)}, {"lr": torch.tensor(0.5), "lr_scale": 0.5}]
     original = optimizer(tensor=True, groups=groups) if own else optimizer(tensor=True)
     write_lr(original, 0.25)
@@ -215,6 +213,7 @@ def test_every_public_name_is_pickled() -> None:
     assert list(pickle.loads(pickle.dumps(dict(SHAPES)))) == list(SHAPES)
 
 
+@pytest.mark.slow
 def test_another_process_gets_the_same_to_the_last_bit() -> None:
     live = LiveSchedules(build())
     schedules = [build(shape, extent)["p"] for shape in SHAPES for extent in ("time", "stage")]

@@ -155,9 +155,7 @@ def test_an_evaluation_where_a_stage_is_entered_is_the_new_stages_first():
         # At 50 the third evaluation without a new best, or the first of the new stage.
         assert evaluate(live, [0.3, 0.3, 0.3], first=50, stages=stages) == expected
     # By stages, each has its own patience: at 50 the second one's counts, which sets its best there.
-    live = LiveSchedules(
-        build({"stage": 0, "lr": 1.0, "patience": 0}, {"stage": 1, "lr": 0.5, "patience": 1})
-    )
+    live = LiveSchedules(build({"stage": 0, "lr": 1.0, "patience": 0}, {"stage": 1, "lr": 0.5, "patience": 1}))
     assert evaluate(live, [0.5], stages=entered[:1]) == []
     assert evaluate(live, [0.5, 0.5, 0.5], first=50, stages=entered) == [70]
     assert [live.rate("actor", step, entered) for step in (49, 50, 70, 71)] == [1.0, 0.5, 0.5, 0.25]
@@ -349,9 +347,7 @@ def test_what_is_written_is_the_rate_of_that_step_and_history(events):
         for interval in network["intervals"]:
             if network["type"] == "reduce_on_plateau":
                 interval["patience"] = 0
-    schedules = build_schedules(
-        LIVE, base=dict.fromkeys(LIVE, 1e-3), total_steps=200, stage_names=("a", "b", "c")
-    )
+    schedules = build_schedules(LIVE, base=dict.fromkeys(LIVE, 1e-3), total_steps=200, stage_names=("a", "b", "c"))
     live = LiveSchedules(schedules)
     optimizers = {
         name: torch.optim.SGD([torch.zeros(1)], lr=torch.tensor(0.1, dtype=torch.float64) if i else 0.1)

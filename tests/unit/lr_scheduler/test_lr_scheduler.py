@@ -32,9 +32,7 @@ def build(config, *, lr=1e-4, total=TOTAL, **more):
 
 
 def actor(type_, *intervals, lr=1e-4, total=TOTAL, **more):
-    return build({"actor": {"type": type_, "intervals": list(intervals)}}, lr=lr, total=total, **more)[
-        "actor"
-    ]
+    return build({"actor": {"type": type_, "intervals": list(intervals)}}, lr=lr, total=total, **more)["actor"]
 
 
 def preset(name, **top):
@@ -167,9 +165,7 @@ def test_constant_is_null_and_decay_rate_reaches_exponential_smooth():
     assert schedule(6_000_000) == pytest.approx(1e-4 * 0.9998**6000, rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    "name", sorted(path.stem for path in PRESETS.glob("*.yaml") if path.stem != "constant")
-)
+@pytest.mark.parametrize("name", sorted(path.stem for path in PRESETS.glob("*.yaml") if path.stem != "constant"))
 @pytest.mark.parametrize("type_", TYPES)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_preset_can_be_switched_to_every_type(name, type_, network):
@@ -181,9 +177,9 @@ def test_every_preset_can_be_switched_to_every_type(name, type_, network):
     assert curve.min() >= 0
     assert curve.max() <= 1.5e-4
     other = next(n for n in NETWORKS if n != network)
-    assert build(preset(name), stage_names=STAGES)[other](5, history) == build(config, stage_names=STAGES)[
-        other
-    ](5, history)
+    assert build(preset(name), stage_names=STAGES)[other](5, history) == build(config, stage_names=STAGES)[other](
+        5, history
+    )
 
 
 def test_gentle_decay_switched_to_exponential_is_continuous():
@@ -298,9 +294,7 @@ def test_warmup_follows_the_curve_below_it():
 
 def test_shares_are_exact():
     """A third of 100 steps ends between two of them; decay intervals of 10/3 steps never lose one."""
-    schedule = actor(
-        "step_decay", {"end": "1/3", "lr": 0.2}, {"end": "2/3", "lr": 0.3}, {"lr": 0.4}, total=100
-    )
+    schedule = actor("step_decay", {"end": "1/3", "lr": 0.2}, {"end": "2/3", "lr": 0.3}, {"lr": 0.4}, total=100)
     assert rates(schedule, 33, 34, 66, 67) == [0.2, 0.3, 0.3, 0.4]
     stairs = actor("exponential_decay", {"lr": 1, "decay_rate": 0.5, "decay_interval": "1/30"}, total=100)
     assert [stairs(step) for step in range(101)] == [0.5 ** (step * 30 // 100) for step in range(101)]
@@ -377,9 +371,7 @@ def test_the_guides_examples():
     steps = (0, 999_999, 1_000_000, 2_999_999, 3_000_000, 10**8)
     assert rates(step["encoder"], *steps) == [1e-4, 1e-4, 5e-5, 5e-5, 1e-5, 1e-5]
     assert step["actor"](10**6) == 1e-4
-    assert rates(exponential["encoder"], 999, 1000, 10**8) == pytest.approx(
-        [1e-4, 9.99e-5, 1e-4 * 0.999**1000]
-    )
+    assert rates(exponential["encoder"], 999, 1000, 10**8) == pytest.approx([1e-4, 9.99e-5, 1e-4 * 0.999**1000])
     assert rates(mixed["encoder"], 0, 10**8) == [8e-5, 8e-5]
     assert rates(mixed["actor"], 4999, 5000, 10**8) == pytest.approx([1.2e-4, 1.1988e-4, 1.2e-4 * 0.999**400])
     assert rates(mixed["critic"], 999_999, 1_000_000, 3_000_000) == [1.5e-4, 5e-5, 5e-5]
@@ -409,9 +401,7 @@ def test_a_stage_without_an_interval_continues_the_one_before():
     schedule = by_stage(fade, {"stage": 3, "lr": 0.5})
     history = [(0, 0), (100, 1), (150, 2), (180, 3)]
     assert rates(schedule, 0, 99, stages=history) == [0.1, 0.1]
-    assert rates(schedule, 100, 150, 175, 180, stages=history) == pytest.approx(
-        [0.9, 0.5, 0.3, 0.5], rel=1e-12
-    )
+    assert rates(schedule, 100, 150, 175, 180, stages=history) == pytest.approx([0.9, 0.5, 0.3, 0.5], rel=1e-12)
     assert rates(schedule, 200, 10**9, stages=history[:3]) == pytest.approx([0.1, 0.1], rel=1e-12)
 
 
@@ -558,9 +548,7 @@ def runs(draw):
             interval["warmup"] = draw(st.integers(0, 20))
         intervals.append(interval)
     schedule = actor("constant", *intervals, lr=0.1, total=1000, stage_names=STAGES)
-    largest = max(
-        0.1, *(interval[name] for interval in intervals for name in ("lr", "final_lr") if name in interval)
-    )
+    largest = max(0.1, *(interval[name] for interval in intervals for name in ("lr", "final_lr") if name in interval))
     entries = sorted(draw(st.lists(st.integers(0, 1000), max_size=4)))
     stages = [(0, 0), *zip(entries, range(1, 5), strict=False)]
     return schedule, largest, stages, sorted(draw(st.sets(st.integers(0, 1200), max_size=8)))
@@ -596,9 +584,7 @@ def test_arrays_keep_their_shape_and_steps_must_be_integers():
 
 def test_a_million_steps_do_not_drift():
     """float32 products would be off by percents here; the closed form is exact to the last digits."""
-    schedule = actor(
-        "exponential_decay", {"lr": 1e-4, "decay_rate": 0.999999, "decay_interval": 1}, total=10**6
-    )
+    schedule = actor("exponential_decay", {"lr": 1e-4, "decay_rate": 0.999999, "decay_interval": 1}, total=10**6)
     assert schedule(10**6) == pytest.approx(1e-4 * math.exp(1e6 * math.log1p(-1e-6)), rel=1e-9)
 
 
@@ -761,8 +747,7 @@ def test_a_faulty_interval_is_refused_by_name(interval, fault):
 def test_overlaps_show_both_intervals_and_the_override_that_mends_them():
     first, second = {"start": 0, "end": "1.5M", "lr": 1e-4}, {"start": "1/6", "end": "5M", "lr": 5e-5}
     assert the_fault(first, second) == (
-        f"{KEY}.1.start=1/6: steps 1000000 to 5000000 overlap interval 0, 0 to 1500000;"
-        f" mend it with {KEY}.0.end=1/6"
+        f"{KEY}.1.start=1/6: steps 1000000 to 5000000 overlap interval 0, 0 to 1500000; mend it with {KEY}.0.end=1/6"
     )
     first["end"] = "1/6"
     assert actor("step_decay", first, second)(1_000_000) == 5e-5
@@ -779,9 +764,7 @@ def test_overlaps_with_an_earlier_interval_and_equal_starts():
     assert the_fault({"end": 50, "lr": 0.1}, {"start": 0, "end": 60, "lr": 0.2}).endswith(
         f"interval 0 starts there too; mend it with {KEY}.1.start=50"
     )
-    assert "interval 0 starts there too" in the_fault(
-        {"start": 5, "lr": 0.1}, {"start": 5, "end": 60, "lr": 0.2}
-    )
+    assert "interval 0 starts there too" in the_fault({"start": 5, "lr": 0.1}, {"start": 5, "end": 60, "lr": 0.2})
 
 
 def test_shares_are_compared_exactly_with_steps():
@@ -792,9 +775,7 @@ def test_shares_are_compared_exactly_with_steps():
 
 def test_unsorted_lists_and_undetermined_starts_are_refused():
     found = the_fault({"start": 50, "lr": 0.1}, {"start": 20, "end": 40, "lr": 0.2})
-    assert found == (
-        f"{KEY}.1.start=20: intervals are listed in order, but interval 0 starts later, at step 50"
-    )
+    assert found == (f"{KEY}.1.start=20: intervals are listed in order, but interval 0 starts later, at step 50")
     assert the_fault({"lr": 0.1}, {"lr": 0.2}) == (
         f"{KEY}.1.start: is missing, and so is {KEY}.0.end; give one of them"
     )

@@ -93,9 +93,7 @@ class Views(Image):
         return {"image": super().see(), "height": np.zeros(1, np.float32)}
 
 
-def make(
-    algorithm, *, policy="MlpPolicy", env="Pendulum-v1", shared=False, extractor=None, optimizer=None, **more
-):
+def make(algorithm, *, policy="MlpPolicy", env="Pendulum-v1", shared=False, extractor=None, optimizer=None, **more):
     policy_kwargs = {"net_arch": [32, 32], "share_features_extractor": shared}
     if extractor:
         policy_kwargs["features_extractor_class"] = extractor
@@ -158,17 +156,13 @@ def optimizers(model):
 
 def expected(names, steps, networks, formulas=FORMULAS):
     """What `record` should hold where every network in `names` is updated once at each step."""
-    return {
-        (step, name, formulas[name](step) if name in networks else 7e-4) for step in steps for name in names
-    }
+    return {(step, name, formulas[name](step) if name in networks else 7e-4) for step in steps for name in names}
 
 
 def same(updates, wanted):
     """Compares two sets of updates, rates to the last digits but two."""
     assert len(updates) == len(wanted)
-    for (step, name, rate), (other_step, other_name, other_rate) in zip(
-        sorted(updates), sorted(wanted), strict=True
-    ):
+    for (step, name, rate), (other_step, other_name, other_rate) in zip(sorted(updates), sorted(wanted), strict=True):
         assert (step, name) == (other_step, other_name)
         assert rate == pytest.approx(other_rate, rel=1e-12, abs=1e-18), (step, name)
 
@@ -253,9 +247,7 @@ def test_the_rate_written_is_the_rate_used():
         optimizer.step()
     for name, weight in networks.items():
         moved = (before[name] - weight.detach()).mean().item()
-        assert moved == pytest.approx(FORMULAS[name](FIRST + 10), rel=1e-3), (
-            name
-        )  # of float32 weights near 0.1
+        assert moved == pytest.approx(FORMULAS[name](FIRST + 10), rel=1e-3), name  # of float32 weights near 0.1
 
 
 # --- the shared features extractor ---
@@ -441,11 +433,7 @@ def test_rates_are_logged_beside_the_learning_rate():
     model.set_logger(Logger(None, []))
     use_schedules(model, schedules("actor", "encoder", "ent_coef"))
     model.learn(FIRST + 10)
-    logged = {
-        name: value
-        for name, value in model.logger.name_to_value.items()
-        if "/l" in name and "loss" not in name
-    }
+    logged = {name: value for name, value in model.logger.name_to_value.items() if "/l" in name and "loss" not in name}
     names = ("actor", "encoder", "ent_coef")
     wanted = {f"train/lr_{name}": FORMULAS[name](30) for name in names} | {"train/learning_rate": 7e-4}
     assert logged == pytest.approx(wanted, rel=1e-12)
@@ -463,12 +451,8 @@ def test_updates_before_the_first_learn_have_the_rate_of_step_0():
 
 
 def test_a_curriculum_s_history_is_followed():
-    config = {
-        "critic": {"type": "step_decay", "intervals": [{"stage": 0, "lr": 1e-3}, {"stage": 1, "lr": 1e-4}]}
-    }
-    staged = build_schedules(
-        config, base={"critic": 5e-3}, total_steps=TOTAL, stage_names=["first", "second"]
-    )
+    config = {"critic": {"type": "step_decay", "intervals": [{"stage": 0, "lr": 1e-3}, {"stage": 1, "lr": 1e-4}]}}
+    staged = build_schedules(config, base={"critic": 5e-3}, total_steps=TOTAL, stage_names=["first", "second"])
     model = make(TD3)
     with pytest.raises(ValueError, match="history"):
         use_schedules(model, staged)
@@ -512,9 +496,7 @@ def test_networks_that_are_not_there_are_refused(options, name, message):
     assert model.actor.optimizer.param_groups[0]["lr"] == 7e-4  # nothing was changed
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "env"), [(PPO, "Pendulum-v1"), (A2C, "Pendulum-v1"), (DQN, "CartPole-v1")]
-)
+@pytest.mark.parametrize(("algorithm", "env"), [(PPO, "Pendulum-v1"), (A2C, "Pendulum-v1"), (DQN, "CartPole-v1")])
 def test_algorithms_without_such_optimizers_are_refused(algorithm, env):
     more = {"buffer_size": 100} if algorithm is DQN else {}
     with pytest.raises(TypeError, match=f"{algorithm.__name__} has no optimizers of its own"):

@@ -251,9 +251,7 @@ def steps_of_the_counter(settings: Any, end: int) -> list[tuple[int, int]]:
 
 def check_environments(rate: Rate, steps_of: Any, num_envs: int, every: int, seed_frames: int) -> None:
     one = rates_at_updates(rate, steps_of, num_envs=1, update_every_steps=every)
-    many = rates_at_updates(
-        rate, steps_of, num_envs=num_envs, update_every_steps=every, seed_steps=seed_frames
-    )
+    many = rates_at_updates(rate, steps_of, num_envs=num_envs, update_every_steps=every, seed_steps=seed_frames)
     assert list(one) == list(range(every, TOTAL + 1, every))
     assert many == {step: rate for step, rate in one.items() if step > seed_frames}
 
@@ -380,9 +378,7 @@ def test_a_graph_for_each_rate_is_seen() -> None:
 # --- 9. A schedule changed between a snapshot and its resume is never silent ---
 
 
-def refusal(
-    load: Callable[[LiveSchedules, dict[str, Any]], None], live: LiveSchedules, state: dict[str, Any]
-) -> str:
+def refusal(load: Callable[[LiveSchedules, dict[str, Any]], None], live: LiveSchedules, state: dict[str, Any]) -> str:
     try:
         load(live, state)
     except ScheduleError as error:

@@ -84,9 +84,7 @@ def with_buffer(writer: Writer, buffer: ReplayBuffer) -> Writer:
             st.integers(1, 25),  # so many steps
             st.just("save"),
             st.sampled_from(["save", "sample", "cut", "prune"]),
-            st.tuples(
-                st.integers(0, 5), st.booleans()
-            ),  # load the last manifest but so many, into a new buffer
+            st.tuples(st.integers(0, 5), st.booleans()),  # load the last manifest but so many, into a new buffer
         ),
         min_size=4,
         max_size=20,
@@ -285,9 +283,7 @@ def test_killed_at_any_moment_the_saves_before_are_whole(tmp_path: Path) -> None
         writer, store, manifests = filled(folder, steps=9, saves=4)
         then = copy.deepcopy(writer)
 
-        def save_and_prune(
-            writer: Writer = writer, store: ReplayStore = store, last: Any = manifests[-1]
-        ) -> None:
+        def save_and_prune(writer: Writer = writer, store: ReplayStore = store, last: Any = manifests[-1]) -> None:
             for _ in range(9):
                 writer.step()
             store.prune([store.save(), last])
@@ -338,6 +334,7 @@ def assert_refused(folder: Path, manifest: dict[str, Any], message: str) -> None
     assert_same_buffer(writer.buffer, fresh.buffer)
 
 
+@pytest.mark.slow
 def test_missing_cut_off_and_foreign_segments_are_named(tmp_path: Path) -> None:
     _, _, manifests = filled(tmp_path, steps=8, saves=3)
     mark = tmp_path / "was_run"
@@ -363,6 +360,7 @@ def test_missing_cut_off_and_foreign_segments_are_named(tmp_path: Path) -> None:
     ReplayStore(tmp_path, make_buffer()).load(manifests[-1])
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_any_part_of_a_segment_is_noticed(tmp_path: Path) -> None:
     writer, _, manifests = filled(tmp_path, steps=12, saves=1)
     path = tmp_path / manifests[0]["segments"][0]["file"]
@@ -373,9 +371,7 @@ def test_a_flipped_bit_in_any_part_of_a_segment_is_noticed(tmp_path: Path) -> No
     assert len(members) > 12
     for member in members:
         # The part's name and contents: 30 bytes of header, the name, fill, the contents.
-        name_length, fill = (
-            int.from_bytes(whole[member.header_offset + at :][:2], "little") for at in (26, 28)
-        )
+        name_length, fill = (int.from_bytes(whole[member.header_offset + at :][:2], "little") for at in (26, 28))
         start = member.header_offset + 30 + name_length + fill
         for place in start + rng.choice(member.file_size, min(3, member.file_size), replace=False):
             damaged = bytearray(whole)
@@ -449,10 +445,7 @@ def without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        *(
-            (lambda m, key=key: without(m, key), "damaged")
-            for key in ("format", "buffer", "counters", "generator")
-        ),
+        *((lambda m, key=key: without(m, key), "damaged") for key in ("format", "buffer", "counters", "generator")),
         (lambda m: None, "damaged"),
         (lambda m: [1], "damaged"),
         (lambda m: m | {"format": 0}, "format 0, this version reads format 1"),
@@ -473,9 +466,7 @@ def without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
         ),
     ],
 )
-def test_damaged_manifests_are_refused(
-    tmp_path: Path, damage: Callable[[dict[str, Any]], Any], message: str
-) -> None:
+def test_damaged_manifests_are_refused(tmp_path: Path, damage: Callable[[dict[str, Any]], Any], message: str) -> None:
     _, _, manifests = filled(tmp_path, steps=3, saves=4)
     assert len(manifests[-1]["segments"]) > 2
     assert_refused(tmp_path, damage(manifests[-1]), message)

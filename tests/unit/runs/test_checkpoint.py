@@ -224,10 +224,7 @@ def test_files_of_rolling_and_stage_snapshots(tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path, last_stage=4)
     for frame in (1, 2, 3):
         assert snapshots.save_rolling({"frame": frame}) == tmp_path / "snapshot.pt"
-    assert (
-        snapshots.save_stage({"frame": 3}, 2, "S2 my/stage", 3)
-        == tmp_path / "snapshot_stage2_S2-my-stage_3.pt"
-    )
+    assert snapshots.save_stage({"frame": 3}, 2, "S2 my/stage", 3) == tmp_path / "snapshot_stage2_S2-my-stage_3.pt"
     assert checkpoint.load(tmp_path / "snapshot.pt")["frame"] == 3
     assert checkpoint.load(tmp_path / "snapshot_previous.pt")["frame"] == 2
     assert len(list(tmp_path.iterdir())) == 3
@@ -280,9 +277,7 @@ def test_without_the_best_ones_the_newest_good_snapshot_is_taken_and_the_damaged
         for name in (best, second, rolling, "snapshot_previous.pt", "snapshot_best_sr100_stage0_500.pt")
     )
     (tmp_path / "snapshot_stage0_S0_80.pt").write_bytes(b"")
-    with pytest.raises(
-        UserError, match=r"holds no snapshot that can be read\n(.*is damaged.*\n){6}.*S0_80\.pt"
-    ):
+    with pytest.raises(UserError, match=r"holds no snapshot that can be read\n(.*is damaged.*\n){6}.*S0_80\.pt"):
         checkpoint.newest_snapshot(tmp_path)
 
 
@@ -509,9 +504,7 @@ def test_killed_at_any_moment_of_a_best_save_the_list_and_the_files_agree_again(
         snapshots = Snapshots(folder, last_stage=4)
         for frame, rate in ((1, 0.8), (2, 0.95), (3, 0.9)):
             snapshots.save_best({"frame": frame}, 0, frame, rate)
-        killed = killed_before(
-            number, lambda snapshots=snapshots: snapshots.save_best({"frame": 4}, 0, 4, 0.9)
-        )
+        killed = killed_before(number, lambda snapshots=snapshots: snapshots.save_best({"frame": 4}, 0, 4, 0.9))
         remove_temporaries(folder)
         there = kept_files(folder)
         assert indexed_files(folder) <= there
@@ -536,9 +529,7 @@ def test_killed_at_any_moment_of_a_best_save_the_list_and_the_files_agree_again(
 def test_missing_snapshots_name_those_that_are_there(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "snapshot_b.pt", {})
     checkpoint.save(tmp_path / "snapshot_a.pt", {})
-    with pytest.raises(
-        UserError, match=r"c\.pt: no such snapshot; there are: snapshot_a\.pt, snapshot_b\.pt$"
-    ):
+    with pytest.raises(UserError, match=r"c\.pt: no such snapshot; there are: snapshot_a\.pt, snapshot_b\.pt$"):
         checkpoint.load(tmp_path / "c.pt")
     with pytest.raises(UserError, match=r"c\.pt: no such snapshot$"):
         checkpoint.load(tmp_path / "nowhere" / "c.pt")
@@ -572,6 +563,7 @@ def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
     assert refused > 150
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_any_part_of_the_archive_is_named(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path / "snapshot.pt", full_content())
     whole = path.read_bytes()
@@ -661,7 +653,5 @@ def test_other_archives_are_no_snapshots(tmp_path: Path, content: Any) -> None:
 @pytest.mark.parametrize("other", [0, 1, checkpoint.FORMAT + 1, "2", None])
 def test_other_formats_are_refused(tmp_path: Path, other: Any) -> None:
     torch.save({"format": other}, tmp_path / "snapshot.pt")
-    with pytest.raises(
-        UserError, match=f"has snapshot format {other}, this version reads format {checkpoint.FORMAT}"
-    ):
+    with pytest.raises(UserError, match=f"has snapshot format {other}, this version reads format {checkpoint.FORMAT}"):
         checkpoint.load(tmp_path / "snapshot.pt")

@@ -98,9 +98,7 @@ def test_a_scalar_is_not_written_twice_for_one_frame(tmp_path: Path) -> None:
 def frames(run_dir: Path, tag: str = "train/fps") -> list[int]:
     """The frames of a tag's points, as TensorBoard reads them; the value of each is its frame."""
     found = events(run_dir)
-    points = (
-        [(event.step, event.value) for event in found.Scalars(tag)] if tag in found.Tags()["scalars"] else []
-    )
+    points = [(event.step, event.value) for event in found.Scalars(tag)] if tag in found.Tags()["scalars"] else []
     assert all(value == step for step, value in points)
     return [step for step, _ in points]
 
@@ -146,9 +144,7 @@ def test_a_chain_of_resumes_to_later_and_earlier_frames(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("resume_frame", [20, -1])
-def test_a_tensorboard_that_is_open_meanwhile_drops_what_it_has_read(
-    tmp_path: Path, resume_frame: int
-) -> None:
+def test_a_tensorboard_that_is_open_meanwhile_drops_what_it_has_read(tmp_path: Path, resume_frame: int) -> None:
     with Logger(tmp_path) as logger:
         log(logger, 10, 20, 30)
     reader = events(tmp_path)
@@ -279,9 +275,7 @@ def test_a_full_disk_costs_no_number_and_doubles_none(tmp_path: Path, spare: int
 
 @pytest.mark.parametrize("device", ["/dev/full", "/dev/null"])
 @pytest.mark.parametrize("pattern", ["events.*", "train.csv"])
-def test_one_file_that_fails_does_not_keep_the_others_from_the_disk(
-    tmp_path: Path, device: str, pattern: str
-) -> None:
+def test_one_file_that_fails_does_not_keep_the_others_from_the_disk(tmp_path: Path, device: str, pattern: str) -> None:
     logger = Logger(tmp_path)
     log(logger, 1)
     logger.flush()

@@ -81,9 +81,7 @@ def test_a_folder_made_for_nothing_goes_and_one_that_was_there_stays(tmp_path: P
         shutil.rmtree(folder.path)
 
 
-def test_another_process_is_named_and_its_death_frees_the_folder(
-    tmp_path: Path, holder: subprocess.Popen[str]
-) -> None:
+def test_another_process_is_named_and_its_death_frees_the_folder(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     before = (tmp_path / "run" / ".lock").read_bytes()
     with pytest.raises(UserError, match=f"in use by process {holder.pid} on "):
         claim(tmp_path / "run")
@@ -169,9 +167,7 @@ def test_overrides_are_kept_as_typed(tmp_path: Path) -> None:
         typed_overrides(tmp_path)
 
 
-def test_a_resume_adds_its_versions_to_those_of_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resume_adds_its_versions_to_those_of_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = []
     for number in range(3):
         monkeypatch.setattr(sys, "argv", ["train", f"start={number}"])
@@ -195,9 +191,7 @@ def test_damaged_versions_keep_no_run_from_going_on(tmp_path: Path, text: str) -
     assert stored == ({"resumed": [versions()]} if "resumed" in text else versions())
 
 
-def test_what_computes_differently_than_at_the_start_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_computes_differently_than_at_the_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert version_changes(tmp_path) == []
     with claim(tmp_path) as folder:
         folder.write_versions()

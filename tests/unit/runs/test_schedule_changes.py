@@ -45,9 +45,7 @@ def test_a_stretched_schedule(step: int, line: str) -> None:
 
 def test_networks_that_differ_have_lines_of_their_own_with_the_end() -> None:
     before = run()
-    now = run(
-        "lr_critic=3.0e-4", "lr_schedule={actor: {type: linear_decay, intervals: [{lr: 1x, final_lr: 0}]}}"
-    )
+    now = run("lr_critic=3.0e-4", "lr_schedule={actor: {type: linear_decay, intervals: [{lr: 1x, final_lr: 0}]}}")
     # linear: 1e-4 (1 - 15/30); noise, encoder the same
     assert told(before, now, 15_000) == [
         "lr_schedule of actor: at the resume (step 15,000) 1e-4 before, 5e-5 now; "

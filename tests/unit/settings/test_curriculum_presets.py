@@ -104,8 +104,7 @@ def test_every_profile_goes_with_every_preset(profile: str, preset: str) -> None
     listed = range(5) if profile in ("cpu", "state") else ()
     never = [stage for stage in listed if stage > last]
     assert exploration_noise(settings).notes == tuple(
-        f"stddev_schedule.intervals.{stage}.stage={stage}: never reached: the last stage is {last}"
-        for stage in never
+        f"stddev_schedule.intervals.{stage}.stage={stage}: never reached: the last stage is {last}" for stage in never
     )
     rates = learning_rates(settings)
     assert len(rates.notes) == 4 - last
@@ -117,9 +116,7 @@ def test_every_profile_goes_with_every_preset(profile: str, preset: str) -> None
 
 
 @pytest.mark.parametrize("preset", ["none", "full_gimbal_only"])
-def test_rates_are_shown_with_the_new_presets(
-    preset: str, workplace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_rates_are_shown_with_the_new_presets(preset: str, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stages = PRESETS[preset][3]
     steps = ",".join(str(30_000 * stage) for stage in range(len(stages)))
     argv = [f"curriculum_preset={preset}", "profile=cpu", "lr_schedule=stage_based"]
@@ -201,9 +198,7 @@ def test_files_in_a_folder_of_its_own_are_found(configs: Path, tmp_path: Path) -
         (tmp_path / "mine" / group).mkdir(parents=True)
         shutil.copy(configs / group / f"{name}.yaml", tmp_path / "mine" / group)
     argv = ["--config-dir", str(tmp_path / "mine"), "curriculum_preset=my_harbour"]
-    assert curriculum_of(*argv) == curriculum_of(
-        "--config-path", str(configs), "curriculum_preset=my_harbour"
-    )
+    assert curriculum_of(*argv) == curriculum_of("--config-path", str(configs), "curriculum_preset=my_harbour")
 
 
 def test_stages_are_chosen_on_the_command_line(configs: Path) -> None:

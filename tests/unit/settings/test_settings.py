@@ -168,9 +168,7 @@ def test_bad_values_are_refused_with_key_value_and_rule(key: str, value: Any, ru
 
 
 def test_a_missing_item_is_told_without_a_value() -> None:
-    assert faults(task__start_height=3.0) == (
-        "task.start_height=3.0: must be a list",
-    )  # [3.0] is none either
+    assert faults(task__start_height=3.0) == ("task.start_height=3.0: must be a list",)  # [3.0] is none either
     assert faults(task__start_height=[3.0]) == ("task.start_height.1: is missing",)
     assert faults(agent__encoder={"channels": 8}) == ("agent.encoder.name: is missing",)
 
@@ -188,9 +186,7 @@ def test_a_missing_item_is_told_without_a_value() -> None:
 )
 def test_unknown_keys_name_the_nearest(key: str, meant: str | None) -> None:
     if meant is None:
-        assert faults(**{key: {"aproach": 1}}) == (
-            "task.rewards.aproach=1: unknown key; did you mean approach?",
-        )
+        assert faults(**{key: {"aproach": 1}}) == ("task.rewards.aproach=1: unknown key; did you mean approach?",)
     else:
         assert faults(**{key: 1}) == (f"{key.replace('__', '.')}=1: unknown key; did you mean {meant}?",)
 
@@ -293,9 +289,7 @@ def test_the_rates_proposed_are_whole_multiples(decision_hz: int, controller_hz:
         TaskSettings(decision_hz=decision_hz, controller_hz=controller_hz, physics_hz=controller_hz)
     except ValidationError as error:
         words = str(error).replace(";", " ").split()
-        proposed = dict(
-            word.split("=") for word in words if word.startswith(("controller_hz=", "decision_hz="))
-        )
+        proposed = dict(word.split("=") for word in words if word.startswith(("controller_hz=", "decision_hz=")))
         assert int(proposed["controller_hz"]) % decision_hz == 0
         assert controller_hz % int(proposed["decision_hz"]) == 0
     else:
@@ -331,9 +325,7 @@ def test_every_fault_is_in_one_report() -> None:
 
 def test_no_fault_is_blamed_on_a_value_that_another_fault_makes_unknown() -> None:
     # With the default batch size of 512 in place of `many`, the buffer would be too small.
-    assert faults(batch_size="many", replay_buffer_size=456, num_envs=4) == (
-        "batch_size=many: must be a whole number",
-    )
+    assert faults(batch_size="many", replay_buffer_size=456, num_envs=4) == ("batch_size=many: must be a whole number",)
     assert faults(task__physics_hz="x", task__controller_hz=70, task__decision_hz=7) == (
         "task.physics_hz=x: must be a whole number",
     )

@@ -87,9 +87,7 @@ def test_a_number_means_the_decimal_in_a_profile_and_on_the_command_line() -> No
     chosen = write("profile", HEADER + "\n".join(lines))
     for argv in (chosen, [line.replace(": ", "=") for line in lines]):
         settings = train(*argv).settings
-        assert {key: getattr(settings, key) for key in DECIMALS} == {
-            key: meant for key, (_, meant) in DECIMALS.items()
-        }
+        assert {key: getattr(settings, key) for key in DECIMALS} == {key: meant for key, (_, meant) in DECIMALS.items()}
 
 
 def test_what_yaml_takes_for_another_number_is_refused_by_name() -> None:
@@ -143,11 +141,7 @@ def test_text_stays_text() -> None:
 
 
 PLAIN = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=12),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=12),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
@@ -291,9 +285,7 @@ def test_files_of_every_group_are_chosen_by_their_path() -> None:
 
 def test_a_path_without_a_file_says_where_to_put_it() -> None:
     report = faults("lr_schedule=/tmp/no/such/gentle_decy.yaml")
-    assert report.startswith(
-        "lr_schedule=/tmp/no/such/gentle_decy.yaml: there is no such file; cfgs/lr_schedule/ has "
-    )
+    assert report.startswith("lr_schedule=/tmp/no/such/gentle_decy.yaml: there is no such file; cfgs/lr_schedule/ has ")
     assert report.endswith("; did you mean gentle_decay?")
 
 

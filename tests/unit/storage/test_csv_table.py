@@ -228,9 +228,7 @@ def test_rows_whose_way_to_the_disk_failed_are_written_again(tmp_path: Path) -> 
     table.close()
 
 
-def test_a_failed_fsync_takes_back_what_it_did_not_secure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_fsync_takes_back_what_it_did_not_secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "t.csv"
     table = written(path, 2)
     table.flush()
@@ -347,9 +345,7 @@ def test_whatever_fails_in_between_every_row_arrives_once(
 
 
 @pytest.mark.parametrize("text", [None, "", "frame,a\n9,9\n"])
-def test_a_table_that_somebody_takes_away_or_empties_goes_on_with_a_header(
-    tmp_path: Path, text: str | None
-) -> None:
+def test_a_table_that_somebody_takes_away_or_empties_goes_on_with_a_header(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "t.csv"
     table = written(path, 2)
     path.unlink()
@@ -375,9 +371,7 @@ def test_a_table_that_somebody_spoils_meanwhile_does_not_stop_the_run(tmp_path: 
 
 
 @pytest.mark.parametrize("garbage", [b"\0" * 40, b"\0" * 40 + b"\n\xff\xfe,2\n", b"1,1\n", b'"\n\n'])
-def test_what_a_power_failure_left_after_the_snapshot_is_not_looked_at(
-    tmp_path: Path, garbage: bytes
-) -> None:
+def test_what_a_power_failure_left_after_the_snapshot_is_not_looked_at(tmp_path: Path, garbage: bytes) -> None:
     path = tmp_path / "t.csv"
     for tail in (b"", b"30,3\n"):
         path.write_bytes(b"frame,a\n10,1\n20,2\n" + tail + garbage)

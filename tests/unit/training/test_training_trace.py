@@ -87,9 +87,7 @@ def trace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
     # Evaluations have an environment of their own, which has its stage set later.
     env = found.of("set_stage")[0]["by"]
-    found.calls = [
-        (name, call) for name, call in found.calls if type(call["by"]) is not type(env) or call["by"] is env
-    ]
+    found.calls = [(name, call) for name, call in found.calls if type(call["by"]) is not type(env) or call["by"] is env]
     history = load(found.run / "snapshot.pt")["curriculum"]["history"]
     found.history = [(step, stage) for step, stage in history]
     assert len(found.of("step")) == len(found.of("add")) == FRAMES // NUM_ENVS
