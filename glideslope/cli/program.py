@@ -1,4 +1,4 @@
-"""Start a command: which one, its version, and quiet ends. Nothing heavy is imported before it is needed.
+"""Start a command: which one, its version, and how it ends. Nothing heavy is imported before it is needed.
 
 Ctrl-C, SIGTERM and a reader that closes the pipe (``| head``) end a program without a traceback, from its first
 moment on.
@@ -26,9 +26,10 @@ COMMANDS: Mapping[str, str] = {
     "compare": "Compare runs, grouped by the settings that differ.",
 }
 """Each command, and what it is for."""
-_BY_SIGNAL = 128  # a program that a signal ended has this and the signal's number as its exit status
-PIPE_CLOSED = _BY_SIGNAL + signal.SIGPIPE
-_USER_FAULT = 2
+FAILED, USER_FAULT = 1, 2
+BY_SIGNAL = 128
+"""The exit status of a program that a signal has ended is this and the signal's number."""
+INTERRUPTED, PIPE_CLOSED = BY_SIGNAL + signal.SIGINT, BY_SIGNAL + signal.SIGPIPE
 
 
 def main() -> NoReturn:
@@ -66,7 +67,7 @@ def start(command: str | None) -> int:
             if stream is not None:
                 stream.flush()
     except KeyboardInterrupt as error:
-        status = next(iter(error.args), _BY_SIGNAL + signal.SIGINT)
+        status = next(iter(error.args), INTERRUPTED)
     except BrokenPipeError:
         if not _silence_closed_pipes():
             raise
@@ -91,16 +92,15 @@ def _run(command: str | None, words: Sequence[str]) -> int:
         near = get_close_matches(command, COMMANDS, n=1)
         rule = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
         sys.stderr.write(f"Error: {command}: unknown command; {rule}\n")
-        return _USER_FAULT
+        return USER_FAULT
     try:
         # Imported here: they take most of a second, in which Ctrl-C is to be as quiet as later.
         from glideslope.cli import compare, evaluate, preview, train
         from glideslope.cli.main import PROGRAMS, run_cli
-        from glideslope.evaluation.comparison.arguments import with_runs
 
         modules = {"train": train, "evaluate": evaluate, "preview": preview, "compare": compare}
         if command == "compare":
-            words = with_runs(words)
+            words = compare.with_runs(words)
         return run_cli(modules[command].main, *PROGRAMS[command], words)
     except SystemExit as end:  # how Hydra ends after what it does itself, and Rich where a pipe is closed
         if isinstance(end.__context__, BrokenPipeError):
@@ -113,7 +113,16 @@ def _run(command: str | None, words: Sequence[str]) -> int:
         # Only a checkout has the scripts.
         way = "make setup; then start with .venv/bin/python" if by_script else 'pip install "glideslope[train]"'
         sys.stderr.write(f"Error: {command} needs the package {package}: {way}\n")
-        return _USER_FAULT
+        return USER_FAULT
+
+
+def message(error: Exception) -> str:
+    """Return what is told of a user's fault, all of its lines: the only place where faults become text."""
+    faults = getattr(error, "faults", (error,))
+    if len(faults) == 1:
+        return f"Error: {faults[0]}\n"
+    lines = [f"Error: {len(faults)} faults in the configuration:", *(f"  {fault}" for fault in faults)]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _usage() -> str:
@@ -130,8 +139,8 @@ def _usage() -> str:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """End at once while a program loads its modules, which would make other errors of an interrupt, or lose it."""
     if _is_loading(frame):
-        os._exit(_BY_SIGNAL + number)
-    raise KeyboardInterrupt(_BY_SIGNAL + number)
+        os._exit(BY_SIGNAL + number)
+    raise KeyboardInterrupt(BY_SIGNAL + number)
 
 
 def _is_loading(frame: FrameType | None) -> bool:

@@ -161,11 +161,7 @@ class Logger:
         _every(self._events.close, self._train.close, self._eval.close)
 
     def log_settings(self, settings: Mapping[str, Any], command: str) -> None:
-        """Write the settings to TensorBoard, as text and as the hyperparameters of its HParams page.
-
-        Args:
-            settings: plain data.
-            command: the command line that starts this run.
+        """Write the settings, plain data, to TensorBoard, as text and as the hyperparameters of its HParams page.
 
         Raises:
             OSError: as `log_train`.
@@ -173,14 +169,10 @@ class Logger:
         flat = {key: _hyperparameter(value) for key, value in flat_settings(settings)}
         resolved = dump_yaml(dict(settings))
         experiment, start, _ = hparams(flat, dict.fromkeys(HELD_OUT_TAGS, 0.0))  # type: ignore[no-untyped-call]
-        summaries = [
-            experiment,
-            start,
-            *(
-                text(tag, "".join(f"    {line}\n" for line in content.splitlines()))  # type: ignore[no-untyped-call]
-                for tag, content in (("run/command", command), ("run/settings", resolved))
-            ),
-        ]
+        summaries = [experiment, start]
+        for tag, content in (("run/command", command), ("run/settings", resolved)):
+            lines = "".join(f"    {line}\n" for line in content.splitlines())
+            summaries.append(text(tag, lines))  # type: ignore[no-untyped-call]
         now = time.time()
         self._events.add(*(Event(step=self._first_frame, wall_time=now, summary=summary) for summary in summaries))
 

@@ -80,7 +80,6 @@ def find_resumption(
     """Return the newest good snapshot of a run folder, None where none was written yet.
 
     Args:
-        folder: the run's folder; only read.
         learner: gets the snapshot's replay buffer and schedules.
         num_train_frames: the length that the run is to have.
         accept_schedule: resume with the learner's schedules where the snapshot's are different.

@@ -1,4 +1,4 @@
-"""The schedules of a run, made from its settings."""
+"""The schedules of a run, built from its settings: the one place where settings meet the schedule package."""
 
 from __future__ import annotations
 
@@ -23,11 +23,7 @@ def run_schedules(settings: Settings, given: Collection[str] = ()) -> Schedules:
 
 
 def learning_rates(settings: Settings, given: Collection[str] = ()) -> Schedules:
-    """Return the schedule of each network's learning rate.
-
-    Args:
-        settings: the run's settings.
-        given: the keys that the user set, to note those without effect.
+    """Return the schedule of each network's learning rate; of the keys `given`, those without effect are noted.
 
     Raises:
         ScheduleError: with every fault of `lr_schedule`.

@@ -134,8 +134,7 @@ class Settings(CheckedSettings):
     @property
     def base_rates(self) -> dict[str, float]:
         """The base learning rate of each network."""
-        own = {"encoder": self.lr_encoder, "actor": self.lr_actor, "critic": self.lr_critic}
-        return {network: self.lr if rate is None else rate for network, rate in own.items()}
+        return {network: getattr(self, key) for network, key in self.base_keys.items()}
 
     @property
     def base_keys(self) -> dict[str, str]:

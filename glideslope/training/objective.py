@@ -19,11 +19,14 @@ from glideslope.settings import RewardSettings, Settings
 KEY = "objective"
 DEFAULT = "success_rate"
 
-HELD_OUT = (
-    *("success_rate", "low", "high", "crash_rate", "timeout_rate", "touchdown_error_m", "touchdown_speed"),
+_SCORE = (
+    *("crash_rate", "timeout_rate", "touchdown_error_m", "touchdown_speed"),
     *("episode_reward", "episode_length"),
 )
+HELD_OUT = ("success_rate", "low", "high", *_SCORE)
 """Figures of the last stage on held-out scenarios, the names of `Score`'s numbers."""
+EVAL = ("stage", "success_rate", *_SCORE)
+"""Figures of an evaluation during training, the names of `Score`'s numbers."""
 
 _NETWORKS = ("encoder", "actor", "critic")
 _DIAGNOSTICS = ("grad_norm", "update_to_weight", "param_norm", "dormant_ratio", "effective_lr")
@@ -33,10 +36,6 @@ _TRAIN = (
     *("stddev", "buffer_size", "fps", "episode_reward", "episode_length", "success_rate"),
 )
 _AUXILIARY = ("train/auxiliary_loss", "train/auxiliary_error_deg")
-_EVAL = (
-    *("stage", "success_rate", "crash_rate", "timeout_rate", "touchdown_error_m", "touchdown_speed"),
-    *("episode_reward", "episode_length", "forgetting"),
-)
 
 
 def objectives(settings: Settings) -> tuple[str, ...]:
@@ -50,7 +49,7 @@ def objectives(settings: Settings) -> tuple[str, ...]:
         *(_AUXILIARY if settings.auxiliary_weight else ()),
         *(f"train/reward/{term}" for term in _REWARD_TERMS),
         *(f"diagnostics/{network}_{name}" for network in _NETWORKS for name in _DIAGNOSTICS),
-        *(f"eval/{name}" for name in _EVAL),
+        *(f"eval/{name}" for name in (*EVAL, "forgetting")),
         *(f"eval/{name}_stage{stage}" for stage in stages for name in ("success_rate", "forgetting")),
     )
 

@@ -40,13 +40,7 @@ def write_csv(path: Path, comparison: Comparison) -> None:
 
 
 def write_json(path: Path, comparison: Comparison, asked: dict[str, Any]) -> None:
-    """Write every number, curves included; null where there is none.
-
-    Args:
-        path: the file.
-        comparison: the figures.
-        asked: what was compared.
-    """
+    """Write every number, curves included, and what was `asked`; null where there is no number."""
     content = {
         "asked": asked,
         "heading": comparison.grouping.heading,

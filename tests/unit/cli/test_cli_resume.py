@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from glideslope.cli.differences import differing
 from glideslope.cli.main import (
     CONFIG_DIR,
     EVALUATE_CONFIG,
@@ -21,8 +20,8 @@ from glideslope.cli.main import (
     compose,
     run_cli,
 )
-from glideslope.cli.merging import merged
 from glideslope.cli.resume_rules import MAY_CHANGE, SCHEDULES
+from glideslope.cli.resumed import differing, merged
 from glideslope.errors import UserError
 from glideslope.runs.folder import claim
 from glideslope.settings import EvaluateSettings, PreviewSettings, Settings
