@@ -74,7 +74,7 @@ class CurriculumSettings(CheckedSettings):
     success_rate: PositiveShare = 0.85
     """Success rate over the window to be reached."""
     criterion: Literal["success_rate", "wilson_lower_bound"] = "success_rate"
-    """What must reach it, the rate itself or the lower bound of its 95% Wilson score interval."""
+    """What must reach success_rate, the rate itself or the lower bound of its 95% Wilson score interval."""
     require_consecutive_windows: Count = 5
     """Episodes in a row at which all conditions hold."""
     min_stage_episodes: Whole = 0
