@@ -1,4 +1,4 @@
-"""Builds a run's parts from its settings: the one place where settings meet constructors."""
+"""Builds the parts of a run from its settings, and checks that device and memory suffice."""
 
 from __future__ import annotations
 

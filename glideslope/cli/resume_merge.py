@@ -1,4 +1,4 @@
-"""A run as a new command line resumes it: its stored configuration, not the files of today, with what was typed now.
+"""Merges the stored configuration of a run with new overrides, and finds what they change.
 
 Where the command line has overrides that the run's own did not have, the run's command line is composed with and
 without them; what differs then, and what they set, is what the run is asked to change.

@@ -1,4 +1,4 @@
-"""Snapshots on disk: which there are, how they are written, how they are read.
+"""Snapshot files of a run folder: their names, which are kept, how they are written and read.
 
 A snapshot holds tensors and plain data only and is loaded with ``weights_only=True``: reading one can't run code.
 It is written beside its place, flushed, and renamed, so a crash leaves the old one or the new one.

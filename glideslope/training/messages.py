@@ -118,7 +118,7 @@ def say_stopped(reason: str, run_dir: Path, console: Console) -> None:
     """Print why a run has stopped, and how it is resumed."""
     say(console, reason)
     snapshots = any(run_dir.glob("*.pt"))
-    say(console, "Resume it:" if snapshots else "There is no snapshot yet. Start it anew:")
+    say(console, "Resume it:" if snapshots else "There is no snapshot yet. Start it again:")
     say(console, "  ", resume_command(run_dir))
 
 

@@ -1,4 +1,4 @@
-"""What all parts of one training share: its clock, the ways it ends early, its display, and how it writes files."""
+"""`TrainingRun`, which all parts of one training share: settings, clock, stop request, display, file writing."""
 
 from __future__ import annotations
 

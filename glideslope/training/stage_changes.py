@@ -37,7 +37,7 @@ class StageChanges:
             self._snapshots.save_stage(left)  # the policy that mastered it
             change = f"{left} {stages[left].name} mastered, on to {index} {stages[index].name}"
         else:
-            change = f"{left} {stages[left].name} is too hard yet, back to {index} {stages[index].name}"
+            change = f"{left} {stages[left].name} is still too hard, back to {index} {stages[index].name}"
         self._run.display.note(f"stage {change}")
         self.play()
         entered = curriculum.history[:-1]

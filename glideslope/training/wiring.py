@@ -1,4 +1,4 @@
-"""The parts that the training loop is handed, and how they are connected."""
+"""Makes the parts of the training loop and connects them."""
 
 from __future__ import annotations
 

@@ -449,7 +449,7 @@ REFUSED = [
     (["sweep.pad_speed=[nan]"], "sweep.pad_speed.0=nan: must be a finite number"),
     (["sweep.pad_speed=[1,2,1.0]"], "must name each value once"),
     (["sweep.pad_sped=[1]"], "sweep.pad_sped=[1]: unknown key; did you mean pad_speed?"),
-    (["inspect=x"], "inspect=x: run and inspect exclude each other"),
+    (["inspect=x"], "inspect=x: run and inspect can't be combined"),
 ]
 
 
