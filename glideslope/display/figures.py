@@ -1,4 +1,4 @@
-"""Figures, fit for print: a run's learning rates, its way through the curriculum, and how well policies land.
+"""Figures, all in one style and so in one place: learning rates, the way through the curriculum, landings.
 
 A figure's format follows the file's suffix (.png, .pdf, .svg). No display is needed.
 """
