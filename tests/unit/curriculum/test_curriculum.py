@@ -468,6 +468,31 @@ def test_any_rules_restored_go_on_as_if_never_stopped(
     assert first.state_dict() == whole.state_dict()
 
 
+@pytest.mark.parametrize(("success", "streak", "demotion_streak", "after"), [(True, 2, 0, 2), (False, 0, 2, 0)])
+def test_a_restored_curriculum_needs_one_more_episode_of_a_row_that_was_cut(
+    success: bool, streak: int, demotion_streak: int, after: int
+) -> None:
+    rules = {"demotion_rate": 0.25, "require_consecutive_windows": 3}
+    curriculum = make(**rules)
+    for step in range(5):
+        curriculum.record(0, True, step)
+    assert curriculum.history == [(0, 0), (4, 1)]
+    for step in range(5, 9):  # the third and the fourth have a window of three or more
+        assert not curriculum.record(1, success, step)
+    state = curriculum.state_dict()
+    assert state == {
+        "history": [[0, 0], [4, 1]],
+        "outcomes": [int(success)] * 4,
+        "episodes_in_stage": 4,
+        "streak": streak,
+        "demotion_streak": demotion_streak,
+    }
+    resumed = make(**rules)
+    resumed.load_state_dict(state)
+    assert resumed.record(1, success, 9)
+    assert resumed.stage == after
+
+
 @given(rules_of_any_kind(), st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=80))
 def test_the_steps_are_only_noted_down(changes: dict[str, Any], episodes: list[tuple[bool, int]]) -> None:
     one, other, step = make(**changes), make(**changes), 0

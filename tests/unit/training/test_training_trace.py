@@ -27,6 +27,8 @@ RUN = (
     *("lr=1.0e-9", f"stddev_schedule=linear(1.0,0.2,{FRAMES})", f"reward_scale={SCALE}"),
     *("lr_schedule=stage_based", "lr_schedule.critic.type=reduce_on_plateau", "batch_size=12"),
     "lr_schedule.critic.intervals=[{stage: 0, lr: 1x, patience: 9},{stage: 1, lr: 0.5x, patience: 9}]",
+    # A rate that is another one at every step tells which step an update was made for.
+    *("lr_schedule.encoder.type=linear_decay", "lr_schedule.encoder.intervals=[{init_lr: 1x, final_lr: 0.2x}]"),
     *(f"update_every_steps={EVERY}", "log_every_frames=50", "eval_every_frames=60"),
     *("num_eval_episodes=2", "final_eval_episodes=1", "snapshot_every_frames=170"),
     *("task.pad_size=14", "task.max_touchdown_speed=10", "task.start_height=[0.35,0.4]"),
@@ -198,10 +200,12 @@ def test_updates_fall_on_their_steps_with_the_rates_of_these(trace: Trace) -> No
         assert size == 12
         assert stddev == pytest.approx(1.0 - 0.8 * step / FRAMES)
         stage = stage_at(trace, step)
-        share = (1.2, 1.0, 0.7, 0.5)[stage]
-        assert update["rates"] == pytest.approx(
-            {"encoder": 1e-9 * share, "actor": 1e-9 * share, "critic": 1e-9 * (1.0 if stage == 0 else 0.5)}
-        )
+        shares = {
+            "encoder": 1.0 - 0.8 * step / FRAMES,
+            "actor": (1.2, 1.0, 0.7, 0.5)[stage],
+            "critic": 1.0 if stage == 0 else 0.5,
+        }
+        assert {name: rate / 1e-9 for name, rate in update["rates"].items()} == pytest.approx(shares)
         if update["named"]["diagnostics"]:
             intervals.add(step // 50)
     assert sum(update["named"]["diagnostics"] for update in made) == len(intervals) == 6
