@@ -24,7 +24,7 @@ from glideslope.envs.physics import GIMBAL_DROP, HULL_BOTTOM, PAD_TOP_HEIGHT, Id
 from glideslope.envs.rotation import quat_about, quat_multiply, quat_to_matrix, rotate_about_z
 from glideslope.envs.scenario import Scenarios, StageMix
 from glideslope.envs.state import State, conform, copies, restore
-from glideslope.settings import StageSettings, TaskSettings
+from glideslope.settings import REWARD_TERMS, StageSettings, TaskSettings
 
 if TYPE_CHECKING:
     from glideslope.envs.camera import OnboardCamera
@@ -190,7 +190,7 @@ class LandingTask:
         if not np.isfinite(actions).all():
             raise ValueError("actions must be finite numbers")
         actions = np.clip(actions, -1.0, 1.0)
-        terms = {name: np.zeros(self.num_envs) for name in rewards.TERMS}
+        terms = {name: np.zeros(self.num_envs) for name in REWARD_TERMS}
         error = np.full(self.num_envs, np.nan)
         speed = np.full(self.num_envs, np.nan)
         for _ in range(self._action_repeat):

@@ -35,6 +35,7 @@ from glideslope.settings.networks import PatchEncoderSettings as PatchEncoderSet
 from glideslope.settings.networks import StateEncoderSettings as StateEncoderSettings
 from glideslope.settings.networks import least_image_size as least_image_size
 from glideslope.settings.preview import PreviewSettings as PreviewSettings
+from glideslope.settings.task import REWARD_TERMS as REWARD_TERMS
 from glideslope.settings.task import RewardSettings as RewardSettings
 from glideslope.settings.task import TaskSettings as TaskSettings
 from glideslope.settings.training import NETWORKS as NETWORKS

@@ -30,6 +30,10 @@ class RewardSettings(CheckedSettings):
     """Penalty for a crash."""
 
 
+REWARD_TERMS = (*RewardSettings.model_fields, "alignment", "not_visible", "smoothness")
+"""The terms of the reward by name; the weights of the last three are the stages' own."""
+
+
 class TaskSettings(CheckedSettings):
     """The landing task: rates, limits, geometry and what is randomised."""
 

@@ -12,10 +12,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from glideslope.envs.rewards import TERMS
 from glideslope.errors import Fault, SettingsError, listed, meant
 from glideslope.runs.run_folder import FINISHED
-from glideslope.settings import NETWORKS, Settings
+from glideslope.settings import NETWORKS, REWARD_TERMS, Settings
 
 KEY = "objective"
 DEFAULT = "success_rate"
@@ -46,7 +45,7 @@ def objectives(settings: Settings) -> tuple[str, ...]:
         *("curriculum/stage", "curriculum/success_rate_window"),
         *(f"train/{name}" for name in _TRAIN),
         *(_AUXILIARY if settings.auxiliary_weight else ()),
-        *(f"train/reward/{term}" for term in TERMS),
+        *(f"train/reward/{term}" for term in REWARD_TERMS),
         *(f"diagnostics/{network}_{name}" for network in NETWORKS for name in _DIAGNOSTICS),
         *(f"eval/{name}" for name in (*EVAL, "forgetting")),
         *(f"eval/{name}_stage{stage}" for stage in stages for name in ("success_rate", "forgetting")),

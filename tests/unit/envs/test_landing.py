@@ -18,7 +18,7 @@ from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, STATE_DIM, Landi
 from glideslope.envs.physics import HULL_BOTTOM, PAD_TOP_HEIGHT, Physics
 from glideslope.envs.rotation import quat_about
 from glideslope.envs.scenario import GROUND_TEXTURES, PAD_TEXTURES, Scenarios
-from glideslope.settings import FULL_TASK, RewardSettings, StageSettings, TaskSettings
+from glideslope.settings import FULL_TASK, REWARD_TERMS, RewardSettings, StageSettings, TaskSettings
 from tests.support.tasks import pinned_task
 
 Array = NDArray[np.float64]
@@ -546,12 +546,12 @@ def test_terms_follow_from_what_happened_and_add_up_to_the_reward() -> None:
             "not_visible": -0.3 * ~visible,
             "smoothness": -0.4 * np.sum((task.gimbal.angles - angles) ** 2, axis=1),
         }
-        assert set(result.terms) == set(expected) == set(rewards.TERMS)
+        assert set(result.terms) == set(expected) == set(REWARD_TERMS)
         for name, value in expected.items():
             np.testing.assert_allclose(result.terms[name], np.where(running, value, 0.0), atol=1e-9, err_msg=name)
             seen |= {name} if result.terms[name].any() else set()
         np.testing.assert_allclose(result.reward, sum(result.terms.values()), atol=1e-12)
-    assert seen == set(rewards.TERMS)
+    assert seen == set(REWARD_TERMS)
 
 
 def test_potential_terms_telescope() -> None:
