@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,22 +13,27 @@ from glideslope.envs.landing import Outcome
 from glideslope.evaluation.scoring import Episode, Score, summarise
 from glideslope.settings import StageSettings
 from glideslope.training.evaluations import Validation
-from glideslope.training.final_evaluation import FinalEvaluation
+from glideslope.training.final_evaluation import FILM, FinalEvaluation
 
 STAGES = tuple(StageSettings(name=name) for name in ("first", "second", "third"))
 BEST = "snapshot_best_sr80_stage1_100.pt"
 
 
+def fail(*arguments: object) -> Any:
+    raise AssertionError("no film was asked for")
+
+
 class Parts:
-    """Takes the place of a training, its scorer, its snapshots and its film, in stage 1 of three at frame 600.
+    """Takes the place of a training, its scorer and its snapshots, in stage 1 of three at frame 600.
 
     It scores half of the episodes of stage 0 as landings, and none of the others; order keeps what was asked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.order: list[tuple[Any, ...]] = []
         self.rows: list[dict[str, float | None]] = []
-        self.settings = SimpleNamespace(num_eval_episodes=3, final_eval_episodes=4)
+        self.settings = SimpleNamespace(num_eval_episodes=3, final_eval_episodes=4, save_video=False)
         self.curriculum = SimpleNamespace(stage=1, reached=1, stages=STAGES, history=[(0, 0), (90, 1)])
         self.display = SimpleNamespace(plan=lambda **left: None, note=lambda text: None)
         self.clock = SimpleNamespace(frame=600, step=300)
@@ -54,33 +60,27 @@ class Parts:
         self.order.append(("load", index))
         return BEST
 
-    def remove(self) -> None:
-        self.order.append(("remove the film",))
-
-    def make(self, stage: StageSettings, index: int, seeds: Sequence[int], length: float) -> None:
-        self.order.append(("film", stage.name, index, list(seeds), length))
-
 
 @pytest.fixture
-def parts() -> Any:
-    return Parts()
+def parts(tmp_path: Path) -> Any:
+    return Parts(tmp_path)
 
 
 def test_the_best_policy_of_the_stage_is_scored_on_held_out_scenarios_of_every_stage(parts: Any) -> None:
-    result = FinalEvaluation(parts, parts, parts, parts).run()
+    (parts.folder / FILM).touch()  # of an earlier end of the run
+    result = FinalEvaluation(parts, parts, parts, make_film_env=fail, act=fail).run()
     held_out = [20_000_000, 20_000_001, 20_000_002, 20_000_003]
     assert parts.order == [
-        ("remove the film",),
         ("load", 1),
         *(("score", stage, held_out) for stage in range(3)),
-        ("film", "second", 1, held_out, 5.0),
     ]
+    assert not (parts.folder / FILM).exists()
     assert result.snapshot == BEST
     assert [score.stage for score in result.scores] == [0, 1, 2]
 
 
 def test_the_held_out_figures_are_those_of_the_stage_that_was_reached(parts: Any) -> None:
-    FinalEvaluation(parts, parts, parts, parts).run()
+    FinalEvaluation(parts, parts, parts, make_film_env=fail, act=fail).run()
     (row,) = parts.rows
     assert row["held_out/success_rate"] == 0.0
     assert row["held_out/success_rate_low"] == 0.0
