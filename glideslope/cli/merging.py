@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from glideslope.cli.overrides import Word
-from glideslope.settings.catalogue import CONFIG_DIR
+from glideslope.settings.catalogue import CONFIG_DIR, preset_folders
 
 # The keys that the file chosen in a group is about.
 _SUBJECTS: Mapping[str, tuple[str, ...]] = {
@@ -31,7 +32,8 @@ def subjects(word: Word) -> tuple[str, ...]:
 def may_set_anything(word: Word) -> bool:
     """Return whether the file that an override chooses may set any key: a profile, or a file of the user's."""
     group, _, name = word.text.partition("=")
-    shipped = (CONFIG_DIR / group.partition("@")[0] / f"{name}.yaml").is_file()
+    file = Path(group.partition("@")[0], f"{name}.yaml")
+    shipped = next((folder for folder in preset_folders() if (folder / file).is_file()), None) == CONFIG_DIR
     return group == "profile" or not (shipped or word.deletes)
 
 

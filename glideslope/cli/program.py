@@ -18,6 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 from glideslope import __version__
+from glideslope.cli.exits import BY_SIGNAL, INTERRUPTED, USER_FAULT
 
 COMMANDS: Mapping[str, str] = {
     "train": "Train a quadrotor to land on a moving pad by its own camera.",
@@ -26,9 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "compare": "Compare runs, grouped by the settings that differ.",
 }
 """Each command, and what it is for."""
-_BY_SIGNAL = 128  # a program that a signal ended has this and the signal's number as its exit status
-PIPE_CLOSED = _BY_SIGNAL + signal.SIGPIPE
-_USER_FAULT = 2
+PIPE_CLOSED = BY_SIGNAL + signal.SIGPIPE
 
 
 def main() -> NoReturn:
@@ -66,7 +65,7 @@ def start(command: str | None) -> int:
             if stream is not None:
                 stream.flush()
     except KeyboardInterrupt as error:
-        status = next(iter(error.args), _BY_SIGNAL + signal.SIGINT)
+        status = next(iter(error.args), INTERRUPTED)
     except BrokenPipeError:
         if not _silence_closed_pipes():
             raise
@@ -91,7 +90,7 @@ def _run(command: str | None, words: Sequence[str]) -> int:
         near = get_close_matches(command, COMMANDS, n=1)
         rule = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
         sys.stderr.write(f"Error: {command}: unknown command; {rule}\n")
-        return _USER_FAULT
+        return USER_FAULT
     try:
         # Imported here: they take most of a second, in which Ctrl-C is to be as quiet as later.
         from glideslope.cli import compare, evaluate, preview, train
@@ -113,7 +112,7 @@ def _run(command: str | None, words: Sequence[str]) -> int:
         # Only a checkout has the scripts.
         way = "make setup; then start with .venv/bin/python" if by_script else 'pip install "glideslope[train]"'
         sys.stderr.write(f"Error: {command} needs the package {package}: {way}\n")
-        return _USER_FAULT
+        return USER_FAULT
 
 
 def _usage() -> str:
@@ -130,8 +129,8 @@ def _usage() -> str:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """End at once while a program loads its modules, which would make other errors of an interrupt, or lose it."""
     if _is_loading(frame):
-        os._exit(_BY_SIGNAL + number)
-    raise KeyboardInterrupt(_BY_SIGNAL + number)
+        os._exit(BY_SIGNAL + number)
+    raise KeyboardInterrupt(BY_SIGNAL + number)
 
 
 def _is_loading(frame: FrameType | None) -> bool:
