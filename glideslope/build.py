@@ -109,14 +109,7 @@ def open_snapshots(settings: Settings, run_dir: Path, note: Note) -> Snapshots:
 
 
 def make_learner(settings: Settings, schedules: Schedules, device: str, replay_device: str, run_dir: Path) -> Learner:
-    """Return the parts that hold what is learnt, untrained.
-
-    Args:
-        settings: the run's settings.
-        schedules: its schedules.
-        device: where the networks are.
-        replay_device: where the replay buffer is.
-        run_dir: the run's folder, which is only named here.
+    """Return the parts that hold what is learnt, untrained; the folder is only named here.
 
     Raises:
         UserError: the device's memory can't hold the networks.

@@ -8,23 +8,10 @@ from typing import Any
 from rich.filesize import decimal
 
 from glideslope.lr_scheduler import faults
-from glideslope.lr_scheduler.faults import UNSET, Fault, listed, typed
-
-__all__ = [
-    "UNSET",
-    "Fault",
-    "SettingsError",
-    "UserError",
-    "data_size",
-    "duration",
-    "failure",
-    "listed",
-    "meant",
-    "nearest",
-    "reason",
-    "typed",
-    "unknown",
-]
+from glideslope.lr_scheduler.faults import UNSET as UNSET
+from glideslope.lr_scheduler.faults import Fault as Fault
+from glideslope.lr_scheduler.faults import listed as listed
+from glideslope.lr_scheduler.faults import typed as typed
 
 _LONGEST_LIST = 24
 

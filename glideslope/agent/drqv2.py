@@ -17,9 +17,8 @@ from glideslope.agent.dormancy import DormantUnits
 from glideslope.agent.networks.actor_critic import ActionParts, Sizes, initialize
 from glideslope.agent.networks.build import build_actor_critic, build_encoder
 from glideslope.agent.networks.encoders import EncoderInput
-from glideslope.settings import AnyActorCriticSettings, EncoderSettings
+from glideslope.settings import NETWORKS, AnyActorCriticSettings, EncoderSettings
 
-NETWORKS = ("encoder", "actor", "critic")
 # Sampled actions stay this far inside (-1, 1), as in DrQ-v2.
 _ACTION_MARGIN = 1e-6
 
@@ -116,12 +115,9 @@ class DrQV2Agent:
             self.encoder = build_encoder(encoder, pixels_shape, state_dim, privileged_dim)
             sizes = Sizes(self.encoder.feature_size, state_dim, action_dim, feature_dim, hidden_dim)
             self.actor, self.critic = build_actor_critic(actor_critic, sizes, parts)
-            self.networks: dict[str, nn.Module] = {
-                "encoder": self.encoder,
-                "actor": self.actor,
-                "critic": self.critic,
-            }
-            for network in self.networks.values():
+            networks = (self.encoder, self.actor, self.critic)
+            self.networks: dict[str, nn.Module] = dict(zip(NETWORKS, networks, strict=True))
+            for network in networks:
                 initialize(network)
                 network.to(self.device)
             self.auxiliary: GimbalPrediction | None = None
@@ -326,10 +322,7 @@ class DrQV2Agent:
         loss, error_deg = self.auxiliary.loss(features, angles)
         weighted = self.auxiliary.weight * loss
         self._require_finite("encoder", weighted)
-        return weighted, {
-            "auxiliary_loss": loss.detach(),
-            "auxiliary_error_deg": error_deg,
-        }
+        return weighted, {"auxiliary_loss": loss.detach(), "auxiliary_error_deg": error_deg}
 
     def _step(self, loss: Tensor, names: Iterable[str]) -> None:
         """Step these networks down the loss; the others get no gradient, and none is computed for them."""

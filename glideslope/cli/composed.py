@@ -30,50 +30,29 @@ S = TypeVar("S", bound=CheckedSettings)
 
 @dataclass(frozen=True)
 class Composed(Generic[S]):
-    """What a command line asks for.
-
-    Attributes:
-        settings: the checked settings.
-        mapping: the plain mapping that they were made from, interpolations resolved.
-        choices: the file chosen in each group of `cfgs/`, such as {"lr_schedule": "gentle_decay"}.
-        run_dir: the run's folder; it is not created.
-        overrides: the overrides as typed, without those of Hydra's own settings and those that say which
-            run is resumed; of a run that is resumed, all that were ever typed and count still.
-        given: the dotted keys that they set.
-        new_folder: whether `run_dir` is to be a new folder, with a number at its end where there is one already.
-        resume: whether `run_dir` holds a run, which is to be resumed.
-        accept_schedule: whether that run's learning rates and exploration noise may change.
-        changes: what changes in that run, a line each.
-        objective: the logged number that a sweep is to read of the training.
-    """
+    """What a command line asks for."""
 
     settings: S
-    mapping: Mapping[str, Any]
-    choices: Mapping[str, str]
-    run_dir: Path
+    mapping: Mapping[str, Any]  # plain, what `settings` were made from, interpolations resolved
+    choices: Mapping[str, str]  # the file chosen in each group of `cfgs/`, such as {"lr_schedule": "gentle_decay"}
+    run_dir: Path  # it is not created
+    # As typed, without those of Hydra's own settings and those that say which run is resumed; of a run that is
+    # resumed, all that were ever typed and count still.
     overrides: tuple[str, ...]
-    given: frozenset[str]
-    new_folder: bool = False
-    resume: bool = False
-    accept_schedule: bool = False
-    changes: tuple[str, ...] = ()
-    objective: str = DEFAULT_OBJECTIVE
+    given: frozenset[str]  # the dotted keys that they set
+    new_folder: bool = False  # whether `run_dir` is to be a new one, with a number at its end where it is there already
+    resume: bool = False  # whether `run_dir` holds a run, which is to be resumed
+    accept_schedule: bool = False  # whether that run's learning rates and exploration noise may change
+    changes: tuple[str, ...] = ()  # in that run, a line each
+    objective: str = DEFAULT_OBJECTIVE  # the logged number that a sweep is to read of the training
 
 
 def compose_job(
-    arguments: Arguments,
-    settings: type[S],
-    *,
-    job: int | None = None,
-    job_dir: Path | None = None,
+    arguments: Arguments, settings: type[S], *, job: int | None = None, job_dir: Path | None = None
 ) -> Composed[S]:
     """Compose and check what a plain command line asks for. Writes nothing.
 
-    Args:
-        arguments: the command line.
-        settings: what its program is set by.
-        job: the number that it will have as the job of a sweep.
-        job_dir: the folder that a sweep has given it.
+    `job` is the number that it will have as the job of a sweep, `job_dir` the folder that a sweep has given it.
 
     Raises:
         SettingsError: with every fault of the command line and of the files that it names.
@@ -128,11 +107,7 @@ def _asked(composer: Composer, words: Sequence[str]) -> tuple[Composition, Setti
 
 
 def _fresh(
-    asked: Composition,
-    settings: type[S],
-    words: Sequence[str],
-    run_dir: Path,
-    objective: object = DEFAULT_OBJECTIVE,
+    asked: Composition, settings: type[S], words: Sequence[str], run_dir: Path, objective: object = DEFAULT_OBJECTIVE
 ) -> Composed[S]:
     """Check what a command line asks for, where no run is resumed."""
     mapping = asked.named if "profile" in settings.model_fields else asked.mapping
@@ -173,10 +148,7 @@ def _resumed(
 
 
 def _check(
-    mapping: Mapping[str, Any],
-    settings: type[S],
-    faults: Sequence[Fault] = (),
-    objective: object = DEFAULT_OBJECTIVE,
+    mapping: Mapping[str, Any], settings: type[S], faults: Sequence[Fault] = (), objective: object = DEFAULT_OBJECTIVE
 ) -> S:
     """Return the checked settings; schedules and the objective are read too, for one report of all faults."""
     checked: CheckedSettings | None

@@ -4,41 +4,34 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import hydra
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from glideslope.cli.differences import value_at
-from glideslope.cli.edits import apply
+from glideslope.cli.config_files import COMPOSITION_FAULTS, explain
 from glideslope.cli.groups import Groups, misnamed
-from glideslope.cli.hydra_faults import COMPOSITION_FAULTS, explain
 from glideslope.cli.overrides import Overrides, Word, read_overrides, spelled
 from glideslope.errors import UNSET, Fault, SettingsError
+
+Route = tuple[str, ...]
+"""The keys and indices that lead to a value."""
 
 
 @dataclass(frozen=True)
 class Composition:
-    """The configuration that overrides ask for.
+    """The configuration that overrides ask for."""
 
-    Attributes:
-        mapping: the plain mapping, interpolations resolved, without Hydra's own settings.
-        choices: the file chosen in each group of `cfgs/`.
-        run_dir: where the run is to be put.
-        dated: whether the time is in the name of `run_dir`: it is meant for a new run.
-        overrides: the overrides, read.
-        faults: what is wrong with overrides that Hydra has no complaint about.
-    """
-
-    mapping: dict[str, Any]
-    choices: dict[str, str]
+    mapping: dict[str, Any]  # plain, interpolations resolved, without Hydra's own settings
+    choices: dict[str, str]  # the file chosen in each group of `cfgs/`
     run_dir: str
-    dated: bool
+    dated: bool  # whether the time is in the name of `run_dir`: it is meant for a new run
     overrides: Overrides
-    faults: tuple[Fault, ...]
+    faults: tuple[Fault, ...]  # of overrides that Hydra has no complaint about
 
     @property
     def named(self) -> dict[str, Any]:
@@ -48,15 +41,10 @@ class Composition:
 
 @dataclass(frozen=True)
 class Composer:
-    """Composes a primary config in a process where Hydra has been initialised.
-
-    Attributes:
-        groups: those that the primary config chooses files from.
-        job: the number of the job in a sweep, which its folder is named by; None for a plain run.
-    """
+    """Composes a primary config in a process where Hydra has been initialised."""
 
     groups: Groups
-    job: int | None = None
+    job: int | None = None  # its number in a sweep, which its folder is named by; None for a plain run
 
     def compose(self, words: Sequence[str]) -> Composition:
         """Compose the configuration that the overrides `words` ask for.
@@ -78,7 +66,7 @@ class Composer:
                     str(override.input_line) for override in overrides.parsed if not override.is_hydra_override()
                 ]
             for override in overrides.values:
-                apply(config, override)
+                _apply(config, override)
             run_dir = str(config.hydra.run.dir) if self.job is None else _job_dir(config, self.job)
             dated = self.job is None and _is_dated(config.hydra.run)
             choices = {group: str(file) for group, file in config.hydra.runtime.choices.items()}
@@ -127,6 +115,74 @@ class Composer:
             raise SettingsError([explain(error)]) from error
 
 
+def value_at(config: Any, path: Route) -> Any:
+    """Return the value at `path`; `UNSET` where there is none."""
+    for part in path:
+        if isinstance(config, Mapping):
+            config = config.get(part, UNSET)
+        elif isinstance(config, list) and part.isdecimal() and int(part) < len(config):
+            config = config[int(part)]
+        else:
+            return UNSET
+    return config
+
+
+def _apply(config: DictConfig, override: Override) -> None:
+    """Set, append or remove what `override` says, in place; an index means the list as the overrides before left it.
+
+    Raises:
+        SettingsError: there is no such place in `config`; with one fault.
+    """
+    key = override.key_or_group
+    try:
+        rule = _wrong_index(config, override) or _edit(config, override)
+    except COMPOSITION_FAULTS as error:
+        rule = explain(error).about(key)
+    if rule is not None:
+        raise SettingsError([Fault(key, UNSET if override.is_delete() else override.value(), rule)])
+
+
+def _wrong_index(config: DictConfig, override: Override) -> str | None:
+    """Return the rule that a key breaks which leads to an item that its list doesn't have."""
+    parts = override.key_or_group.split(".")
+    for depth, part in enumerate(parts):
+        above = ".".join(parts[:depth])
+        node = OmegaConf.select(config, above) if above else config
+        if not isinstance(node, ListConfig):
+            continue
+        is_item = depth == len(parts) - 1
+        length = len(node) + (is_item and bool(override.is_add()))
+        if part.isdecimal() and int(part) < length:
+            continue
+        numbered = f"the items of {above} are numbered from 0 to {len(node) - 1}" if node else f"{above} has no items"
+        if override.is_delete():
+            return numbered
+        return f"{numbered}; +{above}.{len(node)}=... appends one"
+    return None
+
+
+def _edit(config: DictConfig, override: Override) -> str | None:
+    """Set, append or remove; return the rule that a removal breaks."""
+    key, value = override.key_or_group, override.value()
+    above, _, name = key.rpartition(".")
+    parent = OmegaConf.select(config, above) if above else config
+    is_list = isinstance(parent, ListConfig)
+    if not override.is_delete():
+        if is_list and int(name) == len(parent):
+            parent.append(value)
+        else:
+            OmegaConf.update(config, key, value, merge=True, force_add=True)
+        return None
+    place: Any = int(name) if is_list else name
+    if not is_list and not (isinstance(parent, DictConfig) and name in parent):
+        return "does not exist, so it can't be removed"
+    if value is not None and value != parent[place]:
+        return f"is {parent[place]}, not {value}"
+    with open_dict(config):
+        del parent[place]
+    return None
+
+
 def _blamed(files: DictConfig, overrides: Overrides) -> list[Fault]:
     """Return the faults of the overrides that can't be applied to the composed files, one after the other."""
     faults: list[Fault] = []
@@ -134,7 +190,7 @@ def _blamed(files: DictConfig, overrides: Overrides) -> list[Fault]:
     for override in overrides.values:
         changed = copy.deepcopy(files)
         try:
-            apply(changed, override)
+            _apply(changed, override)
         except SettingsError as error:
             faults += error.faults
             continue

@@ -1,4 +1,4 @@
-"""The files that Hydra composes: how `cfgs/` and added folders are read, and files that are chosen by their path.
+"""The files that Hydra composes: how they are read and chosen by path, and what keeps Hydra from composing them.
 
 Hydra's own reader follows YAML 1.1, stumbles over a byte-order mark and takes an empty file for one that sets nothing.
 """
@@ -15,14 +15,19 @@ from typing import Any, ClassVar
 
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from glideslope.cli import hydra_internals
-from glideslope.errors import reason
+from glideslope.errors import UNSET, Fault, reason
 from glideslope.settings.yaml_files import YamlError, decode_text, parse_yaml
 
+CONFIG_FAULTS = (HydraException, OmegaConfBaseException, YamlError)
+# Hydra and OmegaConf report some malformed overrides, such as a.x=1 for a list a, with Python's own errors.
+COMPOSITION_FAULTS = (*CONFIG_FAULTS, ValueError, TypeError)
 OWN = "own"
 """What provides the folders of :func:`found_first`."""
 # The key that a file of a group is there to set.
@@ -136,3 +141,15 @@ def file_of(choice: str) -> Path | None:
     text = os.path.expanduser(choice)
     named = text.startswith(("/", "./", "../")) or text.endswith((".yaml", ".yml"))
     return Path(os.path.abspath(text)) if named else None
+
+
+def explain(error: Exception) -> Fault:
+    """Return what a message of Hydra's, OmegaConf's or a file reader's says, in one line."""
+    if isinstance(error, YamlError):
+        return Fault("", UNSET, str(error))
+    source = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    text = str(source).partition("Config search path")[0]
+    details = ("See https", "full_key:", "object_type=", "reference_type=")
+    lines = [line.strip() for line in text.splitlines() if not line.strip().startswith(details)]
+    about = str(getattr(source, "full_key", None) or "")
+    return Fault(about, UNSET, " ".join(" ".join(lines).split()))

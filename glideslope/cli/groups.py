@@ -13,19 +13,13 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
 
-from glideslope.cli.config_files import OWN, file_of
-from glideslope.cli.hydra_faults import CONFIG_FAULTS, explain
+from glideslope.cli.config_files import CONFIG_FAULTS, OWN, explain, file_of
 from glideslope.errors import UNSET, Fault, SettingsError, listed, meant, nearest
 from glideslope.settings.catalogue import groups_of
 
 
 class Groups:
-    """The groups of files that a primary config chooses from; each is listed once, which takes Hydra a while.
-
-    Args:
-        loader: Hydra's reader of configurations.
-        config_name: a file of `cfgs/`, without its suffix.
-    """
+    """The groups of files that a primary config chooses from; each is listed once, which takes Hydra a while."""
 
     def __init__(self, loader: ConfigLoader, config_name: str) -> None:
         self.loader, self.config_name = loader, config_name
@@ -120,11 +114,7 @@ def misnamed(
 ) -> Iterator[Fault]:
     """Yield the faults of overrides that were meant to choose a file; take what they set out of `mapping`.
 
-    Args:
-        mapping: the composed configuration.
-        overrides: those that set a value.
-        known: the top-level keys of the composed files.
-        groups: the groups of files.
+    `overrides` are those that set a value, `known` the top-level keys of the composed files.
     """
     for override in overrides:
         key = override.key_or_group

@@ -14,12 +14,13 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from glideslope.cli.arguments import PROGRAMS, TRAIN_CONFIG
 from glideslope.cli.program import COMMANDS
 from glideslope.display.commands import program, started
 from glideslope.errors import typed
 from glideslope.settings import CommandSettings, CompareSettings, EvaluateSettings, PreviewSettings, Settings
 from glideslope.settings.catalogue import groups_of, headings_of, options_of
-from glideslope.settings.checks import CheckedSettings
+from glideslope.settings.checks import CheckedSettings, choices
 
 WIDTH = 80
 _COLUMN = 31  # where meanings begin
@@ -27,24 +28,13 @@ _COLUMN = 31  # where meanings begin
 
 @dataclass(frozen=True)
 class _Page:
-    """What the help of a program says that no file says.
+    """What the help of a program says that no file says."""
 
-    Attributes:
-        command: its name in `COMMANDS`.
-        config: its primary config.
-        examples: command lines, without the program's name.
-        groups: its groups, those used most first.
-        groups_go_with: what the groups are for, where not for all that the program does.
-        usage: the form of its command line.
-        keys: the keys used most, those most of all first; `--help all` shows every key.
-    """
-
-    command: str
-    config: str
-    examples: tuple[str, ...]
-    groups: tuple[str, ...]
-    keys: tuple[str, ...]
-    groups_go_with: str = ""
+    command: str  # its name in `COMMANDS`
+    examples: tuple[str, ...]  # command lines, without the program's name
+    groups: tuple[str, ...]  # those used most first
+    keys: tuple[str, ...]  # those used most, most of all first; `--help all` shows every key
+    groups_go_with: str = ""  # what the groups are for, where not for all that the program does
     usage: str = "[group=option] [key=value]"
 
 
@@ -55,7 +45,6 @@ _GROUPS = (
 _PAGES: Mapping[type[CheckedSettings], _Page] = {
     Settings: _Page(
         command="train",
-        config="config_gimbal_curriculum",
         examples=(
             "profile=cpu",
             "lr_schedule=gentle_decay lr=2.0e-4",
@@ -71,7 +60,6 @@ _PAGES: Mapping[type[CheckedSettings], _Page] = {
     ),
     EvaluateSettings: _Page(
         command="evaluate",
-        config="config_evaluate",
         examples=(
             "run=exp_local/2026.01.31/101500_defaults",
             "run=exp_local/2026.01.31/101500_defaults stage=all video=true",
@@ -87,7 +75,6 @@ _PAGES: Mapping[type[CheckedSettings], _Page] = {
     ),
     PreviewSettings: _Page(
         command="preview",
-        config="config_preview",
         examples=(
             "lr_schedule=gentle_decay",
             "lr_schedule=exponential_smooth decay_rate=0.9998 steps=[0,1M,40%]",
@@ -101,7 +88,6 @@ _PAGES: Mapping[type[CheckedSettings], _Page] = {
     ),
     CompareSettings: _Page(
         command="compare",
-        config="config_compare",
         examples=(
             "exp_local/2026.01.31/101500_sweep",
             "exp_local/2026.01.31 by=lr_schedule",
@@ -134,23 +120,14 @@ def help_text(
     *,
     everything: bool,
 ) -> str:
-    """Return the help of a program, no line longer than 80 characters.
+    """Return the help of a program, no line longer than 80 characters, with every key or those used most.
 
-    Args:
-        settings: the program's settings.
-        mapping: the composed configuration, whose values are the defaults shown.
-        choices: the option chosen in each group.
-        folders: the folders that have files of groups.
-        everything: whether every key is shown, or those used most.
+    The values of the composed `mapping` are the defaults shown; `folders` have the files of groups.
     """
     page = _PAGES[settings]
-    lines = [
-        *textwrap.wrap(COMMANDS[page.command], WIDTH),
-        "",
-        f"Usage: {started(page.command)} {page.usage}",
-    ]
+    lines = [*textwrap.wrap(COMMANDS[page.command], WIDTH), "", f"Usage: {started(page.command)} {page.usage}"]
     lines += ["", "Examples:", *(_example(started(page.command), example) for example in page.examples)]
-    known = groups_of(page.config)
+    known = groups_of(PROGRAMS[page.command][0])
     if known:
         lines += ["", f"Groups, group=option (* is the default){page.groups_go_with}:"]
     for group in (*page.groups, *(group for group in known if group not in page.groups)):
@@ -205,9 +182,9 @@ def _entry(name: str, text: str) -> list[str]:
 
 def _headed(page: _Page, mapping: Mapping[str, Any], everything: bool) -> dict[str, list[str]]:
     """The keys to be shown below their headings."""
-    headings = headings_of(page.config)
-    if page.config == "config_preview":
-        headings |= headings_of("config_gimbal_curriculum")
+    headings = headings_of(PROGRAMS[page.command][0])
+    if page.command == "preview":
+        headings |= headings_of(TRAIN_CONFIG)
     headed = {key for keys in headings.values() for key in keys}
     files = [key for key in mapping if key not in headed]  # what the files of groups hold
     headings = {**headings, "Of the options chosen": files}
@@ -236,7 +213,7 @@ def _lines_of(key: str, value: Any, field: FieldInfo) -> list[str]:
             line
             for name, item in value[0].items()
             if name != "name"
-            for line in _lines_of(f"{key}.0.{name}", item, _item_model(field).model_fields[name])
+            for line in _lines_of(f"{key}.0.{name}", item, next(_models(field.annotation)).model_fields[name])
         ]
     if model is not None and isinstance(value, Mapping):
         below = [name for name in value if name in model.model_fields and name != "name"]
@@ -257,13 +234,5 @@ def _model(annotation: Any, value: Any) -> type[CheckedSettings] | None:
     if not isinstance(value, Mapping):
         return None
     models = list(_models(annotation))
-    named = [m for m in models if value.get("name") in _choices_of_name(m)] if len(models) > 1 else models
+    named = [m for m in models if value.get("name") in choices(m)] if len(models) > 1 else models
     return next(iter(named), None)
-
-
-def _choices_of_name(model: type[CheckedSettings]) -> list[object]:
-    return list(_choices(model.model_fields["name"].annotation))
-
-
-def _item_model(field: FieldInfo) -> type[CheckedSettings]:
-    return next(_models(field.annotation))

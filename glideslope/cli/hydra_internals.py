@@ -10,13 +10,11 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins.file_config_source import FileConfigSource as FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigSource
-
-__all__ = ["FileConfigSource", "flag_parser", "grid", "replace_reader"]
 
 
 def flag_parser() -> ArgumentParser:

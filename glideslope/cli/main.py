@@ -11,43 +11,26 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from glideslope.cli.arguments import (
-    COMPARE_CONFIG,
-    EVALUATE_CONFIG,
-    PREVIEW_CONFIG,
-    PROGRAMS,
-    TRAIN_CONFIG,
-    Arguments,
-    read_arguments,
-)
-from glideslope.cli.composed import Composed, S, compose_job
+from glideslope.cli.arguments import COMPARE_CONFIG as COMPARE_CONFIG
+from glideslope.cli.arguments import EVALUATE_CONFIG as EVALUATE_CONFIG
+from glideslope.cli.arguments import PREVIEW_CONFIG as PREVIEW_CONFIG
+from glideslope.cli.arguments import PROGRAMS as PROGRAMS
+from glideslope.cli.arguments import TRAIN_CONFIG as TRAIN_CONFIG
+from glideslope.cli.arguments import Arguments, read_arguments
+from glideslope.cli.composed import Composed as Composed
+from glideslope.cli.composed import S, compose_job
 from glideslope.cli.composition import Composer
-from glideslope.cli.exits import INTERRUPTED, USER_FAULT, message
 from glideslope.cli.help_text import help_text
+from glideslope.cli.program import INTERRUPTED, USER_FAULT, message
 from glideslope.cli.sweeps import run_by_hydra
 from glideslope.errors import UserError
 from glideslope.lr_scheduler import ScheduleError
-from glideslope.settings.catalogue import CONFIG_DIR
+from glideslope.settings.catalogue import CONFIG_DIR as CONFIG_DIR
 from glideslope.settings.checks import CheckedSettings
-
-__all__ = [
-    "COMPARE_CONFIG",
-    "CONFIG_DIR",
-    "EVALUATE_CONFIG",
-    "PREVIEW_CONFIG",
-    "PROGRAMS",
-    "TRAIN_CONFIG",
-    "Composed",
-    "compose",
-    "run_cli",
-]
 
 
 def run_cli(
-    main: Callable[[Composed[S]], int],
-    config_name: str,
-    settings: type[S],
-    argv: Sequence[str] | None = None,
+    main: Callable[[Composed[S]], int], config_name: str, settings: type[S], argv: Sequence[str] | None = None
 ) -> int:
     """Compose the settings that a command line asks for, and call `main` with them.
 
@@ -85,12 +68,7 @@ def run_cli(
 
 
 def compose(config_name: str, argv: Sequence[str], settings: type[S]) -> Composed[S]:
-    """Compose and check the settings that a plain command line asks for. Writes nothing.
-
-    Args:
-        config_name: a file of `cfgs/`, without its suffix.
-        argv: the words of the command line.
-        settings: what the program is set by.
+    """Compose and check the settings that a plain command line asks for; see `run_cli`. Writes nothing.
 
     Raises:
         SettingsError: with every fault of the command line and of the files that it names.

@@ -19,7 +19,6 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from glideslope.cli.config_files import file_of
-from glideslope.cli.differences import ABSENT
 from glideslope.cli.groups import Groups
 from glideslope.errors import UNSET, Fault, SettingsError, typed
 from glideslope.settings.catalogue import CONFIG_DIR
@@ -124,15 +123,10 @@ def _is_item(key: str) -> bool:
 
 @dataclass(frozen=True)
 class Overrides:
-    """Overrides as Hydra is to get them, in order.
-
-    Attributes:
-        parsed: all of them.
-        values: those that neither choose a file nor are Hydra's own.
-    """
+    """Overrides as Hydra is to get them, in order."""
 
     parsed: tuple[Override, ...]
-    values: tuple[Override, ...]
+    values: tuple[Override, ...]  # those that neither choose a file nor are Hydra's own
 
     @property
     def texts(self) -> list[str]:
@@ -151,11 +145,11 @@ class Overrides:
 
     @property
     def assignments(self) -> dict[tuple[str, ...], Any]:
-        """What `values` set, by path; a mapping sets what is in it, and what is deleted becomes `ABSENT`."""
+        """What `values` set, by path; a mapping sets what is in it, and what is deleted becomes `UNSET`."""
         found: dict[tuple[str, ...], Any] = {}
         for override in self.values:
             path = tuple(override.key_or_group.split("."))
-            found.update([(path, ABSENT)] if override.is_delete() else _leaves(override.value(), path))
+            found.update([(path, UNSET)] if override.is_delete() else _leaves(override.value(), path))
         return found
 
     @property
@@ -173,12 +167,7 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 
 
 def read_overrides(typed: Sequence[str], groups: Groups, *, sweeps: bool = False) -> tuple[Overrides, list[Fault]]:
-    """Read overrides: return the sound ones, and the faults of the rest.
-
-    Args:
-        typed: the overrides.
-        groups: the groups that they choose files from.
-        sweeps: whether a key may have several values.
+    """Read overrides: return the sound ones, and the faults of the rest; with `sweeps` a key may have several values.
 
     Raises:
         SettingsError: a faulty choice leaves open what the other overrides are about.

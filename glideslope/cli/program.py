@@ -1,4 +1,4 @@
-"""Start a command: which one, its version, and quiet ends. Nothing heavy is imported before it is needed.
+"""Start a command: which one, its version, and how it ends. Nothing heavy is imported before it is needed.
 
 Ctrl-C, SIGTERM and a reader that closes the pipe (``| head``) end a program without a traceback, from its first
 moment on.
@@ -18,7 +18,6 @@ from types import FrameType
 from typing import NoReturn
 
 from glideslope import __version__
-from glideslope.cli.exits import BY_SIGNAL, INTERRUPTED, USER_FAULT
 
 COMMANDS: Mapping[str, str] = {
     "train": "Train a quadrotor to land on a moving pad by its own camera.",
@@ -27,7 +26,10 @@ COMMANDS: Mapping[str, str] = {
     "compare": "Compare runs, grouped by the settings that differ.",
 }
 """Each command, and what it is for."""
-PIPE_CLOSED = BY_SIGNAL + signal.SIGPIPE
+FAILED, USER_FAULT = 1, 2
+BY_SIGNAL = 128
+"""The exit status of a program that a signal has ended is this and the signal's number."""
+INTERRUPTED, PIPE_CLOSED = BY_SIGNAL + signal.SIGINT, BY_SIGNAL + 13  # SIGPIPE, which Windows lacks
 
 
 def main() -> NoReturn:
@@ -95,11 +97,10 @@ def _run(command: str | None, words: Sequence[str]) -> int:
         # Imported here: they take most of a second, in which Ctrl-C is to be as quiet as later.
         from glideslope.cli import compare, evaluate, preview, train
         from glideslope.cli.main import PROGRAMS, run_cli
-        from glideslope.evaluation.comparison.arguments import with_runs
 
         modules = {"train": train, "evaluate": evaluate, "preview": preview, "compare": compare}
         if command == "compare":
-            words = with_runs(words)
+            words = compare.with_runs(words)
         return run_cli(modules[command].main, *PROGRAMS[command], words)
     except SystemExit as end:  # how Hydra ends after what it does itself, and Rich where a pipe is closed
         if isinstance(end.__context__, BrokenPipeError):
@@ -113,6 +114,15 @@ def _run(command: str | None, words: Sequence[str]) -> int:
         way = "make setup; then start with .venv/bin/python" if by_script else 'pip install "glideslope[train]"'
         sys.stderr.write(f"Error: {command} needs the package {package}: {way}\n")
         return USER_FAULT
+
+
+def message(error: Exception) -> str:
+    """Return what is told of a user's fault, all of its lines: the only place where faults become text."""
+    faults = getattr(error, "faults", (error,))
+    if len(faults) == 1:
+        return f"Error: {faults[0]}\n"
+    lines = [f"Error: {len(faults)} faults in the configuration:", *(f"  {fault}" for fault in faults)]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _usage() -> str:
@@ -146,6 +156,8 @@ def _is_loading(frame: FrameType | None) -> bool:
 def _silence_closed_pipes() -> bool:
     """Lead standard streams whose reader has gone nowhere, for Python flushes them at the exit; whether any has."""
     found = False
+    if not hasattr(select, "poll"):  # on Windows
+        return found
     for stream in (sys.stdout, sys.stderr):
         try:
             descriptor = stream.fileno()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from glideslope.cli.differences import ABSENT, Route
+from glideslope.cli.composition import Route
 from glideslope.cli.overrides import ACCEPT, Word
 from glideslope.errors import UNSET, Fault, typed
 
@@ -33,21 +33,13 @@ _LONGEST_VALUE = 32
 
 @dataclass(frozen=True)
 class Change:
-    """A setting that a resume changes.
-
-    Attributes:
-        path: where it is in the configuration.
-        old: the run's value.
-        new: the value asked for.
-        word: the override behind it, as typed; several where it may be any of them.
-        named: whether that override has its key.
-    """
+    """A setting that a resume changes."""
 
     path: Route
     old: Any
     new: Any
-    word: str
-    named: bool
+    word: str  # the override behind it, as typed; several where it may be any of them
+    named: bool  # whether that override has its key
 
     @property
     def key(self) -> str:
@@ -65,7 +57,7 @@ class Change:
 
     def refused(self, rule: str) -> Fault:
         """Return the fault of a change that breaks `rule`."""
-        key, value = (f"~{self.key}", UNSET) if self.new is ABSENT else (self.key, self.new)
+        key, value = (f"~{self.key}", UNSET) if self.new is UNSET else (self.key, self.new)
         return Fault(key, value, f"the run has {_shown(self.old)}; {rule}")
 
 
@@ -108,7 +100,7 @@ def _by_word(changes: Sequence[Change]) -> dict[str, list[Change]]:
 
 
 def _shown(value: Any) -> str:
-    text = "none" if value is ABSENT else typed(value)
+    text = "none" if value is UNSET else typed(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
 
 

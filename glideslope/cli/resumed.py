@@ -12,31 +12,33 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glideslope.cli.composition import Composer
-from glideslope.cli.differences import Route, differing, put, value_at
-from glideslope.cli.merging import is_below, is_choice, may_set_anything, merged, sets, subjects
+from glideslope.cli.composition import Composer, Route, value_at
 from glideslope.cli.overrides import ACCEPT, Overrides, Word, read_overrides
 from glideslope.cli.resume_rules import Change, refusals, summary
 from glideslope.cli.run_to_resume import Run
 from glideslope.errors import UNSET, Fault, SettingsError, UserError
 from glideslope.settings import Settings
+from glideslope.settings.catalogue import CONFIG_DIR, preset_folders
 
 _LENGTH = "schedule_frames"
+# The keys that the file chosen in a group is about.
+_SUBJECTS: Mapping[str, tuple[str, ...]] = {
+    "lr_schedule": ("lr_schedule", "decay_rate"),
+    "curriculum_preset": ("curriculum",),
+    "encoder_bundle@agent": ("agent.encoder",),
+    "actor_critic_bundle@agent": ("agent.actor_critic",),
+    "task": ("task",),
+    "profile": ("profile",),
+}
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """A run as a new command line resumes it.
-
-    Attributes:
-        settings: the run's settings with the changes.
-        overrides: all that was typed for the run so far and counts still.
-        changes: the changes, a line each.
-    """
+    """A run as a new command line resumes it."""
 
     settings: Settings
-    overrides: tuple[str, ...]
-    changes: tuple[str, ...]
+    overrides: tuple[str, ...]  # all that was typed for the run so far and counts still
+    changes: tuple[str, ...]  # a line each
 
     @property
     def given(self) -> frozenset[str]:
@@ -109,12 +111,7 @@ def resumed(
 
 
 def _wanted(
-    run: Run,
-    words: Sequence[Word],
-    both: Sequence[str],
-    composer: Composer,
-    overrides: Overrides,
-    faults: list[Fault],
+    run: Run, words: Sequence[Word], both: Sequence[str], composer: Composer, overrides: Overrides, faults: list[Fault]
 ) -> dict[Route, Any]:
     """Return the values that new overrides set or make another, by path; add to `faults`.
 
@@ -185,3 +182,144 @@ def _told_by_rates(folder: Path, refused: Sequence[Change], settings: Settings) 
         rule = f"{ACCEPT}=config takes the new rates"
         yield from (Fault(" ".join(words), UNSET, f"{line}; {rule}") for line in lines)
         return
+
+
+# --- The overrides of a run and those of a new command line, made one list ---
+
+
+def is_choice(word: Word) -> bool:
+    """Return whether an override chooses the file of a group, or none."""
+    return word.key in _SUBJECTS and not word.sets_mapping
+
+
+def subjects(word: Word) -> tuple[str, ...]:
+    """Return the keys that the file which an override chooses is about."""
+    return _SUBJECTS[word.key] if is_choice(word) else ()
+
+
+def may_set_anything(word: Word) -> bool:
+    """Return whether the file that an override chooses may set any key: a profile, or a file of the user's."""
+    group, _, name = word.text.partition("=")
+    file = Path(group.partition("@")[0], f"{name}.yaml")
+    shipped = next((folder for folder in preset_folders() if (folder / file).is_file()), None) == CONFIG_DIR
+    return group == "profile" or not (shipped or word.deletes)
+
+
+def is_below(key: str, root: str) -> bool:
+    """Return whether a dotted key is `root` or a part of it."""
+    return f"{key}.".startswith(f"{root}.")
+
+
+def sets(word: Word, key: str) -> bool:
+    """Return whether an override sets `key`, something below it or something that it is a part of."""
+    return not is_choice(word) and (is_below(word.key, key) or is_below(key, word.key))
+
+
+def merged(stored: Sequence[str], typed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Merge the overrides of a run with those of a new command line.
+
+    A later choice of a file takes the place of the earlier one, and another learning-rate schedule that of what was
+    set inside the earlier one.
+
+    Returns:
+        The new overrides that the run doesn't have already, and all that count.
+    """
+    had, words = [Word(text) for text in stored], [Word(text) for text in typed]
+    chosen = {word.key: word.text for word in had if is_choice(word)}
+    if any(is_choice(word) and word.key == "lr_schedule" and word.text != chosen.get(word.key) for word in words):
+        inside = _SUBJECTS["lr_schedule"]
+        had = [word for word in had if not any(is_below(word.key, root) for root in inside)]
+    new: list[Word] = []
+    unseen = [word.text for word in had]
+    for word in words:
+        if is_choice(word):
+            is_new = word.text != chosen.get(word.key)
+        elif word.changes_length:
+            is_new = word.text not in unseen  # each changes its list once more
+        else:
+            is_new = _setting(had, word.key) != _setting(words, word.key)
+        if word.text in unseen:
+            unseen.remove(word.text)
+        if is_new:
+            new.append(word)
+    # An index means another item before and after a list changes its length: all that lead into lists stay in order.
+    shifted = any(word.changes_length for word in (*had, *new))
+    both = had
+    for word in new:
+        if not (shifted and word.has_index):
+            both = [other for other in both if not _replaces(word, other)]
+        both = [*both, word]
+    return [word.typed for word in new], [word.typed for word in both]
+
+
+def _setting(words: Sequence[Word], key: str) -> list[str]:
+    """Return the overrides that set `key`, as Hydra is to get them."""
+    return [word.text for word in words if sets(word, key)]
+
+
+def _replaces(word: Word, earlier: Word) -> bool:
+    """Return whether an override leaves nothing of an earlier one."""
+    if word.key != earlier.key:
+        return False
+    if word.deletes:
+        return earlier.deletes  # twice, there would be nothing to delete
+    return not word.sets_mapping  # one is merged into what is there
+
+
+# --- Where configurations differ ---
+
+
+def differing(one: Any, other: Any, path: Route = ()) -> Iterator[Route]:
+    """Yield the paths at which two values differ; lists of unlike length, and of plain items, differ as one."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in dict.fromkeys((*one, *other)):
+            yield from differing(one.get(key, UNSET), other.get(key, UNSET), (*path, str(key)))
+    elif _holds_items(one) and _holds_items(other) and len(one) == len(other):
+        for i, (item, other_item) in enumerate(zip(one, other, strict=True)):
+            yield from differing(item, other_item, (*path, str(i)))
+    elif not _same(one, other):
+        yield path
+
+
+def _holds_items(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, Mapping) for item in value)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    return one == other or _number(one) == _number(other) is not None
+
+
+def _number(value: Any) -> float | None:
+    """Return the number that a value of a schedule is or spells."""
+    try:
+        return float(value) if isinstance(value, int | float | str) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def put(config: dict[str, Any], path: Route, value: Any) -> None:
+    """Set the value at `path` in place; `UNSET` removes it.
+
+    Raises:
+        SettingsError: the path leads to an item that its list doesn't have.
+    """
+    node: Any = config
+    for depth, part in enumerate(path):
+        if isinstance(node, list) and not (part.isdecimal() and int(part) < len(node)):
+            numbers = f"the run's items of {'.'.join(path[:depth])} are numbered from 0 to {len(node) - 1}"
+            raise SettingsError([Fault(".".join(path), value, numbers)])
+        place = int(part) if isinstance(node, list) else part
+        if depth < len(path) - 1:
+            if not isinstance(value_at(node, (part,)), dict | list):
+                if value is UNSET:
+                    return
+                node[place] = {}
+            node = node[place]
+        elif value is not UNSET:
+            node[place] = copy.deepcopy(value)
+        elif isinstance(node, list):
+            del node[int(part)]
+        else:
+            node.pop(place, None)

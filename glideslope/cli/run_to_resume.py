@@ -67,24 +67,17 @@ class Place:
     """Where a training takes place.
 
     Attributes:
-        folder: the run's folder.
-        resumes: whether it holds a run, which is to be resumed.
-        schedules: what that run does with changed learning rates and exploration noise: None refuses them, `config`
+        schedules: what a run does with changed learning rates and exploration noise: None refuses them, `config`
             takes them, `hold` keeps the length of the old ones in a longer training.
     """
 
     folder: Path
-    resumes: bool
+    resumes: bool  # whether the folder holds a run, which is to be resumed
     schedules: str | None
 
 
 def place_of(mapping: Mapping[str, Any], run_dir: Path, *, typed_run_dir: bool) -> Place:
-    """Return where the training of a composed command line takes place.
-
-    Args:
-        mapping: the composed configuration.
-        run_dir: the folder that Hydra has for it.
-        typed_run_dir: whether the user gave that one.
+    """Return where the training of a composed command line takes place; `run_dir` is the folder that Hydra has for it.
 
     Raises:
         SettingsError: there is no such run, or two are named.
@@ -112,17 +105,11 @@ def place_of(mapping: Mapping[str, Any], run_dir: Path, *, typed_run_dir: bool) 
 
 @dataclass(frozen=True)
 class Run:
-    """A run to resume.
-
-    Attributes:
-        folder: the run's folder.
-        config: its configuration as `Settings.to_plain` gives it.
-        overrides: the overrides that led to it, as typed.
-    """
+    """A run to resume."""
 
     folder: Path
-    config: Mapping[str, Any]
-    overrides: tuple[str, ...]
+    config: Mapping[str, Any]  # as `Settings.to_plain` gives it
+    overrides: tuple[str, ...]  # those that led to it, as typed
 
 
 def read_run(folder: Path, check: Callable[[Mapping[str, Any]], Settings]) -> Run:

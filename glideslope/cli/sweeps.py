@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import hydra
 import yaml  # type: ignore[import-untyped]
@@ -20,11 +21,10 @@ from omegaconf import DictConfig
 from glideslope.cli.arguments import VERSION_BASE, Arguments
 from glideslope.cli.composed import Composed, S, compose_job
 from glideslope.cli.composition import Composer
-from glideslope.cli.config_files import found_first
-from glideslope.cli.exits import BY_SIGNAL, FAILED, USER_FAULT, message
-from glideslope.cli.hydra_faults import CONFIG_FAULTS, explain
+from glideslope.cli.config_files import CONFIG_FAULTS, explain, found_first
 from glideslope.cli.hydra_internals import grid
 from glideslope.cli.overrides import read_overrides
+from glideslope.cli.program import BY_SIGNAL, FAILED, USER_FAULT, message
 from glideslope.cli.run_names import of_sweep
 from glideslope.display.commands import compare_command, program, sweep_command
 from glideslope.display.console import say, screen
@@ -101,10 +101,11 @@ def run_by_hydra(main: Callable[[Composed[S]], int], arguments: Arguments, setti
 
 def _compare(folders: Sequence[Path]) -> None:
     """Compare the runs of a sweep."""
-    from glideslope.evaluation.comparison import show
+    from glideslope.evaluation.comparison.summary import compare_runs
+    from glideslope.evaluation.comparison.table import print_table
 
     console = screen()
-    show(folders, console)
+    print_table(compare_runs(folders), console)
     say(console, "The same with a picture and a page:")
     say(console, "  ", compare_command(Path(os.path.commonpath(folders))))
 
@@ -162,12 +163,8 @@ def _run_jobs(
 ) -> list[_Job]:
     """Let Hydra act on a command line; return the jobs that it ran, in order.
 
-    A job that fails hands back None, which sweepers take for a failed trial; the sweep continues.
-
-    Args:
-        run: runs the job of some overrides in a folder; returns the exit status and the objective.
-        argv: the program's name and its command line.
-        config_name: the primary configuration.
+    A job that fails hands back None, which sweepers take for a failed trial; the sweep continues. `run` runs the job
+    of some overrides in a folder, and returns the exit status and the objective.
 
     Raises:
         SettingsError: Hydra can't compose the configuration.
@@ -202,9 +199,9 @@ def _run_jobs(
 
     start = hydra.main(config_path=str(CONFIG_DIR), config_name=config_name, version_base=VERSION_BASE)(job)
     own_argv, sys.argv = sys.argv, list(argv)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises its errors then, instead of printing them
     try:
-        start()
+        with mock.patch.dict(os.environ, HYDRA_FULL_ERROR="1"):  # Hydra raises its errors then
+            start()
     except CONFIG_FAULTS as error:
         if not jobs:
             raise SettingsError([explain(error)]) from error

@@ -108,13 +108,13 @@ class Curriculum:
         if stage != self.stage:
             return False
         self._episodes += 1
-        began_here = len(self._history) == 1
-        if began_here or self._episodes > self._settings.cooldown_episodes:
+        settings, floor = self._settings, self._settings.demotion_rate
+        if len(self._history) == 1 or self._episodes > settings.cooldown_episodes:
             self._outcomes.append(bool(success))
-        fit = self._window_is_fit()
+        fit = len(self._outcomes) >= settings.min_episodes and self._episodes >= settings.min_stage_episodes
         self._good = self._good + 1 if fit and self._window_is_good() else 0
-        self._bad = self._bad + 1 if fit and self._window_is_bad() else 0
-        needed = self._settings.require_consecutive_windows
+        self._bad = self._bad + 1 if fit and floor is not None and self.success_rate_window <= floor else 0
+        needed = settings.require_consecutive_windows
         if self._good >= needed and self.stage + 1 < len(self.stages):
             self._enter(self.stage + 1, step)
         elif self._bad >= needed and self.stage > 0:
@@ -127,20 +127,11 @@ class Curriculum:
         self._history.append((int(step), stage))
         self._start_stage()
 
-    def _window_is_fit(self) -> bool:
-        return (
-            len(self._outcomes) >= self._settings.min_episodes and self._episodes >= self._settings.min_stage_episodes
-        )
-
     def _window_is_good(self) -> bool:
         rate = self.success_rate_window
         if self._settings.criterion == "wilson_lower_bound":
             rate, _ = wilson_interval(sum(self._outcomes), len(self._outcomes))
         return rate >= self._settings.success_rate
-
-    def _window_is_bad(self) -> bool:
-        floor = self._settings.demotion_rate
-        return floor is not None and self.success_rate_window <= floor
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state as plain lists and numbers."""

@@ -74,18 +74,14 @@ def plot_learning_rates(
     seed_end: float = 0.0,
     held: bool = False,
 ) -> None:
-    """Draw learning rates, the curriculum's stages as bands behind them.
+    """Draw learning rates, the curriculum's stages as bands behind them. The folder must exist.
 
     Args:
-        path: the picture to write; its folder must exist.
         x: (T,) increasing frames or steps.
         rates: (T,) learning rates by network name. Zeros can't be drawn on a logarithmic axis: where a rate
             falls to zero, the curve leaves the axes at the bottom. NaN is a gap.
-        scale: of the rates' axis.
         stages: (x at which it is entered, name) of each stage, in order; none for no bands.
-        x_label: what `x` counts.
-        title: a line above the picture.
-        note: a line below it, for what the reader must know, such as that the stages' times are assumed.
+        note: a line below the picture, for what the reader must know, such as that the stages' times are assumed.
         seed_end: x before which no update is made; what lies there is shaded.
         held: whether a rate holds until the next `x`; otherwise the points are joined.
 
@@ -122,8 +118,7 @@ def rate_limits(x: ArrayLike, rates: Mapping[str, ArrayLike], scale: Scale = "lo
     """
     x = np.asarray(x, dtype=np.float64)
     lows, highs = [], []
-    for values in rates.values():
-        curve = np.asarray(values, dtype=np.float64)
+    for curve in (np.asarray(values, dtype=np.float64) for values in rates.values()):
         known = np.isfinite(curve) & np.isfinite(x)
         if not known.any():
             continue
@@ -150,13 +145,8 @@ def plot_training(
 ) -> None:
     """Draw the success rate (training window and evaluations) and the curriculum's stage over frames.
 
-    Args:
-        path: the picture to write; its folder must exist.
-        train: columns of train.csv, of which `frame`, `curriculum/stage` and
-            `curriculum/success_rate_window` are read.
-        evaluation: columns of eval.csv; `frame` and `eval/success_rate` are read. May be empty.
-        stage_names: names of the stages by index; numbers where there are none.
-        title: a line above the picture.
+    Of train.csv `frame`, `curriculum/stage` and `curriculum/success_rate_window` are read, of eval.csv, which may be
+    empty, `frame` and `eval/success_rate`. Stages without names by index are numbered. The folder must exist.
 
     Raises:
         ValueError: `train` lacks one of its columns.
@@ -170,18 +160,9 @@ def plot_training(
         axes, below = figure.subplots(2, sharex=True, height_ratios=(2.4, 0.5 + 0.25 * top))
         axes.plot(*_broken_at_stages(frame, success, stage), color=_BLUE, linewidth=1.5, label="training window")
         if "eval/success_rate" in evaluation:
-            axes.plot(
-                evaluation["frame"],
-                evaluation["eval/success_rate"],
-                color=_VERMILION,
-                linewidth=0.9,
-                marker="o",
-                markersize=3,
-                label="evaluation",
-            )
-        axes.set(ylabel="success rate", ylim=(-0.03, 1.03), yticks=np.linspace(0, 1, 6))
-        axes.yaxis.set_major_formatter("{x:.0%}")
-        axes.grid(axis="y", color="0.88", linewidth=0.6)
+            style: Any = {"color": _VERMILION, "linewidth": 0.9, "marker": "o", "markersize": 3}
+            axes.plot(evaluation["frame"], evaluation["eval/success_rate"], label="evaluation", **style)
+        success_axis(axes, "success rate")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         below.step(frame, stage, where="post", color=_GREY, linewidth=1.5)
         below.set(ylabel="stage", ylim=(-0.5, top + 0.5), yticks=range(top + 1))
@@ -215,11 +196,8 @@ def plot_run(run_dir: Path, *, stage_names: Sequence[str] = ()) -> list[Path]:
 def plot_evaluation(path: Path, results: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
     """Draw success rates with their intervals: by stage, over the values of a sweep, or over the grid of two.
 
-    Args:
-        path: the picture to write; its folder must exist.
-        results: the entries of evaluation.json and evaluation_compared.json: `policy`, `stage`, `name`,
-            `pad_speed`, `wind`, `success_rate`, `low` and `high` of each.
-        title: a line above the picture.
+    The results are the entries of evaluation.json and evaluation_compared.json: `policy`, `stage`, `name`,
+    `pad_speed`, `wind`, `success_rate`, `low` and `high` of each. The folder must exist.
 
     Raises:
         ValueError: there are no results.
@@ -277,9 +255,7 @@ def _plot_sweep(path: Path, results: Sequence[Mapping[str, Any]], key: str, titl
                 y, errors = _intervals(rows)
                 axes.errorbar([row[key] + offset for row in rows], y, yerr=errors, **_bars(policy))
             axes.set_title(stage)
-            axes.set(ylim=(-0.03, 1.03), yticks=np.linspace(0, 1, 6))
-            axes.yaxis.set_major_formatter("{x:.0%}")
-            axes.grid(axis="y", color="0.88", linewidth=0.6)
+            success_axis(axes)
             axes.tick_params(labelbottom=True)
         for axes in panels.flat[max(0, len(stages) - columns) : len(stages)]:
             axes.set_xlabel(_SWEPT[key])
@@ -328,14 +304,11 @@ def _number_cell(axes: Axes, x: int, y: int, row: Mapping[str, Any]) -> None:
 
 def _value_ticks(panels: NDArray[Any], speeds: Sequence[float], winds: Sequence[float]) -> None:
     """Name the swept values along the outer axes, not more of them than there is room for."""
-    for axes in panels[-1]:
-        every = -(-len(speeds) // _MOST_ANNOTATED)
-        shown = range(0, len(speeds), every)
-        axes.set(xlabel=_SWEPT["pad_speed"], xticks=shown, xticklabels=[f"{speeds[i]:g}" for i in shown])
-    for axes in panels[:, 0]:
-        every = -(-len(winds) // _MOST_ANNOTATED)
-        shown = range(0, len(winds), every)
-        axes.set(ylabel=_SWEPT["wind"], yticks=shown, yticklabels=[f"{winds[i]:g}" for i in shown])
+    for outer, axis, key, values in ((panels[-1], "x", "pad_speed", speeds), (panels[:, 0], "y", "wind", winds)):
+        shown = range(0, len(values), -(-len(values) // _MOST_ANNOTATED))
+        names = [f"{values[i]:g}" for i in shown]
+        for axes in outer:
+            axes.set(**{f"{axis}label": _SWEPT[key], f"{axis}ticks": shown, f"{axis}ticklabels": names})
 
 
 def _of(results: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
@@ -393,6 +366,13 @@ def drawing(path: Path, *, height: float) -> Iterator[Figure]:
             figure.savefig(temporary)
 
 
+def success_axis(axes: Axes, label: str = "") -> None:
+    """Make the vertical axis one of success rates."""
+    axes.set(ylabel=label, ylim=(-0.03, 1.03), yticks=np.linspace(0, 1, 6))
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.grid(axis="y", color="0.88", linewidth=0.6)
+
+
 def rate_axis(axes: Axes, limits: tuple[float, float], scale: Scale) -> None:
     """Make the vertical axis one of learning rates between ``limits``."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -447,16 +427,8 @@ def _name_bands(figure: Figure, axes: Axes, stages: Stages) -> None:
     entries = [min(max(at, left), right) for at, _ in stages]
     for (start, stop), (_, name) in zip(pairwise([*entries, right]), stages, strict=True):
         for text in (name, name.split("_")[0]):
-            label = axes.annotate(
-                text,
-                ((start + stop) / 2, 1.0),
-                xycoords=("data", "axes fraction"),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="center",
-                fontsize=7,
-                color="0.3",
-            )
+            where: Any = {"xycoords": ("data", "axes fraction"), "xytext": (0, 3), "textcoords": "offset points"}
+            label = axes.annotate(text, ((start + stop) / 2, 1.0), ha="center", fontsize=7, color="0.3", **where)
             if label.get_window_extent().width <= (stop - start) * width - 4:
                 break
             label.remove()

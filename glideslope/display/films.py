@@ -43,14 +43,8 @@ def write_video(path: Path, frames: Iterable[Picture], fps: float, quality: floa
     options: dict[str, Any]
     if path.suffix == ".mp4":
         # The size is padded here, so the encoder need not rescale to a multiple of 16.
-        options = {
-            "fps": fps,
-            "codec": "libx264",
-            "quality": quality,
-            "macro_block_size": 1,
-            "pixelformat": "yuv420p",
-            "ffmpeg_log_level": "quiet",  # its complaints would go to the screen; see _require_whole
-        }
+        options = {"fps": fps, "codec": "libx264", "quality": quality, "macro_block_size": 1, "pixelformat": "yuv420p"}
+        options["ffmpeg_log_level"] = "quiet"  # its complaints would go to the screen; see _require_whole
     elif path.suffix == ".gif":
         options = {"duration": 1000.0 / fps, "loop": 0}
     else:
@@ -102,15 +96,10 @@ def _fail(path: Path) -> NoReturn:
 
 
 def side_by_side(onboard: Picture, chase: Picture, caption: str = "") -> Picture:
-    """Return the drone's own view beside a view of it from outside, at the height of the latter.
+    """Return the drone's own view (h, w), grey, beside one from outside (H, W, 3), RGB, at the height of the latter.
 
-    Args:
-        onboard: (h, w) grey uint8, enlarged without smoothing: each of its pixels stays visible.
-        chase: (H, W, 3) RGB uint8.
-        caption: one line of text in a strip below; empty for no strip.
-
-    Returns:
-        (H + strip, round(w * H / h) + gap + W, 3) uint8.
+    The onboard view is enlarged without smoothing: each of its pixels stays visible. The caption, if any, is one line
+    of text in a strip below: (H + strip, round(w * H / h) + gap + W, 3) uint8.
     """
     height, width = chase.shape[:2]
     rows = np.arange(height) * onboard.shape[0] // height
@@ -125,16 +114,9 @@ def side_by_side(onboard: Picture, chase: Picture, caption: str = "") -> Picture
 
 
 def tile(view: Picture, caption: str, colour: Colour = _BLACK, inset: Picture | None = None) -> Picture:
-    """Return a view for a grid: its caption in a strip below, another view small in its upper right corner.
+    """Return a view (H, W, 3) RGB for a grid: its caption in a strip of this colour below, (H + strip, W, 3) uint8.
 
-    Args:
-        view: (H, W, 3) RGB uint8.
-        caption: one line of text.
-        colour: of the strip behind it.
-        inset: (h, w) grey uint8, drawn a third as high as the view; None for none.
-
-    Returns:
-        (H + strip, W, 3) uint8.
+    The inset (h, w), grey uint8, is drawn in the upper right corner, a third as high as the view.
     """
     height, width = view.shape[:2]
     picture = view.copy()

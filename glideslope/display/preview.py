@@ -37,10 +37,7 @@ Entries = Sequence[tuple[int, int]]
 def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: Console | None = None) -> int:
     """Write `lr_schedule.png` and `lr_schedule.csv` and show the learning rates; return the exit status.
 
-    Args:
-        settings: the training's settings, and what is to be shown.
-        given: the keys that the user set, to tell of those without effect.
-        console: where to show the rates; standard output by default.
+    `given` are the keys that the user set, to tell of those without effect.
 
     Raises:
         ScheduleError: a schedule is malformed.

@@ -118,13 +118,10 @@ class Progress:
         window_rate: float | None = None,
         rates: Mapping[str, float] | None = None,
     ) -> None:
-        """Take the latest numbers. Cheap: call it at every step.
+        """Take the latest numbers: frames done, work left, name of the stage. Cheap: call it at every step.
 
         Args:
-            frame: frames done.
-            kind: whether they are collected by random actions or learned from: `collect` or `learn`.
-            work: the work that is left.
-            stage: name of the curriculum stage; empty where there is none.
+            kind: whether frames are collected by random actions or learned from: `collect` or `learn`.
             window_rate: share of landings in the curriculum's window, in [0, 1]; None while there is none.
             rates: learning rate of each network by name; empty before the first update.
         """
@@ -133,14 +130,8 @@ class Progress:
             self._time_left.did(kind, frame - self._status.done, now)
             if work is not None:
                 self._time_left.plan(work)
-            self._status = _Status(
-                frame,
-                _Activity(_FRAMES[kind]),
-                stage,
-                window_rate,
-                tuple((rates or {}).items()),
-                kind,
-            )
+            latest = tuple((rates or {}).items())
+            self._status = _Status(frame, _Activity(_FRAMES[kind]), stage, window_rate, latest, kind)
         self._print_if_due(now)
 
     def plan(self, work: Work) -> None:
@@ -152,14 +143,10 @@ class Progress:
     def activity(
         self, kind: Kind, name: str, *, units: float = 1.0, total: int | None = None, unit: str = ""
     ) -> Iterator[None]:
-        """Show what is done instead of frames, as long as it lasts.
+        """Show what is done instead of frames, such as `evaluating stage 3 of 5`, as long as it lasts.
 
-        Args:
-            kind: its kind of work.
-            name: what is shown, such as `evaluating stage 3 of 5`.
-            units: units of work that it is expected to be.
-            total: its steps, such as episodes, if they are counted by :meth:`advance`.
-            unit: what they are called.
+        It is expected to be so many `units` of its kind of work. It has a `total` of steps, each a `unit` such as an
+        episode, if they are counted by :meth:`advance`.
         """
         with self._lock:
             outer = self._status

@@ -14,12 +14,10 @@ from rich.table import Table
 
 Row: TypeAlias = Mapping[str, Any]
 
-KEYS = frozenset(
-    (
-        *("stage", "name", "episodes", "success_rate", "low", "high", "crash_rate", "timeout_rate"),
-        *("touchdown_error_m", "touchdown_speed"),
-    )
-)
+KEYS = {
+    *("stage", "name", "episodes", "success_rate", "low", "high", "crash_rate", "timeout_rate"),
+    *("touchdown_error_m", "touchdown_speed"),
+}
 """What is shown of each result."""
 
 _FIGURES = ("landed", "interval", "crashed", "timed out", "off centre", "sink rate")
@@ -33,11 +31,7 @@ def condition_label(row: Row) -> str:
 
 
 def results_table(rows: Sequence[Row]) -> Table:
-    """Return a table for a terminal of 80 columns: by condition, the policies below each other.
-
-    Args:
-        rows: one result at least.
-    """
+    """Return a table of one result or more for a terminal of 80 columns: by condition, policies below each other."""
     alone = len({row.get("policy") for row in rows}) == 1
     table = Table(title=_caption(rows), box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("stage" if alone else "policy", overflow="fold")
@@ -66,10 +60,7 @@ def results_markdown(rows: Sequence[Row], title: str, notes: Sequence[str] = ())
 def unfinished_curriculum(stage: int, names: Sequence[str], what: str) -> str | None:
     """Return a sentence where a curriculum has not come to its last stage, None where it has.
 
-    Args:
-        stage: index of the highest stage reached.
-        names: of all stages.
-        what: has reached the stage, such as `this snapshot`.
+    `what` has reached the `stage`, an index into the `names` of all stages.
 
     >>> unfinished_curriculum(1, ["S0_lock", "S1_yaw_small", "S2_yaw_pitch_small"], "the run")
     'The curriculum is not finished: the run has reached stage 1 S1_yaw_small of 0-2.'

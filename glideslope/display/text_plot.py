@@ -55,7 +55,6 @@ def text_plot(
         limits: lowest and highest rate of the axis; curves leave it where they exceed that.
         log: whether the axis is logarithmic.
         stages: (step at which it is entered, name) of each stage.
-        x_label: what `x` counts.
         width: columns of the picture, at least 40.
         ascii_only: for outputs that know no other characters.
         seed_end: step before which no update is made; shaded where that is a column or more.
@@ -137,11 +136,7 @@ def _rows(curve: Array, limits: tuple[float, float], log: bool) -> NDArray[np.in
 
 
 def _draw(
-    canvas: list[list[tuple[str, str]]],
-    x: NDArray[np.int64],
-    at: Array,
-    rows: NDArray[np.int64],
-    ink: tuple[str, str],
+    canvas: list[list[tuple[str, str]]], x: NDArray[np.int64], at: Array, rows: NDArray[np.int64], ink: tuple[str, str]
 ) -> None:
     columns = len(at)
     where = np.rint(x / x[-1] * (columns - 1)).astype(np.int64)

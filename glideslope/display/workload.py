@@ -58,10 +58,7 @@ def work_left(
     """Return the work from ``frame`` on to the end of the run, the final evaluation and the film included.
 
     Args:
-        settings: the run's settings.
-        frame: frames done.
-        stage: the curriculum's stage.
-        changes: how often the stage has changed.
+        changes: how often the curriculum's stage has changed.
         due: how many stages are to be scored before the next frame.
         final: how many stages the final evaluation still has to score; all of them by default.
         episode_length: mean steps of recent episodes.

@@ -63,11 +63,7 @@ def make_policy(name: str, seed: int = 0) -> Policy:
     Raises:
         KeyError: there is no such baseline.
     """
-    policies: dict[str, Policy] = {
-        "expert": expert,
-        "fixed_camera": fixed_camera,
-        "random": RandomPolicy(seed),
-    }
+    policies: dict[str, Policy] = {"expert": expert, "fixed_camera": fixed_camera, "random": RandomPolicy(seed)}
     return policies[name]
 
 
@@ -75,8 +71,7 @@ def _servo(
     task: LandingTask, position: Array, relative_velocity: Array, known: NDArray[np.bool_], point_gimbal: bool
 ) -> Array:
     settings = task.task
-    own_velocity = _own_velocity(task)
-    pad_velocity = relative_velocity + own_velocity
+    pad_velocity = relative_velocity + rotate_about_z(task.physics.velocity, -task.scenarios.heading)
     ahead = position[:, :2] + LEAD_TIME * relative_velocity[:, :2]
     command = np.zeros((task.num_envs, 3))
     command[:, :2] = APPROACH_GAIN * ahead + pad_velocity[:, :2]
@@ -101,7 +96,3 @@ def _point(task: LandingTask, position: Array) -> Array:
         level = quat_multiply(quat_about(2, -task.scenarios.heading), task.physics.attitude)
         direction = np.einsum("nji,nj->ni", quat_to_matrix(level), direction)
     return task.gimbal.action_towards(angles_towards(direction), task.gimbal_scale, task.action_seconds)
-
-
-def _own_velocity(task: LandingTask) -> Array:
-    return rotate_about_z(task.physics.velocity, -task.scenarios.heading)

@@ -70,8 +70,6 @@ class Camera:
         """Compile the scene for the renderer.
 
         Args:
-            model: the compiled scene.
-            name: the camera to draw.
             num_worlds: worlds drawn per call.
             resolution: (width, height) in pixels.
             device: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -136,14 +134,7 @@ class Camera:
 def chase_camera(model: mujoco.MjModel, resolution: tuple[int, int], device: str) -> Camera:
     """Return the camera behind and above the drone, for one world; resolution: (width, height)."""
     return Camera(
-        model,
-        "chase",
-        num_worlds=1,
-        resolution=resolution,
-        device=device,
-        groups=_ALL_GROUPS,
-        shadows=True,
-        sky=True,
+        model, "chase", num_worlds=1, resolution=resolution, device=device, groups=_ALL_GROUPS, shadows=True, sky=True
     )
 
 

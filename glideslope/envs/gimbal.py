@@ -48,8 +48,9 @@ class Gimbal(ABC):
     of share 0 stays at 0.
     """
 
-    def __init__(self, num_envs: int) -> None:
+    def __init__(self, num_envs: int, max_rate: float) -> None:
         self.angles = np.zeros((num_envs, 2))  # (pitch, yaw), rad
+        self._max_rate = max_rate
 
     def _rows(self) -> dict[str, Array]:
         """Return all that the future depends on, by the name under which it is saved."""
@@ -83,10 +84,6 @@ class Gimbal(ABC):
 class PositionGimbal(Gimbal):
     """The action is an angle's target as a share of its open range, run to at no more than ``max_rate`` rad/s."""
 
-    def __init__(self, num_envs: int, max_rate: float) -> None:
-        super().__init__(num_envs)
-        self._max_rate = max_rate
-
     def advance(self, action: Array, share: Array, dt: float, moving: NDArray[np.bool_]) -> None:
         limit = self._max_rate * dt
         step = np.clip(action * share * ANGLE_LIMITS - self.angles, -limit, limit)
@@ -99,10 +96,6 @@ class PositionGimbal(Gimbal):
 
 class VelocityGimbal(Gimbal):
     """The action is a rate as a share of ``max_rate`` rad/s, taken on at once; at the end of the range it stops."""
-
-    def __init__(self, num_envs: int, max_rate: float) -> None:
-        super().__init__(num_envs)
-        self._max_rate = max_rate
 
     def advance(self, action: Array, share: Array, dt: float, moving: NDArray[np.bool_]) -> None:
         reach = share * ANGLE_LIMITS
@@ -121,9 +114,8 @@ class AccelerationGimbal(Gimbal):
     """
 
     def __init__(self, num_envs: int, max_rate: float, max_acceleration: float) -> None:
-        super().__init__(num_envs)
+        super().__init__(num_envs, max_rate)
         self.rates = np.zeros((num_envs, 2))  # rad/s
-        self._max_rate = max_rate
         self._max_acceleration = max_acceleration
 
     def _rows(self) -> dict[str, Array]:

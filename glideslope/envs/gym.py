@@ -84,7 +84,8 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         self.num_envs = num_envs
         self.render_mode = render_mode
         self._task_settings = task if isinstance(task, TaskSettings) else TaskSettings.from_config(task or {})
-        self._stage = stage if isinstance(stage, StageSettings) else _stage(stage)
+        stage = FULL_TASK if stage is None else stage
+        self._stage = stage if isinstance(stage, StageSettings) else StageSettings.from_config(stage)
         self._task = LandingTask(
             num_envs,
             self._task_settings,
@@ -99,11 +100,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         self._with_pixels, self._with_privileged, self._stack = pixels, privileged, frame_stack
         self._with_oracle = oracle_gimbal
         self.single_observation_space = observation_space(
-            self._task_settings,
-            frame_stack,
-            pixels=pixels,
-            privileged=privileged,
-            oracle_gimbal=oracle_gimbal,
+            self._task_settings, frame_stack, pixels=pixels, privileged=privileged, oracle_gimbal=oracle_gimbal
         )
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
@@ -126,12 +123,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         return self._task
 
     def set_stage(
-        self,
-        stage: StageSettings,
-        index: int = 0,
-        *,
-        earlier: Sequence[StageSettings] = (),
-        share: float = 0.0,
+        self, stage: StageSettings, index: int = 0, *, earlier: Sequence[StageSettings] = (), share: float = 0.0
     ) -> None:
         """Draw the episodes that begin from now on from ``stage``; ``infos["stage"]`` tells each one's index.
 
@@ -386,12 +378,7 @@ class LandingEnv(gym.Env[Observation, NDArray[np.float32]]):
         return self._vector.task
 
     def set_stage(
-        self,
-        stage: StageSettings,
-        index: int = 0,
-        *,
-        earlier: Sequence[StageSettings] = (),
-        share: float = 0.0,
+        self, stage: StageSettings, index: int = 0, *, earlier: Sequence[StageSettings] = (), share: float = 0.0
     ) -> None:
         """Draw the episodes that begin from now on as :meth:`LandingVectorEnv.set_stage` says."""
         self._vector.set_stage(stage, index, earlier=earlier, share=share)
@@ -408,13 +395,7 @@ class LandingEnv(gym.Env[Observation, NDArray[np.float32]]):
         """Fly one decision; ``info`` holds the reward terms and, at the end, how the episode went."""
         reward, terminated, truncated, infos = self._vector.advance(np.asarray(action)[None])
         info = _first_info(infos) | _first_info(infos.get("final_info", {}))
-        return (
-            _first(self._vector.observations()),
-            float(reward[0]),
-            bool(terminated[0]),
-            bool(truncated[0]),
-            info,
-        )
+        return _first(self._vector.observations()), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def render(self) -> NDArray[np.uint8] | None:
         """Return the chase view (360, 480, 3), if ``render_mode`` is ``rgb_array``."""
@@ -438,10 +419,6 @@ def observation_space(
     if oracle_gimbal:
         spaces["oracle_gimbal"] = gym.spaces.Box(-1.0, 1.0, (len(GIMBAL_AXES),), np.float32)
     return gym.spaces.Dict(spaces)
-
-
-def _stage(stage: Mapping[str, Any] | None) -> StageSettings:
-    return FULL_TASK if stage is None else StageSettings.from_config(stage)
 
 
 def _saved_seeds(seeds: Any, num_envs: int) -> list[int]:
@@ -469,8 +446,5 @@ def _first(observations: Observation) -> Observation:
 
 
 def _first_info(infos: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: value[0]
-        for key, value in infos.items()
-        if not key.startswith("_") and key not in ("final_info", "final_obs")
-    }
+    shown = {key: value for key, value in infos.items() if key not in ("final_info", "final_obs")}
+    return {key: value[0] for key, value in shown.items() if not key.startswith("_")}

@@ -19,22 +19,8 @@ from numpy.typing import NDArray
 
 from glideslope.envs import rewards
 from glideslope.envs.controller import VelocityController
-from glideslope.envs.gimbal import (
-    ANGLE_LIMITS,
-    AccelerationGimbal,
-    angles_towards,
-    build_gimbal,
-    view_quaternion,
-)
-from glideslope.envs.physics import (
-    GIMBAL_DROP,
-    HULL_BOTTOM,
-    PAD_TOP_HEIGHT,
-    Ids,
-    Physics,
-    build_model,
-    read_airframe,
-)
+from glideslope.envs.gimbal import ANGLE_LIMITS, AccelerationGimbal, angles_towards, build_gimbal, view_quaternion
+from glideslope.envs.physics import GIMBAL_DROP, HULL_BOTTOM, PAD_TOP_HEIGHT, Ids, Physics, build_model, read_airframe
 from glideslope.envs.rotation import quat_about, quat_multiply, quat_to_matrix, rotate_about_z
 from glideslope.envs.scenario import Scenarios, StageMix
 from glideslope.envs.state import State, conform, copies, restore
@@ -90,7 +76,6 @@ class LandingTask:
 
         Args:
             num_envs: parallel simulations N.
-            task: the task's settings.
             stage: the curriculum stage that episodes are drawn from, until :meth:`set_stage`.
             pixels: render the onboard views.
             action_repeat: decisions for which an action is held.
@@ -138,20 +123,12 @@ class LandingTask:
     # --- episodes ---
 
     def set_stage(
-        self,
-        stage: StageSettings,
-        index: int = 0,
-        *,
-        earlier: Sequence[StageSettings] = (),
-        share: float = 0.0,
+        self, stage: StageSettings, index: int = 0, *, earlier: Sequence[StageSettings] = (), share: float = 0.0
     ) -> None:
         """Draw the episodes that begin from now on from ``stage``; running ones end as they began.
 
-        Args:
-            stage: the stage.
-            index: its place in the curriculum.
-            earlier: the stages before it, each one's index being its place.
-            share: the probability with which an episode is of one of ``earlier``, all alike likely.
+        An episode is with probability ``share`` of one of ``earlier`` instead, all alike likely, its index the place
+        there; ``index`` is the stage's place in the curriculum.
 
         Raises:
             ValueError: the share isn't from 0 to 1.
@@ -164,12 +141,9 @@ class LandingTask:
         generators: Sequence[np.random.Generator],
         mixers: Sequence[np.random.Generator | None] | None = None,
     ) -> None:
-        """Begin a new episode in each environment of ``ids``.
+        """Begin a new episode in each environment of ``ids``, its scenario drawn from a generator of its own.
 
-        Args:
-            ids: the environments.
-            generators: what each one's scenario is drawn from.
-            mixers: what decides whether it is of an earlier stage; None keeps to the present stage.
+        A mixer decides whether it is of an earlier stage; None keeps to the present stage.
         """
         mix = self._mix
         for env, generator, mixer in zip(ids, generators, mixers or [None] * len(ids), strict=True):
@@ -182,12 +156,8 @@ class LandingTask:
         self._controller.reset(ids)
         self.gimbal.reset(ids)
         scenarios = self.scenarios
-        self.physics.reset(
-            ids,
-            scenarios.start_position[ids],
-            quat_about(2, scenarios.heading[ids]),
-            scenarios.start_velocity[ids],
-        )
+        attitude = quat_about(2, scenarios.heading[ids])
+        self.physics.reset(ids, scenarios.start_position[ids], attitude, scenarios.start_velocity[ids])
         pad_position, _, pad_course = scenarios.pad_motion(self.time)
         self.physics.place_pad(pad_position[ids], pad_course[ids], ids)
         self.physics.place_gimbal(self.camera_orientation(), ids)

@@ -12,17 +12,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 DESCENT_CEILING = 5.0  # m above the pad, where the descent potential begins
-TERMS = (
-    "approach",
-    "descent",
-    "speed",
-    "time",
-    "landing",
-    "crash",
-    "alignment",
-    "not_visible",
-    "smoothness",
-)
+TERMS = ("approach", "descent", "speed", "time", "landing", "crash", "alignment", "not_visible", "smoothness")
 
 
 def approach_potential(distance: Array) -> Array:

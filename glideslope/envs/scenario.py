@@ -156,11 +156,7 @@ class Scenarios:
         self.vehicle_tint[env] = 0.3 + spread * rng.uniform(-0.15, 0.15, 3)
         self.texture_scale[env] = 0.3 + spread * rng.uniform(-0.15, 0.3)
         tilt, bearing = spread * rng.uniform(0.0, 0.9), rng.uniform(-np.pi, np.pi)
-        self.sun_direction[env] = [
-            np.sin(tilt) * np.cos(bearing),
-            np.sin(tilt) * np.sin(bearing),
-            -np.cos(tilt),
-        ]
+        self.sun_direction[env] = [np.sin(tilt) * np.cos(bearing), np.sin(tilt) * np.sin(bearing), -np.cos(tilt)]
         self.sun_diffuse[env] = 0.7 + spread * rng.uniform(-0.2, 0.15)
         self.sun_ambient[env] = 0.3 + spread * rng.uniform(-0.1, 0.15)
 

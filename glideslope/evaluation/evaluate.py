@@ -41,7 +41,7 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
     console = console or screen()
     device = resolve_device(settings.device)
     plan = (
-        plan_for_run(settings, device, lambda note: _tell(console, note))
+        plan_for_run(settings, device, lambda note: say(console, note))
         if settings.run is not None
         else plan_for_policy(settings, device)
     )
@@ -53,7 +53,7 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
         _evaluate(settings, plan, out, device, console)
     except KeyboardInterrupt:
         if any(out.iterdir()):
-            _tell(console, "What has been played is in ", str(near(out)))
+            say(console, "What has been played is in ", str(near(out)))
         raise
     finally:
         if settings.out is None:
@@ -65,30 +65,24 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
 
 def _evaluate(settings: EvaluateSettings, plan: EvaluationPlan, out: Path, device: str, console: Console) -> None:
     use_threads(settings.num_threads)
-    use_writable_caches(lambda note: _tell(console, f"Note: {note}"))
-    _tell(console, f"Evaluating {plan.title}")
-    _tell(console, f"{plan.episodes:,} episodes: {_product(plan)}")
+    use_writable_caches(lambda note: say(console, f"Note: {note}"))
+    say(console, f"Evaluating {plan.title}")
+    say(console, f"{plan.episodes:,} episodes: {_product(plan)}")
     for note in plan.notes:
-        _tell(console, f"Note: {note}")
+        say(console, f"Note: {note}")
     asked = settings.to_plain()
     info = {key: asked[key] for key in ("stage", "episodes", "seed", "sweep")}
     report = EvaluationReport(out, plan.players[0].name, plan.title, info={**plan.info, **info}, notes=plan.notes)
-    progress = Progress(
-        plan.episodes,
-        unit="episodes",
-        whole=plan.work,
-        transient=True,
-        console=console,
-        line_seconds=_LINE_SECONDS,
-    )
-    with progress:
+    with Progress(
+        plan.episodes, unit="episodes", whole=plan.work, transient=True, console=console, line_seconds=_LINE_SECONDS
+    ) as progress:
         own = _play(plan, report, progress)
         console.print(report.table())
-        _tell(console, "Written: ", str(near(out)))
+        say(console, "Written: ", str(near(out)))
         for path in report.finish():
-            _tell(console, f"  {path.name}")
+            say(console, f"  {path.name}")
         for path in _film(plan, own, out, device, progress):
-            _tell(console, f"  {path.name}")
+            say(console, f"  {path.name}")
 
 
 def _ticking(act: Act, progress: Progress) -> Act:
@@ -135,11 +129,8 @@ def _film(
     for condition, episodes in own.items() if plan.film else ():
         path = out / film_name(condition.file_name)
         stage, index = condition.stage, condition.index
-        with (
-            _naming_failures(path),
-            filming("film", FILM_EPISODES * plan.longest),
-            player.environment(1, film=True) as env,
-        ):
+        pictures = FILM_EPISODES * plan.longest
+        with _naming_failures(path), filming("film", pictures), player.environment(1, film=True) as env:
             record_episodes(env, act, stage, index, plan.seeds[:FILM_EPISODES], path)
         yield path
         best, worst = best_and_worst(episodes)
@@ -150,11 +141,7 @@ def _film(
         ]
         path = path.with_stem(f"{path.stem}_grid")
         count = len(best) + len(worst)
-        with (
-            _naming_failures(path),
-            filming("grid", plan.longest),
-            player.environment(count, film=True) as env,
-        ):
+        with _naming_failures(path), filming("grid", plan.longest), player.environment(count, film=True) as env:
             record_grid(env, act, stage, index, rows, path, device)
         yield path
 
@@ -186,7 +173,3 @@ def _name(settings: EvaluateSettings, plan: EvaluationPlan) -> list[str]:
     stages = dict.fromkeys(condition.stage.name for condition in plan.conditions)
     swept = [key for key, values in settings.sweep.to_plain().items() if values is not None]
     return ["all" if settings.stage == "all" else "_".join(stages), *swept, str(settings.episodes), plan.what]
-
-
-def _tell(console: Console, line: str, verbatim: str = "") -> None:
-    say(console, line, verbatim)

@@ -33,15 +33,9 @@ def record_episodes(
     seeds: Sequence[int],
     path: Path,
 ) -> None:
-    """Film one episode per seed, one after the other: the onboard view beside a chase view.
+    """Film one episode per scenario seed, one after the other, into an .mp4 or .gif: onboard view beside chase view.
 
-    Args:
-        env: an environment with ``num_envs=1``; without pixels only the chase view is filmed.
-        act: the policy.
-        stage: the stage to play.
-        index: its index.
-        seeds: the scenarios.
-        path: an .mp4 or .gif file.
+    The environment has ``num_envs=1``; without pixels only the chase view is filmed.
     """
     env.set_stage(stage, index)
     fps = env.metadata["render_fps"]
@@ -101,14 +95,8 @@ def record_grid(
 ) -> None:
     """Film episodes side by side, all beginning at once; an ended one stands still on its last picture.
 
-    Args:
-        env: an environment with one episode per scenario of all rows; with pixels, the onboard view is inset.
-        act: the policy.
-        stage: the stage to play.
-        index: its index.
-        rows: (heading, scenarios) of each row of the grid.
-        path: an .mp4 or .gif file.
-        device: where to render.
+    The ``rows`` of the grid are (heading, scenarios). The environment has one episode per scenario of all rows; with
+    pixels, the onboard view is inset.
     """
     env.set_stage(stage, index)
     seeds = [seed for _, scenarios in rows for seed in scenarios]

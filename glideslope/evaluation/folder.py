@@ -42,11 +42,9 @@ def film_name(condition: str) -> str:
 
 
 def make_folder(parent: Path, what: Sequence[str]) -> Path:
-    """Make a new folder for an evaluation, among those that are kept in `parent`.
+    """Make a new folder for an evaluation, among those that are kept in `parent`, such as the run's folder.
 
-    Args:
-        parent: the run's folder, or another.
-        what: words that tell this evaluation from others, such as its stage.
+    `what` are words for its name that tell this evaluation from others, such as its stage.
 
     Raises:
         UserError: it can't be made.
@@ -101,19 +99,12 @@ def _numbered(out: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation in its folder.
+    """An evaluation in its folder."""
 
-    Attributes:
-        folder: where it is.
-        info: what is evaluated, of :data:`INFO`.
-        rows: the evaluated policy's results so far.
-        compared: those of the policies that it is compared with.
-    """
-
-    folder: Path
-    info: Mapping[str, Any]
-    rows: Sequence[Mapping[str, Any]]
-    compared: Sequence[Mapping[str, Any]]
+    folder: Path  # where it is
+    info: Mapping[str, Any]  # what is evaluated, of :data:`INFO`
+    rows: Sequence[Mapping[str, Any]]  # the evaluated policy's results so far
+    compared: Sequence[Mapping[str, Any]]  # those of the policies that it is compared with
 
     @property
     def complete(self) -> bool:

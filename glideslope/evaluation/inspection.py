@@ -83,7 +83,7 @@ def _list_snapshot(path: Path, console: Console) -> None:
     lines.append(f"holds {whole}")
     lines += _settings(content)
     for line in lines:
-        _tell(console, line)
+        say(console, line)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("part", overflow="fold")
     table.add_column("what", overflow="fold")
@@ -161,7 +161,7 @@ def _list_folder(folder: Path, console: Console) -> None:
     if scored:
         _list_evaluations(folder, scored, console)
     for fault in unreadable:
-        _tell(console, fault)
+        say(console, fault)
 
 
 def _list_snapshots(folder: Path, paths: Sequence[Path], console: Console) -> None:
@@ -172,10 +172,7 @@ def _list_snapshots(folder: Path, paths: Sequence[Path], console: Console) -> No
         except UserError as error:
             faults.append(str(error))
             read.append(({}, path))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("snapshot", overflow="fold")
-    for heading in ("stage", "frame", "landed", "size", "state"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = _table("snapshot", "stage", "frame", "landed", "size", "state")
     for content, path in sorted(read, key=lambda row: (row[0].get("frame", -1), row[1])):
         table.add_row(
             path.name,
@@ -185,42 +182,38 @@ def _list_snapshots(folder: Path, paths: Sequence[Path], console: Console) -> No
             data_size(path.stat().st_size),
             "good" if content else "faulty",
         )
-    _tell(console, f"{folder}: {len(paths)} {'snapshot' if len(paths) == 1 else 'snapshots'}")
+    say(console, f"{folder}: {len(paths)} {'snapshot' if len(paths) == 1 else 'snapshots'}")
     console.print(table, markup=False)
     for fault in faults:
-        _tell(console, fault)
+        say(console, fault)
     if len(faults) < len(paths):
-        _tell(console, f"run={folder} plays {newest_snapshot(folder).name}")
+        say(console, f"run={folder} plays {newest_snapshot(folder).name}")
 
 
 def _list_evaluations(folder: Path, scored: Sequence[Evaluation], console: Console) -> None:
     """List a folder's evaluations, the newest last, and show the results of that one."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("evaluation", overflow="fold")
-    for heading in ("stage", "landed", "state"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = _table("evaluation", "stage", "landed", "state")
     for evaluation in scored:
-        stages = [row["stage"] for row in evaluation.rows]
-        rates = [row["success_rate"] for row in evaluation.rows]
-        table.add_row(
-            evaluation.folder.name,
-            _range(stages, "d"),
-            _range(rates, ".1%"),
-            "complete" if evaluation.complete else "unfinished",
-        )
+        stages = _range([row["stage"] for row in evaluation.rows], "d")
+        rates = _range([row["success_rate"] for row in evaluation.rows], ".1%")
+        table.add_row(evaluation.folder.name, stages, rates, "complete" if evaluation.complete else "unfinished")
     count = f"{len(scored)} {'evaluation' if len(scored) == 1 else 'evaluations'}"
-    _tell(console, f"\n{folder / EVALUATIONS}: {count}, the newest last")
+    say(console, f"\n{folder / EVALUATIONS}: {count}, the newest last")
     console.print(table, markup=False)
     newest = scored[-1]
-    _tell(console, f"The newest: {newest.info.get('title')}")
+    say(console, f"The newest: {newest.info.get('title')}")
     for note in newest.info.get("notes", ()):
-        _tell(console, f"Note: {note}")
+        say(console, f"Note: {note}")
     if newest.rows:
         console.print(results_table([*newest.rows, *newest.compared]), markup=False)
 
 
-def _tell(console: Console, line: str) -> None:
-    say(console, line)
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(first, overflow="fold")
+    for heading in others:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def _range(values: Sequence[float], form: str) -> str:

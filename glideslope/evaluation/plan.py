@@ -1,21 +1,27 @@
-"""Plans an evaluation from its settings: which policies play, in which stages, on which scenarios."""
+"""Plans an evaluation from its settings: the policies that play, in which stages, on which scenarios."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from glideslope.build import make_agent, uses_pixels
+import numpy as np
+from numpy.typing import NDArray
+
+from glideslope.agent import DrQV2Agent
+from glideslope.build import make_agent, make_env, uses_pixels
 from glideslope.display.results import unfinished_curriculum
 from glideslope.display.time_left import Work
 from glideslope.display.workload import FILM_EPISODES, scoring_steps
+from glideslope.envs.baselines import make_policy
+from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.errors import SettingsError, UserError
 from glideslope.evaluation.inspection import locate
-from glideslope.evaluation.players import SCRIPTED, Player, scripted_player, trained_player
 from glideslope.evaluation.report import Condition, conditions
-from glideslope.evaluation.scoring import TEST_SEED
+from glideslope.evaluation.scoring import TEST_SEED, Act
 from glideslope.runs.folder import FINISHED
 from glideslope.runs.snapshots import load, newest_snapshot
 from glideslope.settings import (
@@ -28,7 +34,28 @@ from glideslope.settings import (
     select_stages,
 )
 
+TRAINED = "trained"
+SCRIPTED = ("expert", "fixed_camera", "random")
+_BATCH = 16
 _SCENARIOS_PER_SEED = 100_000
+
+
+@dataclass(frozen=True)
+class Player:
+    """A policy, and the task as it sees it."""
+
+    name: str
+    act: Act
+    make_env: Callable[[int, bool], LandingVectorEnv]  # (number of environments, whether for a film)
+
+    @contextmanager
+    def environment(self, num_envs: int, *, film: bool = False) -> Iterator[LandingVectorEnv]:
+        """Return the task; for a film with images, even where the policy doesn't need them."""
+        env = self.make_env(num_envs, film)
+        try:
+            yield env
+        finally:
+            env.close()
 
 
 @dataclass(frozen=True)
@@ -71,10 +98,7 @@ class EvaluationPlan:
 def plan_for_run(settings: EvaluateSettings, device: str, tell: Callable[[str], None]) -> EvaluationPlan:
     """Plan to play the policy of a snapshot, or of a run folder's best one, and scripted ones on its task.
 
-    Args:
-        settings: what is asked for; `run` is given.
-        device: where the networks run.
-        tell: is told of each damaged snapshot that is passed over.
+    `settings.run` is given; `tell` is told of each damaged snapshot that is passed over.
 
     Raises:
         UserError: the snapshot, a stage or the sweep can't be used.
@@ -99,19 +123,23 @@ def plan_for_run(settings: EvaluateSettings, device: str, tell: Callable[[str], 
 
     compared = SCRIPTED if settings.compare is None else settings.compare
     others = (
-        scripted_player(name, settings, trained.task, trained.curriculum, device, trained.action_repeat)
+        _scripted_player(name, settings, trained.task, trained.curriculum, device, trained.action_repeat)
         for name in compared
     )
     eyes = "pixels" if uses_pixels(trained) else "state"
     names = trained.curriculum.stage_names
     notes = _notes(settings, path, reached, names, frame, trained.num_train_frames)
     info = {"snapshot": snapshot.name, "frame": frame, "snapshot_stage": stage, "last_stage": len(names) - 1}
+
+    def environment(num_envs: int, film: bool) -> LandingVectorEnv:
+        return make_env(trained, num_envs, trained.curriculum.stages[0], device, film=film)
+
     return EvaluationPlan(
         title=(
             f"{snapshot.resolve().parent.name}/{snapshot.name}"
             f" ({eyes}, frame {frame:,}, stage {stage} of 0-{len(names) - 1})"
         ),
-        players=(trained_player(agent, trained, device), *others),
+        players=(Player(TRAINED, _act_greedily(agent), environment), *others),
         conditions=_conditions(settings, trained.curriculum, stage),
         seeds=_seeds(settings),
         home=path if path.is_dir() else path.parent,
@@ -145,7 +173,7 @@ def plan_for_policy(settings: EvaluateSettings, device: str) -> EvaluationPlan:
     task = _with_moving_pad(settings.task, settings.sweep)
     return EvaluationPlan(
         title=f"the scripted policy {name}",
-        players=(scripted_player(name, settings, task, settings.curriculum, device, action_repeat=1),),
+        players=(_scripted_player(name, settings, task, settings.curriculum, device, action_repeat=1),),
         conditions=_conditions(settings, settings.curriculum, None),
         seeds=_seeds(settings),
         home=Path.cwd(),
@@ -175,3 +203,48 @@ def _conditions(
 def _seeds(settings: EvaluateSettings) -> range:
     first = TEST_SEED + _SCENARIOS_PER_SEED * settings.seed
     return range(first, first + settings.episodes)
+
+
+def _scripted_player(
+    name: str,
+    settings: EvaluateSettings,
+    task: TaskSettings,
+    curriculum: CurriculumSettings,
+    device: str,
+    action_repeat: int,
+) -> Player:
+    """Return the scripted policy of this name, on a task without images."""
+    policy = make_policy(name, settings.seed)
+
+    def act(env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
+        return policy(env.task)
+
+    def environment(num_envs: int, film: bool) -> LandingVectorEnv:
+        return LandingVectorEnv(
+            num_envs,
+            task=task,
+            stage=curriculum.stages[0],
+            pixels=film,
+            action_repeat=action_repeat,
+            device=device,
+            num_threads=settings.num_threads,
+        )
+
+    return Player(name, act, environment)
+
+
+def _act_greedily(agent: DrQV2Agent) -> Act:
+    """Return the agent without noise, asked in batches of one size.
+
+    Batches of other sizes are rounded otherwise: an action, and so a landing, would depend on how many fly.
+    """
+
+    def act(env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
+        parts = []
+        for start in range(0, env.num_envs, _BATCH):
+            rows = np.minimum(np.arange(start, start + _BATCH), env.num_envs - 1)
+            actions = agent.act({name: values[rows] for name, values in observation.items()}, None)
+            parts.append(actions.cpu().numpy()[: env.num_envs - start])
+        return np.concatenate(parts)
+
+    return act

@@ -81,27 +81,14 @@ class Result:
 class EvaluationReport:
     """Takes results as they come and keeps the files up to date with them; an interrupt loses no condition.
 
-    Args:
-        out: the folder, which exists and holds no other evaluation.
-        policy: the name of the policy that is evaluated; others are compared with it.
-        title: says what is evaluated.
-        info: plain data on what is evaluated and how, kept in the folder.
-        notes: sentences that go with the results.
+    The folder `out` exists and holds no other evaluation. The `policy` is evaluated, others are compared with it. The
+    `info` is plain data on what is evaluated and how, kept in the folder; `notes` are sentences for the results.
     """
 
     def __init__(
-        self,
-        out: Path,
-        policy: str,
-        title: str,
-        *,
-        info: Mapping[str, Any] | None = None,
-        notes: Sequence[str] = (),
+        self, out: Path, policy: str, title: str, *, info: Mapping[str, Any] | None = None, notes: Sequence[str] = ()
     ) -> None:
-        self._out = out
-        self._policy = policy
-        self._title = title
-        self._notes = notes
+        self._out, self._policy, self._title, self._notes = out, policy, title, notes
         began = datetime.now(UTC).isoformat()
         self._info = {"title": title, "policy": policy, "began": began, **(info or {}), "notes": list(notes)}
         self._results: list[Result] = []
@@ -131,19 +118,17 @@ class EvaluationReport:
         Raises:
             UserError: they can't be written.
         """
+        rows = [row.to_plain() for row in self._results]
         with self._telling():
-            write_text(self._out / MARKDOWN, results_markdown(self._rows(), self._title, self._notes))
-            plot_evaluation(self._out / PICTURE, self._rows(), title=self._title)
+            write_text(self._out / MARKDOWN, results_markdown(rows, self._title, self._notes))
+            plot_evaluation(self._out / PICTURE, rows, title=self._title)
             self._write_info(complete=True)
         paths = [self._out / name for name in (INFO, RESULTS, COMPARED, EPISODES, MARKDOWN, PICTURE)]
         return [path for path in paths if path.exists()]
 
     def table(self) -> Table:
         """Return the results for a terminal of 80 columns."""
-        return results_table(self._rows())
-
-    def _rows(self) -> list[dict[str, Any]]:
-        return [row.to_plain() for row in self._results]
+        return results_table([row.to_plain() for row in self._results])
 
     def _write_info(self, *, complete: bool) -> None:
         write_text(self._out / INFO, json.dumps({**self._info, "complete": complete}, indent=2) + "\n")

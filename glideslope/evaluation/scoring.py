@@ -83,14 +83,7 @@ def play(
 
     The scenarios are handed out to environments as they become free, so the result doesn't favour short episodes,
     nor does it depend on how many environments there are if an action depends on its own observation alone.
-
-    Args:
-        env: the environment.
-        act: the policy.
-        stage: the stage to play.
-        index: its index.
-        seeds: the scenarios.
-        ended: is told, at every end of episodes, how many ended.
+    ``ended`` is told, at every end of episodes, how many ended.
     """
     env.set_stage(stage, index)
     observation, _ = env.reset(seed=0, options={"scenario_seeds": seeds})

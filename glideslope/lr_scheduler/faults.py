@@ -24,18 +24,13 @@ _LONGEST_VALUE = 79
 class Fault:
     """A rule that a value breaks.
 
-    Attributes:
-        key: the dotted key, or the word of a command line; empty where the rule says it all.
-        value: the value; `UNSET` where there is none to show.
-        rule: what the value must be, or what is wrong with it.
-
     >>> print(Fault("lr", -1, "must not be negative"))
     lr=-1: must not be negative
     """
 
-    key: str
-    value: object
-    rule: str
+    key: str  # the dotted key, or the word of a command line; empty where the rule says it all
+    value: object  # the value; `UNSET` where there is none to show
+    rule: str  # what the value must be, or what is wrong with it
 
     def __str__(self) -> str:
         shown = "" if self.value is UNSET else typed(self.value)
@@ -71,10 +66,7 @@ def listed(options: Sequence[str], word: str = "or") -> str:
 def nearest(name: object, options: Sequence[str], synonyms: Mapping[str, str] | None = None) -> str | None:
     """Return the option that `name` was probably meant to be; None where none is near.
 
-    Args:
-        name: what was typed.
-        options: the valid names.
-        synonyms: other names of options, such as those of other programs.
+    `synonyms` are other names of options, such as those of other programs.
     """
     text = str(name).lower()
     synonym = (synonyms or {}).get(text.replace("-", "_"))

@@ -1,4 +1,7 @@
-"""One network's list of intervals: parsed, put in their places in time or by stage, every fault reported."""
+"""One network's list of intervals: parsed, put in their places in time or by stage, every fault reported.
+
+It notes, too, what a training never gets to.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
+from glideslope.lr_scheduler.curves import Curve, cosine, exponential, flat, geometric, linear, polynomial
 from glideslope.lr_scheduler.faults import UNSET
-from glideslope.lr_scheduler.reach import note_reach
+from glideslope.lr_scheduler.plateau import Plateau
 from glideslope.lr_scheduler.schedule import Interval, Schedule
 from glideslope.lr_scheduler.shapes import KEYS, SHAPE_KEYS, SHAPES, Entry, parse_type, plateau_of
 from glideslope.lr_scheduler.values import Context, Report, choices
+
+_ARRIVING = (linear, cosine, polynomial, geometric)
+_NOTED_SHARE = Fraction(1, 4)  # seed frames take a little of every interval and warm-up that begins at 0
 
 
 def _read_entry(raw: object, key: str, default_type: str | None, context: Context, report: Report) -> Entry | None:
@@ -132,7 +139,7 @@ def _make_interval(entry: Entry, after: Entry | None, context: Context, report: 
         name = "lr" if "lr" in entry.raw else "init_lr"
         entry.note(report, name, f"the rate reaches {peak:g}, {peak / context.base:.4g} times the base rate")
     start, stage, plateau = entry.start or Fraction(0), entry.values.get("stage", 0), plateau_of(entry)
-    note_reach(entry, curve, plateau, until, context, report)
+    _note_reach(entry, curve, plateau, until, context, report)
     return Interval(curve, span, warmup, start, stage, plateau)
 
 
@@ -187,3 +194,54 @@ def _is_relative(entry: Entry) -> bool:
     keys = SHAPES[entry.type].keys if entry.type is not None else ()
     names = ["lr", "init_lr", *(name for name in ("final_lr", "min_lr") if name in keys)]
     return any(str(entry.raw.get(name)).strip().endswith("x") for name in names)
+
+
+def _note_reach(
+    entry: Entry, curve: Curve, plateau: Plateau | None, until: Fraction | None, context: Context, report: Report
+) -> None:
+    """Note what of an interval in its place its training never gets to: by its length, seed frames and evaluations.
+
+    `until` is the start of the next interval; None for the last one and for stages.
+    """
+    start = entry.start or Fraction(0)  # a stage is entered there at the earliest
+    left = context.end - start
+    if left <= 0:
+        return  # noted where the interval was placed
+    warmup = entry.values.get("warmup", Fraction(0))
+    if warmup > left:
+        entry.note(report, "warmup", f"not over when training ends, at step {context.end}")
+    elif curve.shape in _ARRIVING and "final_lr" in entry.raw and entry.length and entry.length > left:
+        rule = f"never reached: training ends with {curve.at(left):g}, at step {context.end}"
+        entry.note(report, "final_lr", rule)
+    elif curve.shape is exponential and curve.stairs:
+        if curve.unit >= left:
+            entry.note(report, "decay_interval", f"never decays: training ends at step {context.end}")
+        elif entry.length and curve.unit > entry.length:
+            entry.note(report, "decay_interval", "never decays: longer than its interval")
+    if plateau is not None and context.evaluations is not None:
+        made = int(context.evaluations * min(entry.length or left, left) / context.end)
+        if plateau.patience + 2 > made:  # the first one sets the best value
+            rule = f"never reduces: that takes {plateau.patience + 2} evaluations, and about {made} are made"
+            entry.note(report, "patience", rule)
+    holds_zero = curve.shape is flat and not any(curve.numbers)  # as long as there is no update, say
+    if not entry.values.get("stage") and not holds_zero:
+        _note_seed_steps(entry, start, warmup, until, context, report)
+
+
+def _note_seed_steps(
+    entry: Entry, start: Fraction, warmup: Fraction, until: Fraction | None, context: Context, report: Report
+) -> None:
+    """Note what falls into the steps before the first update."""
+    skipped = context.seed_steps - start
+    why = f"no update is made in the {context.seed_steps} steps of seed frames"
+    if skipped <= 0:
+        return
+    if until is not None and until <= context.seed_steps + 1:
+        report.note(entry.key, f"never used: {why}")
+    elif warmup:
+        share = min(skipped / warmup, Fraction(1))
+        if share >= _NOTED_SHARE:
+            entry.note(report, "warmup", f"{'' if share == 1 else f'{int(100 * share)}% '}skipped: {why}")
+    elif entry.length is not None and skipped >= _NOTED_SHARE * entry.length and entry.length < context.end:
+        share = min(skipped / entry.length, Fraction(1))
+        report.note(entry.key, f"{int(100 * share)}% skipped: {why}")

@@ -62,9 +62,6 @@ class LiveSchedules:
         before and after it the rate changes by less.
 
         Args:
-            before: the earlier step.
-            step: the later one.
-            stages: the curriculum's history.
             around: steps to look at on both sides of a change that belongs to a curve, as the stairs of an
                 exponential decay: closer ones are no jumps.
         """
@@ -93,7 +90,6 @@ class LiveSchedules:
         Args:
             step: the global step, after that of the latest reduction.
             metrics: the evaluation's `success_rate`, from 0 to 1, and `episode_reward`.
-            stages: the curriculum's history.
 
         Raises:
             KeyError: a schedule's metric is not among `metrics`.
@@ -125,12 +121,9 @@ class LiveSchedules:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, accept_changes: bool = False) -> None:
-        """Restore what `state_dict` returned.
+        """Restore what `state_dict` returned of a run with the same schedules, or with `accept_changes` with others.
 
-        Args:
-            state: of a run with the same schedules.
-            accept_changes: resume with these schedules where the saved ones differ. Reductions already made
-                stay; what the watches of a changed schedule have seen is forgotten.
+        Then reductions already made stay; what the watches of a changed schedule have seen is forgotten.
 
         Raises:
             ScheduleChangedError: the schedules differ. Nothing is changed then.

@@ -46,13 +46,10 @@ class PlateauWatch:
         self._cooldown = 0
 
     def see(self, value: float, plateau: Plateau, place: tuple[int, int]) -> bool:
-        """Take one evaluation; return whether it calls for a reduction.
+        """Take the metric of one evaluation; return whether it calls for a reduction by the rules in force.
 
-        Args:
-            value: the metric.
-            plateau: the rules in force.
-            place: where in its schedule and curriculum the run is. In another place what was seen is
-                forgotten: another stage is another task.
+        `place` is where in its schedule and curriculum the run is. In another place what was seen is forgotten:
+        another stage is another task.
         """
         if place != self._place:
             self._place = place

@@ -190,11 +190,7 @@ def _join(base: float, placed: Sequence[Spell], reductions: Sequence[int] = ()) 
 
 
 def _run(
-    interval: Interval,
-    start: Fraction,
-    before: float,
-    spells: Sequence[tuple[int, int]],
-    reductions: Sequence[int],
+    interval: Interval, start: Fraction, before: float, spells: Sequence[tuple[int, int]], reductions: Sequence[int]
 ) -> list[tuple[int, _Piece]]:
     """Return what an interval does from `start` on, if nothing comes after it: pieces, each with its first step."""
     running, last = _running(interval.curve, start), interval.curve.at(interval.span)

@@ -31,7 +31,6 @@ class EventFile(AppendFile[bytes]):
     hides a resumed run's earlier points from only one of TensorBoard's two readers.
 
     Args:
-        run_dir: an existing folder.
         first_frame: the first frame that is logged; TensorBoard hides what earlier files have from there on.
         layout: the charts of the page Custom Scalars, as `SummaryWriter.add_custom_scalars` takes them.
 
@@ -53,11 +52,7 @@ class EventFile(AppendFile[bytes]):
 
 
 def cut_events(run_dir: Path, first_of: Callable[[str], int]) -> None:
-    """Cut the event files in a run folder behind the last event that is of a frame before its tag's first one.
-
-    Args:
-        run_dir: the folder.
-        first_of: returns the first frame, of a tag, that is to go.
+    """Cut the event files in a run folder behind the last event that is of a frame before its tag's first one to go.
 
     Raises:
         OSError: a file can't be read or cut.
@@ -108,16 +103,12 @@ def _head(first_frame: int, layout: dict[str, Any]) -> bytes:
     """Return what an event file begins with."""
     now = time.time()
     source = SourceMetadata(writer="glideslope.runs.logger")
-    return b"".join(
-        map(
-            _record,
-            (
-                Event(wall_time=now, file_version="brain.Event:2", source_metadata=source),
-                Event(wall_time=now, step=first_frame, session_log=SessionLog(status=SessionLog.START)),
-                Event(wall_time=now, summary=custom_scalars(layout)),  # type: ignore[no-untyped-call]
-            ),
-        )
+    events = (
+        Event(wall_time=now, file_version="brain.Event:2", source_metadata=source),
+        Event(wall_time=now, step=first_frame, session_log=SessionLog(status=SessionLog.START)),
+        Event(wall_time=now, summary=custom_scalars(layout)),  # type: ignore[no-untyped-call]
     )
+    return b"".join(map(_record, events))
 
 
 def _record(event: Event) -> bytes:

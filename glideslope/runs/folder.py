@@ -61,12 +61,7 @@ class RunFolder:
     """
 
     def __init__(
-        self,
-        path: Path,
-        contents: Literal["empty", "unfinished", "finished"],
-        lock: int,
-        *,
-        made: bool = False,
+        self, path: Path, contents: Literal["empty", "unfinished", "finished"], lock: int, *, made: bool = False
     ) -> None:
         self.path = path
         self.contents = contents
@@ -131,11 +126,7 @@ class RunFolder:
 
 
 def claim(run_dir: Path, *, resume: bool = False) -> RunFolder:
-    """Take a folder for this process alone, making it and its parents if need be.
-
-    Args:
-        run_dir: the folder.
-        resume: whether it may hold an unfinished run.
+    """Take a folder for this process alone, making it and its parents if need be; to `resume` an unfinished run too.
 
     Raises:
         UserError: another process holds the folder; it can't be made or written to; or it holds an
@@ -172,8 +163,7 @@ def claim(run_dir: Path, *, resume: bool = False) -> RunFolder:
 def claim_new(run_dir: Path) -> RunFolder:
     """Make a folder for a new run and take it for this process alone.
 
-    Args:
-        run_dir: the folder; where it is there already, the name gets a number: that run began in the same second.
+    Where it is there already, the name gets a number: that run began in the same second.
 
     Raises:
         UserError: it can't be made or written to.

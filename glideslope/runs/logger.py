@@ -17,10 +17,11 @@ from glideslope.errors import typed
 from glideslope.runs.event_file import EventFile, cut_events
 from glideslope.runs.folder import EVAL_CSV, TRAIN_CSV
 from glideslope.runs.tracking import Tracker, flat_settings
+from glideslope.settings import NETWORKS
 from glideslope.settings.yaml_files import dump_yaml
 from glideslope.storage.csv_table import CsvTable, Number, check_csv_table
 
-RATE_TAGS = ("lr_encoder", "lr_actor", "lr_critic")
+RATE_TAGS = tuple(f"lr_{network}" for network in NETWORKS)
 STAGE_TAG = "curriculum/stage"
 SUCCESS_TAG = "curriculum/success_rate_window"
 EVAL_SUCCESS_TAG = "eval/success_rate"
@@ -41,7 +42,6 @@ _DIAGNOSTICS = {  # chart: how its tags end
     "effective learning rate": "effective_lr",
     "dormant units": "dormant_ratio",
 }
-_NETWORKS = [tag.removeprefix("lr_") for tag in RATE_TAGS]
 
 # TensorBoard matches these as regular expressions at a tag's beginning. It puts categories one below the other but
 # a category's charts side by side: the stage has its own category, to stand below the rates on the same x axis.
@@ -53,7 +53,7 @@ _LAYOUT = {
         "crash rate": ["Multiline", ["eval/crash_rate$"]],
     },
     "Diagnostics": {
-        chart: ["Multiline", [f"diagnostics/{network}_{ending}$" for network in _NETWORKS]]
+        chart: ["Multiline", [f"diagnostics/{network}_{ending}$" for network in NETWORKS]]
         for chart, ending in _DIAGNOSTICS.items()
     },
 }
@@ -161,11 +161,7 @@ class Logger:
         _every(self._events.close, self._train.close, self._eval.close)
 
     def log_settings(self, settings: Mapping[str, Any], command: str) -> None:
-        """Write the settings to TensorBoard, as text and as the hyperparameters of its HParams page.
-
-        Args:
-            settings: plain data.
-            command: the command line that starts this run.
+        """Write the settings, plain data, to TensorBoard, as text and as the hyperparameters of its HParams page.
 
         Raises:
             OSError: as `log_train`.
@@ -173,14 +169,10 @@ class Logger:
         flat = {key: _hyperparameter(value) for key, value in flat_settings(settings)}
         resolved = dump_yaml(dict(settings))
         experiment, start, _ = hparams(flat, dict.fromkeys(HELD_OUT_TAGS, 0.0))  # type: ignore[no-untyped-call]
-        summaries = [
-            experiment,
-            start,
-            *(
-                text(tag, "".join(f"    {line}\n" for line in content.splitlines()))  # type: ignore[no-untyped-call]
-                for tag, content in (("run/command", command), ("run/settings", resolved))
-            ),
-        ]
+        summaries = [experiment, start]
+        for tag, content in (("run/command", command), ("run/settings", resolved)):
+            lines = "".join(f"    {line}\n" for line in content.splitlines())
+            summaries.append(text(tag, lines))  # type: ignore[no-untyped-call]
         now = time.time()
         self._events.add(*(Event(step=self._first_frame, wall_time=now, summary=summary) for summary in summaries))
 

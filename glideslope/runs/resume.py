@@ -77,10 +77,9 @@ def find_resumption(
     accept_schedule: bool,
     note: Callable[[str], None],
 ) -> Resumption | None:
-    """Return the newest good snapshot of a run folder, None where none was written yet.
+    """Return the newest good snapshot of a run folder, which is only read; None where none was written yet.
 
     Args:
-        folder: the run's folder; only read.
         learner: gets the snapshot's replay buffer and schedules.
         num_train_frames: the length that the run is to have.
         accept_schedule: resume with the learner's schedules where the snapshot's are different.

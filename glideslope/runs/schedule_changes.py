@@ -20,13 +20,8 @@ def live_schedules(settings: Settings) -> LiveSchedules:
 def rate_changes(content: Mapping[str, Any], now: LiveSchedules, end: int) -> list[str]:
     """Describe by rates how schedules differ from those of a snapshot, networks alike in one line.
 
-    Args:
-        content: the snapshot.
-        now: the schedules to resume with; gets the snapshot's reductions.
-        end: the step at which the training ends.
-
-    Returns:
-        A line for each difference; none where every rate from the resume on is the same.
+    The schedules to resume with get the snapshot's reductions. The training ends at the step `end`. There is no line
+    where every rate from the resume on is the same.
     """
     step, stages = int(content["step"]), content["curriculum"]["history"]
     saved = Settings.from_config(content["settings"])

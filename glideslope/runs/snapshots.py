@@ -74,7 +74,7 @@ class Snapshots:
     def save_rolling(self, content: Mapping[str, Any]) -> Path:
         """Replace the snapshot that a run resumes from; keep the one before as ``snapshot_previous.pt``."""
         rolling = self._dir / ROLLING
-        keep = self._rolling_is_good or _is_good(rolling)
+        keep = self._rolling_is_good or _load_or_note(rolling, _ignore) is not None
         save(rolling, content, self._dir / PREVIOUS if keep else None)
         self._rolling_is_good = True
         return rolling
@@ -209,17 +209,17 @@ def newest_snapshot(run_dir: Path, note: Note | None = None) -> Path:
 
     reached, rolling = -1, None
     for path in (run_dir / ROLLING, run_dir / PREVIOUS):
-        content = _load_or_note(path, "cpu", tell) if rolling is None and path.exists() else None
+        content = _load_or_note(path, tell) if rolling is None and path.exists() else None
         if content is not None:
             reached, rolling = content.get("stage", 0), path
     listed = _listed_best(run_dir, tell)
     for best in _ranked([*listed, *_unlisted_best(run_dir, listed, tell)]):
-        if best.stage >= reached and _load_or_note(run_dir / best.file, "cpu", tell) is not None:
+        if best.stage >= reached and _load_or_note(run_dir / best.file, tell) is not None:
             return run_dir / best.file
     if rolling is not None:
         return rolling
     for path in sorted(run_dir.glob("snapshot_stage*_*.pt"), key=_frame_in_name, reverse=True):
-        if _load_or_note(path, "cpu", tell) is not None:
+        if _load_or_note(path, tell) is not None:
             return path
     if faults:
         raise UserError("\n".join([f"{run_dir}: holds no snapshot that can be read", *faults]))
@@ -228,26 +228,16 @@ def newest_snapshot(run_dir: Path, note: Note | None = None) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPart:
-    """A part of a snapshot, for people to look at.
+    """A part of a snapshot, for people to look at."""
 
-    Attributes:
-        path: keys from the top, joined by dots.
-        depth: number of keys in the path.
-        kind: ``tensor``, ``mapping``, ``list``, or the type of a plain value: ``int``, ``str``, ``none``, ...
-        entries: of a mapping or a list, how many it has.
-        shape, dtype: of a tensor, such as ``(64, 3)`` and ``float32``.
-        bytes: of the tensor, or of all tensors in the mapping or list.
-        value: the plain value, or the list where it is all plain; None for tensors and what holds them.
-    """
-
-    path: str
-    depth: int
-    kind: str
-    entries: int | None = None
-    shape: tuple[int, ...] | None = None
-    dtype: str | None = None
-    bytes: int = 0
-    value: Any = None
+    path: str  # keys from the top, joined by dots
+    depth: int  # number of keys in the path
+    kind: str  # ``tensor``, ``mapping``, ``list``, or the type of a plain value: ``int``, ``str``, ``none``, ...
+    entries: int | None = None  # of a mapping or a list, how many it has
+    shape: tuple[int, ...] | None = None  # of a tensor, such as ``(64, 3)``
+    dtype: str | None = None  # of a tensor, such as ``float32``
+    bytes: int = 0  # of the tensor, or of all tensors in the mapping or list
+    value: Any = None  # the plain value, or the list where it is all plain; None for tensors and what holds them
 
 
 def contents(content: Mapping[str, Any]) -> list[SnapshotPart]:
@@ -281,10 +271,7 @@ def _holds_parts(value: Any) -> bool:
 
 
 def _frame(path: Path, otherwise: float) -> float:
-    try:
-        frame = load(path).get("frame")
-    except UserError:
-        return otherwise
+    frame = (_load_or_note(path, _ignore) or {}).get("frame")
     return float(frame) if _is_number(frame) else otherwise
 
 
@@ -293,17 +280,9 @@ def _frame_in_name(path: Path) -> int:
     return int(digits) if digits.isdecimal() else -1
 
 
-def _is_good(path: Path) -> bool:
+def _load_or_note(path: Path, note: Note) -> dict[str, Any] | None:
     try:
-        load(path)
-    except UserError:
-        return False
-    return True
-
-
-def _load_or_note(path: Path, device: str, note: Note) -> dict[str, Any] | None:
-    try:
-        return load(path, device)
+        return load(path)
     except UserError as error:
         note(str(error))
         return None
@@ -343,7 +322,7 @@ def _unlisted_best(run_dir: Path, listed: Sequence[Best], note: Note) -> list[Be
         found = _BEST.fullmatch(path.name)
         if found is None or path.name in names:
             continue
-        content = _load_or_note(path, "cpu", note)
+        content = _load_or_note(path, note)
         if content is not None and _is_number(content.get("success_rate")):
             entries.append(Best(path.name, int(found[1]), int(found[2]), content["success_rate"]))
     return entries

@@ -62,20 +62,11 @@ def require_service(service: Service | None) -> None:
 
 
 def open_tracker(
-    service: Service | None,
-    run_dir: Path,
-    settings: Mapping[str, Any],
-    command: str,
-    note: Callable[[str], None],
+    service: Service | None, run_dir: Path, settings: Mapping[str, Any], command: str, note: Callable[[str], None]
 ) -> Tracker:
-    """Open the run's entry at a service, the one from before a resume where there is one.
+    """Open the run's entry at a service, the one from before a resume where there is one; None: one that does nothing.
 
-    Args:
-        service: the service; None for a tracker that does nothing.
-        run_dir: the run's folder, which exists.
-        settings: the run's settings as plain data.
-        command: the command line that starts the run.
-        note: is told of a failure, once.
+    The folder exists, the settings are plain data, `command` starts the run, and `note` is told of a failure, once.
 
     Raises:
         UserError: the service can't be reached, or the folder can't be written to.
@@ -84,11 +75,8 @@ def open_tracker(
         return Tracker()
     known = {n: entry for n, entry in read_json_object(run_dir / TRACKING).items() if isinstance(entry, str)}
     try:
-        tracker: WandbTracker | MlflowTracker
-        if service == "wandb":
-            tracker = WandbTracker(run_dir, settings, command, known.get(service))
-        else:
-            tracker = MlflowTracker(run_dir, settings, command, known.get(service))
+        kind = WandbTracker if service == "wandb" else MlflowTracker
+        tracker = kind(run_dir, settings, command, known.get(service))
         write_text(run_dir / TRACKING, json.dumps({**known, service: tracker.id}, indent=2) + "\n")
     except Exception as error:  # each service has its own kinds, and network libraries below it theirs
         raise UserError(f"track={service}: can't be started: {_first_line(error)}") from error

@@ -12,57 +12,30 @@ pad_size=-1: must be greater than 0
 image_sise=64: unknown key; did you mean image_size?
 """
 
-from glideslope.settings.comparison import CompareSettings
-from glideslope.settings.curriculum import FULL_TASK, CurriculumSettings, StageSettings, select_stages
-from glideslope.settings.evaluation import (
-    NO_MOVING_PATHS,
-    EvaluateSettings,
-    Point,
-    SweepSettings,
-)
-from glideslope.settings.networks import (
-    ActorCriticSettings,
-    AgentSettings,
-    AnyActorCriticSettings,
-    AttentionActorCriticSettings,
-    AttentionSettings,
-    AutoregressiveActorSettings,
-    ConvEncoderSettings,
-    CrossAttentionEncoderSettings,
-    EncoderSettings,
-    PatchEncoderSettings,
-    StateEncoderSettings,
-    least_image_size,
-)
-from glideslope.settings.preview import PreviewSettings
-from glideslope.settings.task import RewardSettings, TaskSettings
-from glideslope.settings.training import CommandSettings, Settings
-
-__all__ = [
-    "FULL_TASK",
-    "NO_MOVING_PATHS",
-    "ActorCriticSettings",
-    "AgentSettings",
-    "AnyActorCriticSettings",
-    "AttentionActorCriticSettings",
-    "AttentionSettings",
-    "AutoregressiveActorSettings",
-    "CommandSettings",
-    "CompareSettings",
-    "ConvEncoderSettings",
-    "CrossAttentionEncoderSettings",
-    "CurriculumSettings",
-    "EncoderSettings",
-    "EvaluateSettings",
-    "PatchEncoderSettings",
-    "Point",
-    "PreviewSettings",
-    "RewardSettings",
-    "Settings",
-    "StageSettings",
-    "StateEncoderSettings",
-    "SweepSettings",
-    "TaskSettings",
-    "least_image_size",
-    "select_stages",
-]
+from glideslope.settings.comparison import CompareSettings as CompareSettings
+from glideslope.settings.curriculum import FULL_TASK as FULL_TASK
+from glideslope.settings.curriculum import CurriculumSettings as CurriculumSettings
+from glideslope.settings.curriculum import StageSettings as StageSettings
+from glideslope.settings.curriculum import select_stages as select_stages
+from glideslope.settings.evaluation import NO_MOVING_PATHS as NO_MOVING_PATHS
+from glideslope.settings.evaluation import EvaluateSettings as EvaluateSettings
+from glideslope.settings.evaluation import Point as Point
+from glideslope.settings.evaluation import SweepSettings as SweepSettings
+from glideslope.settings.networks import ActorCriticSettings as ActorCriticSettings
+from glideslope.settings.networks import AgentSettings as AgentSettings
+from glideslope.settings.networks import AnyActorCriticSettings as AnyActorCriticSettings
+from glideslope.settings.networks import AttentionActorCriticSettings as AttentionActorCriticSettings
+from glideslope.settings.networks import AttentionSettings as AttentionSettings
+from glideslope.settings.networks import AutoregressiveActorSettings as AutoregressiveActorSettings
+from glideslope.settings.networks import ConvEncoderSettings as ConvEncoderSettings
+from glideslope.settings.networks import CrossAttentionEncoderSettings as CrossAttentionEncoderSettings
+from glideslope.settings.networks import EncoderSettings as EncoderSettings
+from glideslope.settings.networks import PatchEncoderSettings as PatchEncoderSettings
+from glideslope.settings.networks import StateEncoderSettings as StateEncoderSettings
+from glideslope.settings.networks import least_image_size as least_image_size
+from glideslope.settings.preview import PreviewSettings as PreviewSettings
+from glideslope.settings.task import RewardSettings as RewardSettings
+from glideslope.settings.task import TaskSettings as TaskSettings
+from glideslope.settings.training import NETWORKS as NETWORKS
+from glideslope.settings.training import CommandSettings as CommandSettings
+from glideslope.settings.training import Settings as Settings

@@ -42,9 +42,7 @@ def _groups(config_name: str) -> Iterator[str]:
 def options_of(group: str, folders: Sequence[Path] | None = None) -> dict[str, str]:
     """Return the options of a group, each with what it is for: the first line of its file that says something.
 
-    Args:
-        group: a group, with or without its place behind an @.
-        folders: where files are looked for, the first one before the others; `preset_folders` by default.
+    Files are looked for in `folders`, the first one before the others; in `preset_folders` by default.
     """
     found: dict[str, str] = {}
     for folder in preset_folders() if folders is None else folders:

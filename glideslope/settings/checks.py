@@ -92,19 +92,12 @@ StageName = Annotated[Text, AfterValidator(_stage_name)]
 
 
 class Broken(NamedTuple):
-    """A broken rule between fields.
+    """A broken rule between fields."""
 
-    Attributes:
-        key: the dotted path of the value to blame, below the settings that state the rule.
-        rule: what the value must be.
-        value: the value.
-        reads: the dotted paths of the other values that the rule looks at.
-    """
-
-    key: str
-    rule: str
+    key: str  # the dotted path of the value to blame, below the settings that state the rule
+    rule: str  # what the value must be
     value: object
-    reads: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()  # the dotted paths of the other values that the rule looks at
 
 
 _Path = tuple[str | int, ...]
@@ -119,9 +112,7 @@ class CheckedSettings(BaseModel):
     def from_config(cls, config: Mapping[str, Any], key: str = "") -> Self:
         """Return the settings of a plain mapping (of mappings, lists, numbers, text, booleans and None).
 
-        Args:
-            config: the mapping.
-            key: the name of these settings, for messages.
+        `key` is the name of these settings for messages.
 
         Raises:
             SettingsError: with every fault of the mapping.
@@ -198,14 +189,7 @@ def _remove(config: Any, path: _Path) -> None:
 def _report(
     model: type[CheckedSettings], error: ValidationError, key: str, known: Sequence[_Path] = ()
 ) -> tuple[list[Fault], list[_Path]]:
-    """Return the faults that `error` reports, and the paths of all values involved.
-
-    Args:
-        model: the settings.
-        error: what their validation raised.
-        key: the name of the settings, for messages.
-        known: paths of values whose faults have been reported; faults that involve them are left out.
-    """
+    """Return the faults that `error` reports, without those that involve `known` paths, and the paths involved."""
     faults: list[Fault] = []
     paths: list[_Path] = []
     for item in _distinct(error.errors(include_url=False)):

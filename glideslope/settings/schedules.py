@@ -23,11 +23,7 @@ def run_schedules(settings: Settings, given: Collection[str] = ()) -> Schedules:
 
 
 def learning_rates(settings: Settings, given: Collection[str] = ()) -> Schedules:
-    """The schedule of each network's learning rate.
-
-    Args:
-        settings: the run's settings.
-        given: the keys that the user set, to note those without effect.
+    """Return the schedule of each network's learning rate; of the keys `given`, those without effect are noted.
 
     Raises:
         ScheduleError: with every fault of `lr_schedule`.
@@ -47,7 +43,7 @@ def learning_rates(settings: Settings, given: Collection[str] = ()) -> Schedules
 
 
 def exploration_noise(settings: Settings) -> Schedule:
-    """The schedule of the exploration noise's standard deviation.
+    """Return the schedule of the exploration noise's standard deviation.
 
     Raises:
         ScheduleError: with every fault of `stddev_schedule`.

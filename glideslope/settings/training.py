@@ -30,6 +30,9 @@ from glideslope.settings.curriculum import CurriculumSettings
 from glideslope.settings.networks import AgentSettings, PatchEncoderSettings, StateEncoderSettings
 from glideslope.settings.task import TaskSettings
 
+NETWORKS = ("encoder", "actor", "critic")
+"""The networks with a learning rate of their own."""
+
 
 class Settings(CheckedSettings):
     """A training run. Defaults are those of the profile `full`."""
@@ -134,14 +137,13 @@ class Settings(CheckedSettings):
     @property
     def base_rates(self) -> dict[str, float]:
         """The base learning rate of each network."""
-        own = {"encoder": self.lr_encoder, "actor": self.lr_actor, "critic": self.lr_critic}
-        return {network: self.lr if rate is None else rate for network, rate in own.items()}
+        return {network: getattr(self, key) for network, key in self.base_keys.items()}
 
     @property
     def base_keys(self) -> dict[str, str]:
         """The key that each network's base learning rate is set by."""
-        own = {"encoder": self.lr_encoder, "actor": self.lr_actor, "critic": self.lr_critic}
-        return {network: "lr" if rate is None else f"lr_{network}" for network, rate in own.items()}
+        own = {network: f"lr_{network}" for network in NETWORKS}
+        return {network: "lr" if getattr(self, key) is None else key for network, key in own.items()}
 
     @property
     def total_steps(self) -> int:

@@ -167,26 +167,18 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
 
 
 def _teach() -> None:
-    for kind, pattern, first in (
-        ("bool", _BOOL, "tTfF"),
-        ("null", _NULL, ["~", "n", "N", ""]),
-        ("int", _INT, "-+0123456789"),
-        ("float", _FLOAT, "-+0123456789."),
-        ("merge", _MERGE, "<"),
+    for kind, pattern, first, construct in (
+        ("bool", _BOOL, "tTfF", _Loader._bool),
+        ("null", _NULL, ["~", "n", "N", ""], _Loader._null),
+        ("int", _INT, "-+0123456789", _Loader._number),
+        ("float", _FLOAT, "-+0123456789.", _Loader._number),
     ):
-        _Loader.add_implicit_resolver(_TAG + kind, pattern, list(first))
-        if kind != "merge":
-            _Dumper.add_implicit_resolver(_TAG + kind, pattern, list(first))
-    for kind, construct in (
-        ("bool", _Loader._bool),
-        ("null", _Loader._null),
-        ("int", _Loader._number),
-        ("float", _Loader._number),
-        ("str", _Loader._text),
-        ("seq", _Loader._list),
-        ("map", _Loader._mapping),
-    ):
+        for kinds in (_Loader, _Dumper):
+            kinds.add_implicit_resolver(_TAG + kind, pattern, list(first))
         _Loader.add_constructor(_TAG + kind, construct)
+    _Loader.add_implicit_resolver(f"{_TAG}merge", _MERGE, ["<"])
+    for kind, read in (("str", _Loader._text), ("seq", _Loader._list), ("map", _Loader._mapping)):
+        _Loader.add_constructor(_TAG + kind, read)
     _Loader.add_constructor(None, _Loader._unknown)
     _Dumper.add_representer(str, _Dumper._text)
 

@@ -18,20 +18,17 @@ _PROBE_BYTES = 1 << 20
 def use_writable_caches(note: Callable[[str], None]) -> None:
     """Point libraries whose cache can't be written to, by their environment variables, to the temporary folder.
 
-    To be called before the libraries are used.
-
-    Args:
-        note: is told of each cache that was moved, with its variable.
+    To be called before the libraries are used. `note` is told of each cache that was moved, with its variable.
 
     Raises:
         UserError: the temporary folder can't be written to either.
     """
     if not sys.platform.startswith("linux"):
         return
-    matplotlib = [home / "matplotlib" for home in (_config_home(), _cache_home())]
+    caches, config = _home("XDG_CACHE_HOME", ".cache"), _home("XDG_CONFIG_HOME", ".config")
     for variable, what, usual in (
-        ("WARP_CACHE_PATH", "The renderer's compiled kernels", [_cache_home() / "warp"]),
-        ("MPLCONFIGDIR", "Matplotlib's files", matplotlib),
+        ("WARP_CACHE_PATH", "The renderer's compiled kernels", [caches / "warp"]),
+        ("MPLCONFIGDIR", "Matplotlib's files", [config / "matplotlib", caches / "matplotlib"]),
     ):
         fault = _use_writable(variable, usual)
         if fault is not None:
@@ -45,7 +42,7 @@ def _use_writable(variable: str, usual: Sequence[Path]) -> str | None:
     fault = next(filter(None, map(_fault, folders)), None)
     if fault is None:
         # Libraries take an empty variable, theirs or the standard's, for the current folder.
-        if not given and (given is not None or _cache_home_is_relative()):
+        if not given and (given is not None or not os.path.isabs(os.environ.get("XDG_CACHE_HOME", os.sep))):
             os.environ[variable] = str(usual[0])
         return None
     try:
@@ -59,23 +56,10 @@ def _use_writable(variable: str, usual: Sequence[Path]) -> str | None:
     return fault
 
 
-def _cache_home() -> Path:
-    return _home("XDG_CACHE_HOME", ".cache")
-
-
-def _config_home() -> Path:
-    return _home("XDG_CONFIG_HOME", ".config")
-
-
 def _home(variable: str, usual: str) -> Path:
     # The standard has relative paths, and so the empty one, ignored.
     given = os.environ.get(variable, "")
     return Path(given) if os.path.isabs(given) else Path(os.path.expanduser("~"), usual)
-
-
-def _cache_home_is_relative() -> bool:
-    given = os.environ.get("XDG_CACHE_HOME")
-    return given is not None and not os.path.isabs(given)
 
 
 def _fault(folder: Path) -> str | None:

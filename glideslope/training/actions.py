@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import ACTION_DIM
 from glideslope.settings.schedules import NOISE
-from glideslope.training.run import TrainingRun
-from glideslope.training.stopping import StoppedError, diverged
+from glideslope.training.run import StoppedError, TrainingRun, diverged
 
 
 class Actions:

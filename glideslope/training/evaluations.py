@@ -9,25 +9,15 @@ from glideslope.curriculum.retention import Retention
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.evaluation.scoring import VALIDATION_SEED, Act, Score, score
 from glideslope.settings.schedules import NOISE
+from glideslope.training.objective import EVAL
 from glideslope.training.run import TrainingRun
 
 # An evaluation that is due: of the current stage, of every stage, or none.
 Due: TypeAlias = Literal["stage", "all stages"] | None
 
-_FIGURES = (
-    *("stage", "success_rate", "crash_rate", "timeout_rate", "touchdown_error_m", "touchdown_speed"),
-    *("episode_reward", "episode_length"),
-)
-
 
 class Scorer:
-    """Scores the policy on a stage, and shows that.
-
-    Args:
-        run: what all parts share.
-        env: environments of its own, as training's are in the middle of episodes.
-        act: the policy.
-    """
+    """Scores the policy on a stage, and shows that; in environments of its own, as training's are amid episodes."""
 
     def __init__(self, run: TrainingRun, env: LandingVectorEnv, act: Act) -> None:
         self._run, self._env, self._act = run, env, act
@@ -92,7 +82,7 @@ class Validation:
         self.due = None
         result = results[curriculum.stage]
         rates = {stage: scored.success_rate for stage, scored in results.items()}
-        row: dict[str, float | None] = {f"eval/{name}": getattr(result, name) for name in _FIGURES}
+        row: dict[str, float | None] = {f"eval/{name}": getattr(result, name) for name in EVAL}
         row |= self._retention.row(rates, curriculum.reached, len(curriculum.stages))
         run.write(lambda: run.logger.log_eval(run.clock.frame, row), "the evaluation log")
         display.note(_described(result))

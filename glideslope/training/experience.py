@@ -12,12 +12,7 @@ from glideslope.replay.buffer import ReplayBuffer
 
 
 class Experience:
-    """Writes the steps of environments into a replay buffer.
-
-    Args:
-        replay: the buffer.
-        reward_scale: factor on the rewards that are stored.
-    """
+    """Writes the steps of environments into a replay buffer, their rewards times `reward_scale`."""
 
     def __init__(self, replay: ReplayBuffer, reward_scale: float) -> None:
         self._replay, self._reward_scale = replay, reward_scale

@@ -25,15 +25,12 @@ from glideslope.runs.tracking import End, open_tracker
 from glideslope.settings import Settings
 from glideslope.storage.caches import use_writable_caches
 from glideslope.training.estimate import measure_costs
-from glideslope.training.film import FILM
-from glideslope.training.final_evaluation import FinalResult
-from glideslope.training.introduction import introduce, tell_duration
-from glideslope.training.parts import Parts, connect
+from glideslope.training.final_evaluation import FILM, FinalResult
+from glideslope.training.messages import conclude, introduce, say_next, say_stopped, tell_duration
+from glideslope.training.parts import Parts
 from glideslope.training.plan import TrainingPlan, make_plan, require_space
 from glideslope.training.process import prepare_process
-from glideslope.training.run import TrainingRun, begin_run
-from glideslope.training.stopping import StoppedError, TrainingError
-from glideslope.training.summary import conclude, say_next, say_stopped
+from glideslope.training.run import StoppedError, TrainingError, TrainingRun
 from glideslope.training.trainer import Trainer
 
 
@@ -110,11 +107,7 @@ def _measure(plan: TrainingPlan, console: Console) -> Costs:
 
 
 def _open(
-    folder: RunFolder,
-    settings: Settings,
-    overrides: Sequence[str],
-    resumption: Resumption | None,
-    console: Console,
+    folder: RunFolder, settings: Settings, overrides: Sequence[str], resumption: Resumption | None, console: Console
 ) -> Logger:
     """Make the first writes of a run: its settings, what computes it, and its logs, cut to the snapshot's frame."""
     first = None
@@ -164,7 +157,8 @@ def _run(
     )
     with ExitStack() as stack, progress:
         stack.callback(_close, logger, unwritten)
-        stack.callback(lambda: logger.tracker.finish(_film(path, end), end))
+        film = path / FILM
+        stack.callback(lambda: logger.tracker.finish(film if end == "finished" and film.exists() else None, end))
         if resumption is None:
             tell_duration(progress, plan.device)
         run, parts = _build(plan, path, learner, logger, progress, stack)
@@ -211,9 +205,9 @@ def _build(
     env, eval_env = make(num_envs=settings.num_envs), make(num_envs=scoring_envs(settings))
     stack.callback(env.close)
     stack.callback(eval_env.close)
-    run = begin_run(settings, run_dir, env, learner, make_curriculum(settings), logger, progress)
+    run = TrainingRun(settings, run_dir, env, learner, make_curriculum(settings), logger, progress)
     files = open_snapshots(settings, run_dir, progress.note)
-    return run, connect(run, eval_env, partial(make, num_envs=1, film=True), files)
+    return run, Parts(run, eval_env, partial(make, num_envs=1, film=True), files)
 
 
 def _restore(trainer: Trainer, resumption: Resumption) -> None:
@@ -228,12 +222,6 @@ def _close(logger: Logger, failures: list[OSError]) -> None:
         logger.close()
     except OSError as error:
         failures.append(error)
-
-
-def _film(run_dir: Path, end: End) -> Path | None:
-    """Return the film that this training has left."""
-    film = run_dir / FILM
-    return film if end == "finished" and film.exists() else None
 
 
 def _draw(run_dir: Path, settings: Settings) -> str | None:

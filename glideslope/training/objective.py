@@ -14,18 +14,20 @@ from typing import Any
 
 from glideslope.errors import Fault, SettingsError, listed, meant
 from glideslope.runs.folder import FINISHED
-from glideslope.settings import RewardSettings, Settings
+from glideslope.settings import NETWORKS, RewardSettings, Settings
 
 KEY = "objective"
 DEFAULT = "success_rate"
 
-HELD_OUT = (
-    *("success_rate", "low", "high", "crash_rate", "timeout_rate", "touchdown_error_m", "touchdown_speed"),
+_SCORE = (
+    *("crash_rate", "timeout_rate", "touchdown_error_m", "touchdown_speed"),
     *("episode_reward", "episode_length"),
 )
+HELD_OUT = ("success_rate", "low", "high", *_SCORE)
 """Figures of the last stage on held-out scenarios, the names of `Score`'s numbers."""
+EVAL = ("stage", "success_rate", *_SCORE)
+"""Figures of an evaluation during training, the names of `Score`'s numbers."""
 
-_NETWORKS = ("encoder", "actor", "critic")
 _DIAGNOSTICS = ("grad_norm", "update_to_weight", "param_norm", "dormant_ratio", "effective_lr")
 _REWARD_TERMS = (*RewardSettings.model_fields, "alignment", "not_visible", "smoothness")
 _TRAIN = (
@@ -33,10 +35,6 @@ _TRAIN = (
     *("stddev", "buffer_size", "fps", "episode_reward", "episode_length", "success_rate"),
 )
 _AUXILIARY = ("train/auxiliary_loss", "train/auxiliary_error_deg")
-_EVAL = (
-    *("stage", "success_rate", "crash_rate", "timeout_rate", "touchdown_error_m", "touchdown_speed"),
-    *("episode_reward", "episode_length", "forgetting"),
-)
 
 
 def objectives(settings: Settings) -> tuple[str, ...]:
@@ -44,13 +42,13 @@ def objectives(settings: Settings) -> tuple[str, ...]:
     stages = range(len(settings.curriculum.stage_names))
     return (
         *HELD_OUT,
-        *(f"lr_{network}" for network in _NETWORKS),
+        *(f"lr_{network}" for network in NETWORKS),
         *("curriculum/stage", "curriculum/success_rate_window"),
         *(f"train/{name}" for name in _TRAIN),
         *(_AUXILIARY if settings.auxiliary_weight else ()),
         *(f"train/reward/{term}" for term in _REWARD_TERMS),
-        *(f"diagnostics/{network}_{name}" for network in _NETWORKS for name in _DIAGNOSTICS),
-        *(f"eval/{name}" for name in _EVAL),
+        *(f"diagnostics/{network}_{name}" for network in NETWORKS for name in _DIAGNOSTICS),
+        *(f"eval/{name}" for name in (*EVAL, "forgetting")),
         *(f"eval/{name}_stage{stage}" for stage in stages for name in ("success_rate", "forgetting")),
     )
 

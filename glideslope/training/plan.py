@@ -26,11 +26,7 @@ class TrainingPlan:
 
 
 def make_plan(settings: Settings, given: Collection[str] = ()) -> TrainingPlan:
-    """Check schedules, devices and memory; touch nothing.
-
-    Args:
-        settings: the run's settings.
-        given: the keys that the user set, to tell of those without effect.
+    """Check schedules, devices and memory; touch nothing. Of the keys `given` those without effect are told.
 
     Raises:
         ScheduleError: a schedule is malformed.

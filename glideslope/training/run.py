@@ -1,71 +1,243 @@
-"""What all parts of one training share: its settings, its clock, what it learns, its logs and its display."""
+"""What all parts of one training share: its clock, the ways it ends early, its display, and how it writes files."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
+import numpy as np
+
+from glideslope.agent import DrQV2Agent
 from glideslope.curriculum.stages import Curriculum
 from glideslope.display.progress import Progress
+from glideslope.display.time_left import Work
+from glideslope.display.workload import longest_episode, scoring_envs, scoring_steps, work_left
 from glideslope.envs.gym import LandingVectorEnv
+from glideslope.errors import failure
 from glideslope.runs.logger import Logger
 from glideslope.runs.resume import Learner
 from glideslope.settings import Settings
-from glideslope.training.clock import Clock
-from glideslope.training.display import TrainingDisplay
-from glideslope.training.stopping import Stop
-from glideslope.training.write_errors import OnWriteError
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+_RECENT_EPISODES = 8
 
 
-@dataclass(frozen=True)
-class TrainingRun:
-    """One training.
+class Clock:
+    """How far a run is, in global steps, frames and seconds.
+
+    A global step is an environment step, counted over all parallel environments; a frame is a simulated decision, of
+    which a step has ``action_repeat``.
 
     Attributes:
-        settings: its settings.
-        folder: its run folder.
-        clock: its steps, frames and seconds.
-        stop: the request to end early.
-        env: the environments that it trains in.
-        learner: agent, replay buffer and schedules.
-        curriculum: its stages.
-        logger: its logs.
-        display: shows it.
-        write: writes files, as `on_write_error` has it.
+        step: global steps done.
     """
 
-    settings: Settings
-    folder: Path
-    clock: Clock
-    stop: Stop
-    env: LandingVectorEnv
-    learner: Learner
-    curriculum: Curriculum
-    logger: Logger
-    display: TrainingDisplay
-    write: OnWriteError
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.step = 0
+        self._began, self._seconds_before = time.monotonic(), 0.0
+
+    @property
+    def frame(self) -> int:
+        """Frames done, at most ``num_train_frames``."""
+        return min(self.step * self._settings.action_repeat, self._settings.num_train_frames)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self._settings.total_steps
+
+    @property
+    def seconds(self) -> float:
+        """Time spent training, that before a resume included."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    @property
+    def was_resumed(self) -> bool:
+        """Whether another process began this run."""
+        return self._seconds_before > 0
+
+    def advance(self) -> None:
+        """Count a vector step: one step of every environment."""
+        self.step += self._settings.num_envs
+
+    def passed(self, every: int) -> bool:
+        """Return whether the last vector step passed a multiple of ``every`` frames."""
+        before = (self.step - self._settings.num_envs) * self._settings.action_repeat
+        return self.frame // every > before // every
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the seconds; a snapshot holds the step itself."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._seconds_before = float(state["seconds"])
 
 
-def begin_run(
-    settings: Settings,
-    folder: Path,
-    env: LandingVectorEnv,
-    learner: Learner,
-    curriculum: Curriculum,
-    logger: Logger,
-    progress: Progress,
-) -> TrainingRun:
-    """Return a training at step 0, from built parts."""
-    clock = Clock(settings)
-    return TrainingRun(
-        settings=settings,
-        folder=folder,
-        clock=clock,
-        stop=Stop(),
-        env=env,
-        learner=learner,
-        curriculum=curriculum,
-        logger=logger,
-        display=TrainingDisplay(settings, clock, curriculum, progress),
-        write=OnWriteError(settings.on_write_error == "stop", clock, progress.note),
-    )
+def update_steps(settings: Settings, step: int) -> list[int]:
+    """Return the global steps with an update among those of the vector step that ended at ``step``.
+
+    They are the multiples of ``update_every_steps`` after the seed frames, whatever the number of environments.
+    """
+    first = max(step - settings.num_envs, settings.seed_steps) + 1
+    last = min(step, settings.total_steps)
+    return [at for at in range(first, last + 1) if at % settings.update_every_steps == 0]
+
+
+class TrainingError(Exception):
+    """Training can't continue: a network has diverged, or a file can't be written. The last snapshot is good."""
+
+
+class StoppedError(Exception):
+    """A stop was requested in the middle of an evaluation, which a resumed run repeats."""
+
+
+def diverged(what: str, agent: DrQV2Agent, frame: int) -> TrainingError:
+    """Return the error for networks that have diverged, which it names."""
+    networks = agent.not_finite()
+    named = f"; diverged: {' and '.join(networks)}" if networks else ""
+    return TrainingError(f"{what} at frame {frame:,}{named}")
+
+
+class Stop:
+    """A request to end the training after the vector step under way.
+
+    Attributes:
+        requested: whether there is one.
+        signal: the signal that made it; SIGINT where none did.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.signal: int = signal.SIGINT
+
+    def request(self) -> None:
+        """Request the end; safe to call from a signal handler."""
+        self.requested = True
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Take `STOP_SIGNALS` as requests, within a ``with`` block."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if not self.requested:
+                self.signal = number
+            self.request()
+
+        previous = {
+            number: signal.signal(number, handle)
+            for number in STOP_SIGNALS
+            # What nohup has a program ignore is to be ignored.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+        }
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+class TrainingDisplay:
+    """Tells the progress display what a training is doing and how much work it still has to do."""
+
+    def __init__(self, settings: Settings, clock: Clock, curriculum: Curriculum, progress: Progress) -> None:
+        self._settings, self._clock, self._curriculum = settings, clock, curriculum
+        self.progress = progress
+        self._lengths: deque[float] = deque(maxlen=_RECENT_EPISODES)  # of recent episodes, in steps
+
+    def note(self, text: str) -> None:
+        """Print a line that begins with the frame."""
+        self.progress.note(f"frame {self._clock.frame:,}: {text}")
+
+    def show(self, due: int, rates: Mapping[str, float]) -> None:
+        """Show where the training is. Cheap: called at every vector step.
+
+        `due` stages are to be scored before the next frame; `rates` of the networks are empty before the first update.
+        """
+        self.progress.update(
+            self._clock.frame,
+            kind="collect" if self._clock.step <= self._settings.seed_steps else "learn",
+            work=self._work_left(due),
+            stage=self._curriculum.stage_settings.name,
+            window_rate=self._curriculum.window_rate,
+            rates=rates,
+        )
+
+    def plan(self, due: int = 0, final: int | None = None) -> None:
+        """Plan the work from here to the end of the run.
+
+        `due` stages are to be scored before the next frame, `final` ones in the final evaluation; by default all.
+        """
+        self.progress.plan(self._work_left(due, final))
+
+    def episode_ended(self, length: float) -> None:
+        """Take the length of an episode in steps, from which that of later ones is estimated."""
+        self._lengths.append(length)
+
+    @contextmanager
+    def scoring(self, index: int, episodes: int, what: str) -> Iterator[None]:
+        """Show the evaluation of a stage while it lasts."""
+        settings = self._settings
+        longest = longest_episode(settings)
+        length = float(np.mean(self._lengths)) if self._lengths else longest
+        steps = scoring_steps(episodes, scoring_envs(settings), length, longest)
+        name = f"{what} stage {index + 1} of {len(self._curriculum.stages)}"
+        with self.progress.activity("evaluate", name, units=steps, total=episodes, unit="episodes"):
+            yield
+
+    def scored(self, length: float) -> None:
+        """Take the mean length of an evaluation's episodes in place of those of training."""
+        self._lengths.clear()
+        self._lengths.append(length)
+
+    def _work_left(self, due: int = 0, final: int | None = None) -> Work:
+        curriculum = self._curriculum
+        return work_left(
+            self._settings,
+            self._clock.frame,
+            stage=curriculum.stage,
+            changes=len(curriculum.history) - 1,
+            due=due,
+            final=final,
+            episode_length=float(np.mean(self._lengths)) if self._lengths else None,
+        )
+
+
+class TrainingRun:
+    """One training, at step 0, from built parts."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        env: LandingVectorEnv,
+        learner: Learner,
+        curriculum: Curriculum,
+        logger: Logger,
+        progress: Progress,
+    ) -> None:
+        self.settings, self.folder, self.env, self.learner = settings, folder, env, learner
+        self.curriculum, self.logger = curriculum, logger
+        self.clock, self.stop = Clock(settings), Stop()
+        self.display = TrainingDisplay(settings, self.clock, curriculum, progress)
+
+    def write(self, action: Callable[[], object], what: str) -> None:
+        """Write a file, for people `what`; where that fails, continue with a note, or stop: `on_write_error`.
+
+        Raises:
+            TrainingError: it can't be written, and that stops the training.
+        """
+        try:
+            action()
+        except OSError as error:
+            text = f"{what} can't be written: {failure(error)}"
+            if self.settings.on_write_error == "stop":
+                raise TrainingError(f"{text}, at frame {self.clock.frame:,}") from error
+            self.display.note(f"{text}; training continues (on_write_error)")

@@ -14,18 +14,11 @@ from glideslope.runs.snapshots import Snapshots, load
 from glideslope.training.actions import Actions
 from glideslope.training.evaluations import Due, Validation
 from glideslope.training.records import Records
-from glideslope.training.run import TrainingRun
-from glideslope.training.stopping import diverged
+from glideslope.training.run import TrainingRun, diverged
 
 
 class RunSnapshots:
-    """Writes snapshots of the training, and restores it from one.
-
-    Args:
-        run: what all parts share.
-        actions, records, validation: the parts with a state.
-        files: the folder's snapshots.
-    """
+    """Writes snapshots of the training to `files`, and restores it from one."""
 
     def __init__(
         self, run: TrainingRun, actions: Actions, records: Records, validation: Validation, files: Snapshots
@@ -64,8 +57,7 @@ class RunSnapshots:
         content, name = {**self._content(), "stage": index}, self._run.curriculum.stages[index].name
         with self._run.display.progress.activity("save", "saving the stage's snapshot"):
             self._run.write(
-                lambda: self._files.save_stage(content, index, name, self._run.clock.frame),
-                "the stage's snapshot",
+                lambda: self._files.save_stage(content, index, name, self._run.clock.frame), "the stage's snapshot"
             )
 
     def keep_best(self, index: int, success_rate: float) -> None:
@@ -97,9 +89,7 @@ class RunSnapshots:
     def restore(self, content: Mapping[str, Any], *, rolling: bool) -> None:
         """Restore the training from a snapshot whose replay buffer and schedules the learner has already.
 
-        Args:
-            content: the snapshot.
-            rolling: whether the rolling snapshot holds this state, and need not be written first.
+        Where it is the rolling snapshot, that need not be written first.
 
         Raises:
             KeyError, TypeError, ValueError, RuntimeError: the snapshot doesn't fit the settings.

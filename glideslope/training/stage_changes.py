@@ -28,27 +28,23 @@ class StageChanges:
         Raises:
             TrainingError: as :meth:`glideslope.training.snapshots.RunSnapshots.save`.
         """
-        left = self._run.curriculum.stage
-        if not self._run.curriculum.record(stage, success, self._run.clock.step):
-            return False
-        self._enter(left)
-        return True
-
-    def _enter(self, left: int) -> None:
-        """Enter the curriculum's stage from ``left``; the policy that mastered that one is kept."""
         curriculum = self._run.curriculum
-        stages, index = curriculum.stages, curriculum.stage
+        stages, left = curriculum.stages, curriculum.stage
+        if not curriculum.record(stage, success, self._run.clock.step):
+            return False
+        index = curriculum.stage
         if index > left:
-            self._snapshots.save_stage(left)
+            self._snapshots.save_stage(left)  # the policy that mastered it
             change = f"{left} {stages[left].name} mastered, on to {index} {stages[index].name}"
         else:
             change = f"{left} {stages[left].name} is too hard yet, back to {index} {stages[index].name}"
         self._run.display.note(f"stage {change}")
         self.play()
         entered = curriculum.history[:-1]
-        before = np.max([gimbal_scale(stages[stage]) for _, stage in entered], axis=0)
+        before = np.max([gimbal_scale(stages[earlier]) for _, earlier in entered], axis=0)
         freed = (before == 0.0) & (gimbal_scale(stages[index]) > 0.0)
         axes = [axis for axis, free in zip(GIMBAL_AXES, freed, strict=True) if free]
         if axes:
             # While an axis was locked its output meant nothing: start it where it was held.
             self._run.learner.agent.zero_action_outputs(axes)
+        return True

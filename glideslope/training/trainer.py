@@ -17,10 +17,8 @@ from torch import Tensor
 from glideslope.agent import DivergedError
 from glideslope.envs.gym import Observation
 from glideslope.settings.schedules import NOISE
-from glideslope.training.clock import update_steps
 from glideslope.training.parts import Parts
-from glideslope.training.run import TrainingRun
-from glideslope.training.stopping import StoppedError, TrainingError, diverged
+from glideslope.training.run import StoppedError, TrainingError, TrainingRun, diverged, update_steps
 
 
 class Trainer:

@@ -14,7 +14,7 @@ from glideslope.cli.resume_rules import MAY_CHANGE, SCHEDULES
 from glideslope.runs.folder import claim
 from glideslope.runs.snapshots import KEEP_LAST_STAGE, KEEP_PER_STAGE, LEAST_SUCCESS_RATE, PREVIOUS, ROLLING
 from glideslope.settings import Settings
-from glideslope.training.stopping import STOP_SIGNALS
+from glideslope.training.run import STOP_SIGNALS
 from tests.support.paths import ROOT
 
 PAGE = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")

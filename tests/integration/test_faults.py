@@ -26,7 +26,7 @@ from glideslope.runs import snapshots as checkpoint
 from glideslope.runs.snapshots import Snapshots, load
 from glideslope.settings import Settings
 from glideslope.training.final_evaluation import FinalEvaluation
-from glideslope.training.stopping import STOP_SIGNALS
+from glideslope.training.run import STOP_SIGNALS
 from glideslope.training.trainer import Trainer
 from tests.support.interruptions import RUN, at_frame
 from tests.support.training import train

@@ -11,8 +11,8 @@ import pytest
 from glideslope.cli.evaluate import main as evaluate
 from glideslope.cli.main import EVALUATE_CONFIG, TRAIN_CONFIG, compose, run_cli
 from glideslope.settings import EvaluateSettings, Settings
+from glideslope.training.messages import next_commands
 from glideslope.training.plan import TrainingPlan, make_plan
-from glideslope.training.summary import next_commands
 from tests.support.training import train
 
 # Learns nothing, draws nothing, in seconds.

@@ -34,7 +34,7 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 READS_HYDRA = {"cli"}
 ALONE = {"lr_scheduler"}  # usable in any program: imports nothing of ours
 # Needs nothing but Python: says what is missing where only the core is installed.
-STARTS = {"glideslope", "glideslope.cli", "glideslope.cli.exits", "glideslope.cli.program"}
+STARTS = {"glideslope", "glideslope.cli", "glideslope.cli.program"}
 # Its doors to other libraries' classes, which load those libraries; nothing else of it imports them.
 ADAPTS = {
     "glideslope.lr_scheduler.torch_scheduler": {"torch"},

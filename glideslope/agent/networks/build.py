@@ -3,6 +3,7 @@
 from glideslope.agent.networks.actor_critic import (
     ActionParts,
     Actor,
+    AutoregressiveActor,
     Critic,
     OriginalActor,
     Sizes,
@@ -14,7 +15,6 @@ from glideslope.agent.networks.attention_actor_critic import (
     FactoredAttentionCritic,
 )
 from glideslope.agent.networks.attention_encoders import CrossAttentionEncoder, PatchEncoder
-from glideslope.agent.networks.autoregressive import AutoregressiveActor
 from glideslope.agent.networks.encoders import ConvEncoder, Encoder, StateEncoder
 from glideslope.settings import (
     ActorCriticSettings,

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from glideslope.evaluation.comparison.grouping import label_of
-from glideslope.evaluation.comparison.runs import NETWORKS, RecordedRun
+from glideslope.evaluation.comparison.runs import RecordedRun
 from glideslope.evaluation.comparison.statistics import CONFIDENCE
 from glideslope.evaluation.comparison.summary import MILESTONES, THRESHOLDS, Comparison, Milestone, Summary
+from glideslope.settings import NETWORKS
 from glideslope.storage.files import write_text
 
 _PER_MILESTONE = [f"{what}_{rate * 100:.0f}" for rate in MILESTONES for what in ("frames_to", "reached")]
@@ -40,13 +41,7 @@ def write_csv(path: Path, comparison: Comparison) -> None:
 
 
 def write_json(path: Path, comparison: Comparison, asked: dict[str, Any]) -> None:
-    """Write every number, curves included; null where there is none.
-
-    Args:
-        path: the file.
-        comparison: the figures.
-        asked: what was compared.
-    """
+    """Write every number, curves included, and what was `asked`; null where there is no number."""
     content = {
         "asked": asked,
         "heading": comparison.grouping.heading,

@@ -17,14 +17,12 @@ _LONGEST_LABEL = 40
 
 # Settings that never count as a difference: the seed, and where and how the run is watched and stored. What
 # decay_rate does is in lr_schedule.
-UNCOUNTED = frozenset(
-    (
-        *("seed", "device", "replay_device", "num_threads", "log_every_frames", "snapshot_every_frames"),
-        *("save_video", "track", "on_write_error", "keep_replay", "final_eval_episodes", "decay_rate"),
-    )
+UNCOUNTED = (
+    *("seed", "device", "replay_device", "num_threads", "log_every_frames", "snapshot_every_frames"),
+    *("save_video", "track", "on_write_error", "keep_replay", "final_eval_episodes", "decay_rate"),
 )
 # These count only where evaluations decide on rates.
-_OF_EVALUATIONS = frozenset(("eval_every_frames", "num_eval_episodes"))
+_OF_EVALUATIONS = ("eval_every_frames", "num_eval_episodes")
 # Mappings that differ as a whole.
 _WHOLE = ("lr_schedule", "stddev_schedule", "agent.encoder", "agent.actor_critic", "curriculum.stages")
 # Choices of a file that stand for the settings below a key.
@@ -38,15 +36,10 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that are alike but for settings that don't count.
+    """Runs that are alike but for settings that don't count."""
 
-    Attributes:
-        values: what tells the group from the others, by key, as it would be typed.
-        runs: the runs, in order.
-    """
-
-    values: Mapping[str, str]
-    runs: tuple[RecordedRun, ...]
+    values: Mapping[str, str]  # what tells the group from the others, by key, as it would be typed
+    runs: tuple[RecordedRun, ...]  # the runs, in order
 
     @property
     def label(self) -> str:
@@ -58,17 +51,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Grouping:
-    """Groups of runs.
+    """Groups of runs."""
 
-    Attributes:
-        groups: the groups, in order of their first runs.
-        differing: every setting in which the groups differ.
-        pooled: settings in which runs of one group differ, as `by` leaves them out.
-    """
-
-    groups: tuple[Group, ...]
-    differing: tuple[str, ...]
-    pooled: tuple[str, ...]
+    groups: tuple[Group, ...]  # the groups, in order of their first runs
+    differing: tuple[str, ...]  # every setting in which the groups differ
+    pooled: tuple[str, ...]  # settings in which runs of one group differ, as `by` leaves them out
 
     @property
     def heading(self) -> str:
@@ -84,20 +71,15 @@ def group_runs(runs: Sequence[RecordedRun], by: Sequence[str] | None = None) -> 
         SettingsError: a key that the runs don't have.
     """
     columns = _columns(runs)
-    differing = [key for key, values in columns.items() if len(set(values)) > 1]
+    counted = [key for key, values in columns.items() if len(set(values)) > 1 and _counts(key, runs)]
     if by is None:
-        counted = [key for key in differing if _counts(key, runs)]
         shown = _shortest(_candidates(runs, columns, counted), counted, columns)
         groups = _parts(runs, [columns[key] for key in counted])
         return Grouping(_named(groups, shown), tuple(counted), ())
     _check(runs, by)
     keyed = {key: [_frozen(_value(run.settings, _CHOICES.get(key, key))) for run in runs] for key in by}
     groups = _parts(runs, list(keyed.values()))
-    within = [
-        key
-        for key in differing
-        if _counts(key, runs) and any(len({_frozen_at(run, key) for run in group}) > 1 for group in groups)
-    ]
+    within = [key for key in counted if any(len({_frozen_at(run, key) for run in group}) > 1 for group in groups)]
     return Grouping(_named(groups, by), tuple(by), tuple(within))
 
 
@@ -109,8 +91,7 @@ def _counts(key: str, runs: Sequence[RecordedRun]) -> bool:
 
 
 def _check(runs: Sequence[RecordedRun], by: Sequence[str]) -> None:
-    known = list(_CHOICES) + [key for run in runs for key, _ in _paths(run.settings)]
-    options = list(dict.fromkeys(known))
+    options = list(dict.fromkeys([*_CHOICES, *(key for run in runs for key in _paths(run.settings))]))
     faults = [Fault("by", key, unknown(key, "setting of these runs", options)) for key in by if key not in options]
     if faults:
         raise SettingsError(faults)
@@ -121,22 +102,22 @@ def _check(runs: Sequence[RecordedRun], by: Sequence[str]) -> None:
 
 def _columns(runs: Sequence[RecordedRun]) -> dict[str, list[Hashable]]:
     """Return the value in each run, by key, of every setting that can differ by itself."""
-    keys = dict.fromkeys(key for run in runs for key, _ in _leaves(run.settings))
+    keys = dict.fromkeys(key for run in runs for key in _leaves(run.settings))
     return {key: [_frozen_at(run, key) for run in runs] for key in keys}
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(value: Any, path: str = "") -> Iterator[str]:
     if isinstance(value, Mapping) and path not in _WHOLE:
         for key, item in value.items():
             yield from _leaves(item, f"{path}.{key}" if path else str(key))
     else:
-        yield path, value
+        yield path
 
 
-def _paths(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _paths(value: Any, path: str = "") -> Iterator[str]:
     """Return every key of the settings, those of mappings and items too."""
     if path:
-        yield path, value
+        yield path
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
         yield from _paths(item, f"{path}.{key}" if path else str(key))

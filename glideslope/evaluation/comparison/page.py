@@ -28,17 +28,10 @@ from bokeh.models.widgets.tables import DataTable, HTMLTemplateFormatter, Number
 from bokeh.plotting import figure
 from bokeh.resources import INLINE
 
-from glideslope.evaluation.comparison.picture import length, rate_bounds, rate_panels
+from glideslope.evaluation.comparison.picture import colour, dashes, length, rate_bounds, rate_panels
 from glideslope.evaluation.comparison.statistics import Estimate
-from glideslope.evaluation.comparison.style import (
-    colour,
-    dashes,
-    interval_text,
-    milestone_text,
-    rate_text,
-)
 from glideslope.evaluation.comparison.summary import MILESTONES, THRESHOLDS, Comparison, Summary
-from glideslope.evaluation.comparison.table import left_out_lines, notes
+from glideslope.evaluation.comparison.table import interval_text, left_out_lines, milestone_text, notes, rate_text
 from glideslope.storage.files import write_text
 
 _TEMPLATE = """<!DOCTYPE html>
@@ -125,41 +118,33 @@ def _curves(groups: Sequence[Summary], frames: Range1d) -> tuple[figure, Drawn]:
         style: dict[str, Any] = {"color": colour(index), "name": summary.group.label}
         runs = [run.curve for run in summary.group.runs]
         frame, rate = ([column.tolist() for column in columns] for columns in zip(*runs, strict=True))
-        source = ColumnDataSource(
-            {
-                "frame": summary.frames,
-                "value": curve.value,
-                "label": [summary.group.label] * len(summary.frames),
-                "interval": [_interval(low, high) for low, high in zip(curve.low, curve.high, strict=True)],
-            }
-        )
+        bounds = zip(curve.low, curve.high, strict=True)
+        columns = {
+            "frame": summary.frames,
+            "value": curve.value,
+            "label": [summary.group.label] * len(summary.frames),
+            "interval": ["" if math.isnan(low) else f"({interval_text(low, high)})" for low, high in bounds],
+        }
+        source = ColumnDataSource(columns)
         line = plot.line("frame", "value", source=source, line_width=2.5, line_dash=_dashes(index), **style)
         marks = plot.scatter("frame", "value", source=source, size=7, **style)  # large enough for a finger
         drawn.append([line, marks, plot.multi_line(frame, rate, alpha=0.4, **style)])
         if curve.runs > 1:
             drawn[index].append(plot.varea(summary.frames, curve.low, curve.high, alpha=0.16, **style))
         plot.add_tools(_hover(marks, ("landed", "@value{0.0%} @interval")))
-    items = [
-        LegendItem(label=_legend_text(summary), renderers=[line])
-        for summary, (line, *_) in zip(groups, drawn, strict=True)
-    ]
+    items = []
+    for summary, (shown, *_) in zip(groups, drawn, strict=True):
+        # A line for each key: a phone is narrow.
+        text = f"{summary.group.label} ({len(summary.group.runs)})".replace(", ", ",\n")
+        items.append(LegendItem(label=text, renderers=[shown]))
     legend = Legend(items=items, click_policy="hide", location="left", border_line_color=None, glyph_width=36)
     plot.add_layout(legend, "above")
     plot.yaxis.formatter = NumeralTickFormatter(format="0%")
     return plot, drawn
 
 
-def _legend_text(summary: Summary) -> str:
-    """Return a group's name and number of runs, a line for each key: a phone is narrow."""
-    return f"{summary.group.label} ({len(summary.group.runs)})".replace(", ", ",\n")
-
-
 def _dashes(index: int) -> list[int]:
     return [round(4 * part) for part in dashes(index)]
-
-
-def _interval(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f"({interval_text(low, high)})"
 
 
 def _hover(renderer: GlyphRenderer[Any], value: tuple[str, str]) -> HoverTool:
@@ -175,10 +160,8 @@ def _rates(network: str, groups: Sequence[Summary], frames: Range1d, drawn: Draw
             # A logarithmic axis has no zero.
             values = {"frame": frame, "rate": np.where(rate > 0, rate, np.nan)}
             source = ColumnDataSource(values | {"label": [summary.group.label] * len(frame)})
-            style: dict[str, Any] = {"color": colour(index), "line_dash": _dashes(index)}
-            step = plot.step(
-                "frame", "rate", source=source, mode="after", line_width=2, name=summary.group.label, **style
-            )
+            style: dict[str, Any] = {"color": colour(index), "line_dash": _dashes(index), "name": summary.group.label}
+            step = plot.step("frame", "rate", source=source, mode="after", line_width=2, **style)
             drawn[index].append(step)
             plot.add_tools(_hover(step, ("rate", "@rate{0.00e+0}")))
     tens = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
@@ -226,14 +209,8 @@ def _table(comparison: Comparison) -> DataTable:
         numbers[key] = [_number(summary.milestones[rate].frames) for summary in groups]
         numbers[f"{key}_text"] = [milestone_text(summary.milestones[rate]) for summary in groups]
         columns.append(TableColumn(field=key, title=f"frames to {rate:.0%}", width=120, formatter=_text(f"{key}_text")))
-    columns.append(
-        TableColumn(
-            field="minutes",
-            title="minutes",
-            width=70,
-            formatter=NumberFormatter(format="0.0", nan_format="–"),
-        )
-    )
+    minutes = NumberFormatter(format="0.0", nan_format="–")
+    columns.append(TableColumn(field="minutes", title="minutes", width=70, formatter=minutes))
     return DataTable(
         source=ColumnDataSource(numbers),
         columns=columns,

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 # The house style; these are helpers of all its figures.
-from glideslope.display.figures import count_axis, drawing, rate_axis, rate_limits
-from glideslope.evaluation.comparison.runs import NETWORKS
-from glideslope.evaluation.comparison.style import colour, dashes
+from glideslope.display.figures import count_axis, drawing, rate_axis, rate_limits, success_axis
 from glideslope.evaluation.comparison.summary import Comparison, Summary
+from glideslope.settings import NETWORKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _LEAST_GAP = 11  # points between two stage numbers
+# Okabe & Ito's palette, dark enough for lines on white; told apart by colour-blind readers too.
+_COLOURS = ("#0072B2", "#D55E00", "#00664A", "#CC79A7", "#E69F00", "#56B4E9", "#595959", "#7A3E9D")
+_DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1, 1.5), (5, 2, 1, 2))
 
 
 def draw(path: Path, comparison: Comparison) -> None:
@@ -37,6 +39,16 @@ def draw(path: Path, comparison: Comparison) -> None:
         count_axis(axes[-1], np.array([0.0, length(groups)]), "frames")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=min(len(groups), 2))
+
+
+def colour(index: int) -> str:
+    """Return the colour of a group, here and on the page."""
+    return _COLOURS[index % len(_COLOURS)]
+
+
+def dashes(index: int) -> tuple[float, ...]:
+    """Return a group's dash pattern; empty for a solid line. It differs for groups of one colour too."""
+    return _DASHES[(index + index // len(_COLOURS)) % len(_DASHES)]
 
 
 def rate_panels(groups: Sequence[Summary]) -> dict[str, str]:
@@ -58,17 +70,11 @@ def _draw_curves(axes: Axes, groups: Sequence[Summary]) -> None:
         curve = summary.curve
         if curve.runs > 1:
             axes.fill_between(summary.frames, curve.low, curve.high, color=colour(index), alpha=0.16, linewidth=0)
-        label = f"{summary.group.label} ({len(summary.finished)} of {len(summary.group.runs)} runs finished)"
-        if len(summary.finished) == len(summary.group.runs):
-            label = f"{summary.group.label} ({_count(len(summary.group.runs))})"
-        axes.plot(summary.frames, curve.value, linewidth=1.8, label=label, **_line(index))
-    axes.set(ylabel="landed in evaluations", ylim=(-0.03, 1.03), yticks=np.linspace(0, 1, 6))
-    axes.yaxis.set_major_formatter("{x:.0%}")
-    axes.grid(axis="y", color="0.88", linewidth=0.6)
-
-
-def _count(runs: int) -> str:
-    return "1 run" if runs == 1 else f"{runs} runs"
+        finished, count = len(summary.finished), len(summary.group.runs)
+        runs = "1 run" if count == 1 else f"{count} runs"
+        of = runs if finished == count else f"{finished} of {count} runs finished"
+        axes.plot(summary.frames, curve.value, linewidth=1.8, label=f"{summary.group.label} ({of})", **_line(index))
+    success_axis(axes, "landed in evaluations")
 
 
 def _draw_entries(figure: Figure, axes: Axes, groups: Sequence[Summary]) -> None:

@@ -18,19 +18,10 @@ from numpy.typing import NDArray
 
 from glideslope.display.figures import stage_entries
 from glideslope.errors import Fault, SettingsError, UserError, listed, meant, reason
-from glideslope.runs.folder import (
-    CONFIG,
-    EVAL_CSV,
-    FINISHED,
-    TRAIN_CSV,
-    has_run,
-    read_config,
-    typed_overrides,
-)
+from glideslope.runs.folder import CONFIG, EVAL_CSV, FINISHED, TRAIN_CSV, has_run, read_config, typed_overrides
 from glideslope.settings import Settings
 from glideslope.storage.csv_table import read_csv_table
 
-NETWORKS = ("encoder", "actor", "critic")
 _NAMED = 8  # names that a message lists
 
 Array = NDArray[np.float64]
@@ -47,29 +38,17 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """What a run's folder says.
+    """What a run's folder says."""
 
-    Attributes:
-        path: the folder.
-        settings: the resolved settings, plain data.
-        overrides: the overrides as typed.
-        frames: how far the run has got.
-        unfinished: why it is not finished; empty for a finished one.
-        minutes: how long a finished run took; NaN where nothing says it.
-        scores: the held-out results by stage, of a finished run.
-        train: columns of train.csv.
-        evaluation: columns of eval.csv.
-    """
-
-    path: Path
-    settings: Mapping[str, Any]
-    overrides: tuple[str, ...]
-    frames: int
-    unfinished: str
-    minutes: float
-    scores: Mapping[int, Mapping[str, Any]]
-    train: Table
-    evaluation: Table
+    path: Path  # the folder
+    settings: Mapping[str, Any]  # the resolved settings, plain data
+    overrides: tuple[str, ...]  # the overrides as typed
+    frames: int  # how far the run has got
+    unfinished: str  # why it is not finished; empty for a finished one
+    minutes: float  # how long a finished run took; NaN where nothing says it
+    scores: Mapping[int, Mapping[str, Any]]  # the held-out results by stage, of a finished run
+    train: Table  # columns of train.csv
+    evaluation: Table  # columns of eval.csv
 
     @property
     def finished(self) -> bool:
@@ -241,7 +220,8 @@ def _read_run(path: Path) -> RecordedRun:
     except SettingsError as error:
         if not _is_curriculum(config.get("curriculum")):
             raise UserError(f"{CONFIG} is damaged: {error.faults[0]}") from error
-    train, evaluation = (_read_table(path / name) for name in (TRAIN_CSV, EVAL_CSV))
+    tables = [path / name for name in (TRAIN_CSV, EVAL_CSV)]
+    train, evaluation = (read_csv_table(table) if table.exists() else {} for table in tables)
     logged = [table["frame"][-1] for table in (train, evaluation) if len(table.get("frame", ()))]
     frames = int(max(logged, default=0))
     minutes = math.nan
@@ -265,10 +245,6 @@ def _is_curriculum(value: Any) -> bool:
     if not isinstance(stages, list) or not 0 <= value["last_stage"] < len(stages):
         return False
     return all(isinstance(stage, Mapping) and "name" in stage for stage in stages)
-
-
-def _read_table(path: Path) -> Table:
-    return read_csv_table(path) if path.exists() else {}
 
 
 def _read_finished(path: Path) -> tuple[int, float, dict[int, Mapping[str, Any]]]:

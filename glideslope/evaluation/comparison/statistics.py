@@ -26,21 +26,13 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure of a group of runs.
+    """A figure of a group of runs."""
 
-    Attributes:
-        value: the mean or the interquartile mean; NaN without a run.
-        low: lower end of the 95% interval over runs; NaN below two runs.
-        high: upper end.
-        runs: number of runs behind it.
-        method: what was computed, for people.
-    """
-
-    value: Any
-    low: Any
-    high: Any
-    runs: int
-    method: str
+    value: Any  # the mean or the interquartile mean; NaN without a run
+    low: Any  # lower end of the 95% interval over runs; NaN below two runs
+    high: Any  # upper end
+    runs: int  # number of runs behind it
+    method: str  # what was computed, for people
 
 
 def estimate(samples: ArrayLike, strata: Sequence[object] | None = None) -> Estimate:
@@ -54,7 +46,6 @@ def estimate(samples: ArrayLike, strata: Sequence[object] | None = None) -> Esti
         Floats for (n,), arrays of shape (T,) for (n, T). Bounds are clipped to [0, 1].
     """
     values = np.asarray(samples, dtype=np.float64)
-    labels = np.unique([str(label) for label in strata], return_inverse=True)[1] if strata else None
     known = ~np.isnan(values).any(axis=tuple(range(1, values.ndim)))
     values = values[known]
     count = len(values)
@@ -66,7 +57,8 @@ def estimate(samples: ArrayLike, strata: Sequence[object] | None = None) -> Esti
             return _estimate(mean, np.nan, np.nan, 1, "one run")
         half = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * values.std(axis=0, ddof=1) / np.sqrt(count)
         return _estimate(mean, mean - half, mean + half, count, "mean, t interval")
-    groups = [values] if labels is None else _split(values, labels[known])
+    labels = [str(label) for label, kept in zip(strata or (), np.ravel(known), strict=bool(strata)) if kept]
+    groups = _split(values, labels) if labels else [values]
     low, high = _bootstrap(groups, interquartile_mean)
     method = "interquartile mean, bootstrap interval"
     return _estimate(interquartile_mean(*groups, axis=0), low, high, count, method)
@@ -78,18 +70,12 @@ def interquartile_mean(*samples: Array, axis: int) -> Array:
 
 
 def performance_profile(samples: ArrayLike, thresholds: ArrayLike, strata: Sequence[object]) -> Estimate:
-    """Return the share of runs whose score is above each threshold, with its 95% bootstrap band.
+    """Return the share of runs whose score is above each of (T,) thresholds, with its 95% bootstrap band, (T,) each.
 
-    Args:
-        samples: (n,) scores, without NaN.
-        thresholds: (T,) scores to be exceeded.
-        strata: (n,) what each run belongs to; resampled within each.
-
-    Returns:
-        Arrays of shape (T,).
+    The (n,) samples have no NaN; `strata` is as in `estimate`.
     """
     above = np.asarray(samples, dtype=np.float64)[:, None] > np.asarray(thresholds, dtype=np.float64)
-    groups = _split(above.astype(np.float64), np.unique([str(s) for s in strata], return_inverse=True)[1])
+    groups = _split(above.astype(np.float64), list(map(str, strata)))
 
     def share(*parts: Array, axis: int) -> Array:
         return np.asarray(np.concatenate(parts, axis=axis).mean(axis=axis))
@@ -101,16 +87,10 @@ def performance_profile(samples: ArrayLike, thresholds: ArrayLike, strata: Seque
 def improvement(better: Sequence[ArrayLike], worse: Sequence[ArrayLike]) -> Estimate:
     """Return the probability that a run of one group scores higher than a run of another.
 
-    It is the Mann-Whitney statistic over the number of pairs, ties counted half, averaged over strata.
-
-    Args:
-        better: the scores of the first group, one array for each stratum.
-        worse: those of the second, in the same order of strata.
+    It is the Mann-Whitney statistic over the number of pairs, ties counted half, averaged over strata. Each group's
+    scores come as one array for each stratum, in the same order of strata.
     """
-    pairs = [
-        (np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)) for x, y in zip(better, worse, strict=True)
-    ]
-    flat = [sample for pair in pairs for sample in pair]
+    flat = [np.asarray(sample, dtype=np.float64) for pair in zip(better, worse, strict=True) for sample in pair]
 
     def probability(*parts: Array, axis: int) -> Array:
         return np.mean([_superiority(x, y, axis) for x, y in zip(parts[::2], parts[1::2], strict=True)], axis=0)
@@ -126,9 +106,9 @@ def _superiority(x: Array, y: Array, axis: int) -> Array:
     return (ranks[:n].sum(axis=0) - n * (n + 1) / 2) / (n * m)
 
 
-def _split(values: Array, labels: NDArray[Any]) -> list[Array]:
+def _split(values: Array, labels: Sequence[str]) -> list[Array]:
     """Return the rows of each stratum; all as one where no stratum has two, which could not be resampled."""
-    groups = [values[labels == label] for label in np.unique(labels)]
+    groups = [values[np.array(labels) == label] for label in sorted(set(labels))]
     return groups if any(len(group) > 1 for group in groups) else [values]
 
 

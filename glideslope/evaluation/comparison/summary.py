@@ -7,20 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from statistics import median
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glideslope.evaluation.comparison.grouping import Group, Grouping, group_runs
-from glideslope.evaluation.comparison.runs import NETWORKS, Array, LeftOut, RecordedRun, read_runs
-from glideslope.evaluation.comparison.statistics import (
-    MANY,
-    Estimate,
-    estimate,
-    improvement,
-    performance_profile,
-)
+from glideslope.evaluation.comparison.runs import Array, LeftOut, RecordedRun, read_runs
+from glideslope.evaluation.comparison.statistics import MANY, Estimate, estimate, improvement, performance_profile
+from glideslope.settings import NETWORKS
 
 MILESTONES = (0.8, 0.9)
 THRESHOLDS = np.linspace(0.0, 1.0, 101)
@@ -31,66 +27,42 @@ T = TypeVar("T", bound=np.generic)
 
 @dataclass(frozen=True)
 class Milestone:
-    """When the runs of a group first landed this often on the last stage.
+    """When the runs of a group first landed this often on the last stage."""
 
-    Attributes:
-        frames: median over all runs, where one that never did counts as infinitely late; infinite where
-            half of the runs or more never did.
-        reached: how many did.
-        runs: how many runs there are.
-    """
-
+    # median over all runs, where one that never did counts as infinitely late; infinite where half of the runs
+    # or more never did
     frames: float
-    reached: int
-    runs: int
+    reached: int  # how many did
+    runs: int  # how many runs there are
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of a group, over its finished runs.
+    """The figures of a group, over its finished runs."""
 
-    Attributes:
-        group: the group.
-        finished: its finished runs.
-        landed: held-out success rate on the last stage.
-        all_stages: held-out success rate over all stages.
-        milestones: by success rate.
-        minutes: mean length of a run in minutes.
-        frames: (T,) frames of the learning curve.
-        curve: success rate of the evaluations at these frames; of the unfinished runs where none is finished.
-        entries: (stage, its name, mean frame at which it was entered, runs that did) of each stage.
-        rates: by network, the learning rates of each run, those that are alike once.
-        profile: performance profile over `THRESHOLDS`; None for few runs.
-    """
-
-    group: Group
-    finished: tuple[RecordedRun, ...]
-    landed: Estimate
-    all_stages: Estimate
-    milestones: dict[float, Milestone]
-    minutes: float
-    frames: Array
-    curve: Estimate
+    group: Group  # the group
+    finished: tuple[RecordedRun, ...]  # its finished runs
+    landed: Estimate  # held-out success rate on the last stage
+    all_stages: Estimate  # held-out success rate over all stages
+    milestones: dict[float, Milestone]  # by success rate
+    minutes: float  # mean length of a run in minutes
+    frames: Array  # (T,) frames of the learning curve
+    curve: Estimate  # success rate of the evaluations at these frames; of the unfinished runs where none is finished
+    # (stage, its name, mean frame at which it was entered, runs that did) of each stage
     entries: tuple[tuple[int, str, float, int], ...]
-    rates: dict[str, list[tuple[Array, Array]]]
-    profile: Estimate | None
+    rates: dict[str, list[tuple[Array, Array]]]  # by network, the learning rates of each run, those that are alike once
+    profile: Estimate | None  # performance profile over `THRESHOLDS`; None for few runs
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Groups of runs side by side.
+    """Groups of runs side by side."""
 
-    Attributes:
-        grouping: how the runs were grouped.
-        summaries: the figures, by group.
-        improvements: (label, label of another group, probability that a run of the first scores higher).
-        left_out: runs that the figures leave out.
-    """
-
-    grouping: Grouping
-    summaries: tuple[Summary, ...]
+    grouping: Grouping  # how the runs were grouped
+    summaries: tuple[Summary, ...]  # the figures, by group
+    # (label, label of another group, probability that a run of the first scores higher)
     improvements: tuple[tuple[str, str, Estimate], ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[LeftOut, ...]  # runs that the figures leave out
 
     @property
     def last_stages(self) -> list[str]:
@@ -151,13 +123,9 @@ def _over_stages(runs: Sequence[RecordedRun]) -> Estimate:
 
 
 def _milestone(runs: Sequence[RecordedRun], rate: float) -> Milestone:
-    frames = sorted(run.frames_to(rate) for run in runs)
-    reached = sum(map(math.isfinite, frames))
-    if not frames:
-        return Milestone(math.inf, 0, 0)
+    frames = [run.frames_to(rate) for run in runs]
     # Not np.median: between two infinite ones it finds no number.
-    middle = frames[(len(frames) - 1) // 2], frames[len(frames) // 2]
-    return Milestone(sum(middle) / 2, reached, len(frames))
+    return Milestone(median(frames or [math.inf]), sum(map(math.isfinite, frames)), len(frames))
 
 
 def _common_frames(runs: Sequence[RecordedRun]) -> Array:

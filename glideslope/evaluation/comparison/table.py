@@ -1,7 +1,8 @@
-"""The comparison in the terminal: a row for each group, readable at 80 columns."""
+"""The comparison in words: a table for the terminal, a row for each group, readable at 80 columns, and notes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from rich import box
@@ -10,16 +11,12 @@ from rich.table import Table
 
 from glideslope.display.commands import near
 from glideslope.display.console import say
+from glideslope.display.text_plot import short_count
 from glideslope.errors import listed
 from glideslope.evaluation.comparison.statistics import MANY
-from glideslope.evaluation.comparison.style import (
-    interval_text,
-    milestone_text,
-    minutes_text,
-    rate_text,
-)
-from glideslope.evaluation.comparison.summary import MILESTONES, Comparison, Summary
+from glideslope.evaluation.comparison.summary import MILESTONES, Comparison, Milestone, Summary
 
+NONE = "–"
 _NAMED = 6  # settings that a note lists
 
 
@@ -43,27 +40,19 @@ def left_out_lines(comparison: Comparison) -> list[str]:
 def _table(comparison: Comparison) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(comparison.grouping.heading, overflow="fold")
-    for heading in (
-        "runs",
-        "landed",
-        "95%\ninterval",
-        *(f"frames\nto {rate:.0%}" for rate in MILESTONES),
-        "min",
-    ):
+    milestones = [f"frames\nto {rate:.0%}" for rate in MILESTONES]
+    for heading in ("runs", "landed", "95%\ninterval", *milestones, "min"):
         table.add_column(heading, justify="right", no_wrap=True)
     for summary in comparison.summaries:
-        table.add_row(summary.group.label.replace(", ", "\n"), *_cells(summary))
+        table.add_row(
+            summary.group.label.replace(", ", "\n"),
+            str(len(summary.finished)),
+            rate_text(summary.landed.value),
+            interval_text(summary.landed.low, summary.landed.high),
+            *(milestone_text(summary.milestones[rate]) for rate in MILESTONES),
+            _minutes_text(summary.minutes),
+        )
     return table
-
-
-def _cells(summary: Summary) -> tuple[str, ...]:
-    return (
-        str(len(summary.finished)),
-        rate_text(summary.landed.value),
-        interval_text(summary.landed.low, summary.landed.high),
-        *(milestone_text(summary.milestones[rate]) for rate in MILESTONES),
-        minutes_text(summary.minutes),
-    )
 
 
 def notes(comparison: Comparison) -> Iterator[str]:
@@ -102,3 +91,26 @@ def _methods(groups: Sequence[Summary]) -> str:
 def _first(names: tuple[str, ...]) -> str:
     more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
     return listed([*names[:_NAMED], *more], "and")
+
+
+def rate_text(value: float) -> str:
+    """Return a success rate as `97.3%`."""
+    return NONE if math.isnan(value) else f"{value:.1%}"
+
+
+def interval_text(low: float, high: float) -> str:
+    """Return an interval as `92–100%`; a dash where there is none."""
+    return NONE if math.isnan(low) else f"{100 * low:.0f}–{high:.0%}"
+
+
+def milestone_text(milestone: Milestone) -> str:
+    """Return a median and how many runs got there, as `12.5k (2 of 3)`."""
+    if not milestone.runs:
+        return NONE
+    frames = NONE if math.isinf(milestone.frames) else short_count(float(f"{milestone.frames:.3g}"))
+    return f"{frames} ({milestone.reached} of {milestone.runs})"
+
+
+def _minutes_text(minutes: float) -> str:
+    """Return a duration in minutes, with a digit after the point where it is short."""
+    return NONE if math.isnan(minutes) else f"{minutes:.1f}" if minutes < 100 else f"{minutes:,.0f}"

@@ -11,6 +11,7 @@ from glideslope.agent.dormancy import DormantUnits
 from glideslope.agent.networks.actor_critic import (
     ActionParts,
     Actor,
+    AutoregressiveActor,
     Critic,
     InAxisOrder,
     Sizes,
@@ -25,7 +26,6 @@ from glideslope.agent.networks.attention_actor_critic import (
     TwinBlock,
     TwinSequenceLinear,
 )
-from glideslope.agent.networks.autoregressive import AutoregressiveActor
 from glideslope.agent.networks.build import build_actor_critic
 from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.errors import SettingsError

@@ -179,6 +179,7 @@ MALFORMED: list[tuple[str, str, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "start", "rest"), MALFORMED, ids=[line for line, _, _ in MALFORMED])
 def test_malformed_command_lines(line: str, start: str, rest: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = refused(line.split(), capsys)
@@ -505,6 +506,7 @@ def test_long_names_of_run_folders_keep_what_was_chosen() -> None:
     assert len(run_name(0, files)) in (79, 80)
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(st.lists(st.text(max_size=60), max_size=5))
 def test_names_of_run_folders_can_be_typed_back(overrides: list[str]) -> None:

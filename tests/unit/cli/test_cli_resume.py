@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from glideslope.cli.differences import differing
 from glideslope.cli.main import (
     CONFIG_DIR,
     EVALUATE_CONFIG,
@@ -21,8 +20,8 @@ from glideslope.cli.main import (
     compose,
     run_cli,
 )
-from glideslope.cli.merging import merged
 from glideslope.cli.resume_rules import MAY_CHANGE, SCHEDULES
+from glideslope.cli.resumed import differing, merged
 from glideslope.errors import UserError
 from glideslope.runs.folder import claim
 from glideslope.settings import EvaluateSettings, PreviewSettings, Settings
@@ -148,6 +147,7 @@ NAMES = [
 
 
 # Each name with one of the keys, in turn.
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "key"), [(name, ("resume", "hydra.run.dir")[i % 2]) for i, name in enumerate(NAMES)])
 def test_folders_of_any_name(name: str, key: str) -> None:
     settings = start(name, "seed=5")
@@ -212,6 +212,7 @@ NO_RUN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "words"), NO_RUN, ids=[line[:40] for line, _ in NO_RUN])
 def test_what_is_no_run(line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     start("exp/run_7")
@@ -296,6 +297,7 @@ PLACES = ("resume=run", "hydra.run.dir=run")
 
 
 # Each command at one of the places, in turn: both lead to the same comparison.
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "place"), [(line, PLACES[i % 2]) for i, line in enumerate(COMMANDS)])
 def test_the_same_command_again_changes_nothing(line: str, place: str) -> None:
     settings = start("run", *line.split())
@@ -440,6 +442,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "line"), REFUSED, ids=[word for word, _ in REFUSED])
 def test_what_may_not_change(word: str, line: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     # With schedules accepted, too, for every other one.
@@ -483,6 +486,7 @@ RATES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "line"), RATES, ids=[word for word, _ in RATES])
 def test_schedules_change_only_when_that_is_accepted(word: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["profile=cpu", "lr_schedule=gentle_decay"]

@@ -14,9 +14,9 @@ import yaml
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
+from glideslope.cli.compare import with_runs
 from glideslope.cli.help_text import meaning
 from glideslope.cli.main import PROGRAMS, compose, run_cli
-from glideslope.evaluation.comparison.arguments import with_runs
 from glideslope.settings import (
     AnyActorCriticSettings,
     CommandSettings,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from glideslope.cli.main import PREVIEW_CONFIG, PROGRAMS, TRAIN_CONFIG, Composed, compose, run_cli
-from glideslope.cli.merging import may_set_anything
 from glideslope.cli.overrides import Word
+from glideslope.cli.resumed import may_set_anything
 from glideslope.runs.folder import claim
 from glideslope.settings import PreviewSettings, Settings
 from glideslope.settings.catalogue import CONFIG_DIR, preset_folders

@@ -225,6 +225,7 @@ def check(overrides: list[str], rates: tuple[Rate, ...], turns: list[int], total
         assert found[network] == pytest.approx(expected, rel=1e-12, abs=1e-30), network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.usefixtures("no_picture")
 def test_examples_of_the_guide(name: str) -> None:
@@ -232,6 +233,7 @@ def test_examples_of_the_guide(name: str) -> None:
     check(overrides, rates, turns, 3_000_000 if "num_train_frames=3000000" in overrides else FULL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.usefixtures("no_picture")
 def test_schedules_of_the_guide_as_files(name: str, tmp_path: Path) -> None:
@@ -625,6 +627,7 @@ def test_any_folder_can_be_named(folder: str) -> None:
     assert (Path(folder) / "lr_schedule.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_terminal_without_the_letters_of_the_folder_is_no_obstacle(workplace: Path) -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(

@@ -35,6 +35,7 @@ def achieved(name: str, index: int) -> Score:
     return score(env, lambda env, _: policy(env.task), stage, index, range(EPISODES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", range(5))
 def test_the_expert_lands_at_every_stage(index: int) -> None:
     result = achieved("expert", index)
@@ -46,12 +47,14 @@ def test_the_expert_lands_at_every_stage(index: int) -> None:
     assert result.episode_length < 60
 
 
+@pytest.mark.slow
 def test_random_actions_do_not_land() -> None:
     result = achieved("random", 4)
     assert result.success_rate <= 0.05
     assert result.episode_reward < 0
 
 
+@pytest.mark.slow
 def test_a_fixed_camera_lands_less_often_than_the_expert_and_far_more_often_than_chance() -> None:
     """It loses the pad from view; so the gimbal is worth something."""
     result = achieved("fixed_camera", 4)

@@ -60,6 +60,7 @@ def test_a_restored_environment_goes_on_bit_for_bit(kind: str, queue: bool) -> N
     assert any(ended[stop:])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.sets(st.integers(0, STEPS), min_size=1, max_size=4), st.booleans())
 def test_it_may_be_saved_and_restored_at_any_steps(stops: set[int], queue: bool) -> None:
@@ -92,6 +93,7 @@ def test_saving_disturbs_nothing_and_the_state_is_a_copy() -> None:
     again.close()
 
 
+@pytest.mark.slow
 def test_another_process_goes_on_bit_for_bit(tmp_path: Path) -> None:
     env = begin("pixels")
     play(env, 0, 17)
@@ -237,6 +239,7 @@ BROKEN: list[tuple[str, Any, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "value", "message"), BROKEN)
 def test_a_state_of_something_else_is_refused_and_changes_nothing(path: str, value: Any, message: str) -> None:
     donor, env = begin("state"), begin("state")

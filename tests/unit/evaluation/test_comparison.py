@@ -20,14 +20,14 @@ import yaml
 from matplotlib.image import imread
 from rich.console import Console
 
-from glideslope.cli.compare import main
+from glideslope.cli.compare import main, with_runs
 from glideslope.cli.main import COMPARE_CONFIG, compose, run_cli
 from glideslope.errors import SettingsError
-from glideslope.evaluation.comparison import command, show
-from glideslope.evaluation.comparison.arguments import with_runs
+from glideslope.evaluation.comparison import command
 from glideslope.evaluation.comparison.grouping import Grouping, group_runs
 from glideslope.evaluation.comparison.runs import find_runs, read_runs
 from glideslope.evaluation.comparison.summary import compare_runs
+from glideslope.evaluation.comparison.table import print_table
 from glideslope.settings import CompareSettings
 from tests.support.paths import ROOT
 from tests.support.synthetic_runs import write_run
@@ -316,7 +316,7 @@ def test_ten_runs_have_a_profile_and_a_probability_of_improvement(tmp_path: Path
     # Of 100 pairs the first is higher in 4 + 3 + 2 + 1 and alike in 5.
     assert found.value == pytest.approx(0.125)
     told = io.StringIO()
-    show(find_runs([tmp_path]), Console(file=told, width=200))
+    print_table(compare_runs(find_runs([tmp_path])), Console(file=told, width=200))
     assert "A run of 0.001 scores higher than one of 0.0001 with probability 0.12 (" in told.getvalue()
 
 
@@ -454,7 +454,7 @@ def test_a_sweep_s_table_names_what_it_can_not_read(two_by_three: Path, workplac
     (two_by_three / "1_a" / "config.yaml").write_text("[", encoding="utf-8")
     runs = [two_by_three / f"{number}_{'a' if number < 3 else 'b'}" for number in range(6)]
     told = io.StringIO()
-    show(runs, Console(file=told, width=80))
+    print_table(compare_runs(runs), Console(file=told, width=80))
     text = told.getvalue()
     assert "0_a: there is no such folder\n" in text
     assert "1_a: config.yaml is damaged" in text
@@ -462,7 +462,7 @@ def test_a_sweep_s_table_names_what_it_can_not_read(two_by_three: Path, workplac
     assert "constant: one run, so no interval over runs; its own over 100 episodes is" in " ".join(text.split())
     assert not list(workplace.iterdir())
     for nothing in ([], runs[:2]):
-        show(nothing, Console(file=io.StringIO(), width=80))
+        print_table(compare_runs(nothing), Console(file=io.StringIO(), width=80))
 
 
 def test_the_commands_of_the_manual_are_understood() -> None:
@@ -479,6 +479,7 @@ def test_the_commands_of_the_manual_are_understood() -> None:
         assert all("exp_local" in run for run in settings.runs)
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_and_an_unwritable_home_keep_nothing_from_the_files(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "a")
     command = [sys.executable, str(ROOT / "compare_runs.py"), str(tmp_path / "runs")]

@@ -50,6 +50,10 @@ const found = (name) => [...deep(document)].filter((e) => e.classList.contains(n
 """
 
 
+# A browser is started.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two groups of ten runs, and one of three with a name that would break a careless page."""

@@ -699,6 +699,7 @@ sys.exit(f"loaded {sorted(heavy)}" if heavy else 0)
 """
 
 
+@pytest.mark.slow
 def test_listing_loads_no_simulator() -> None:
     command = [sys.executable, "-c", INSPECTION]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

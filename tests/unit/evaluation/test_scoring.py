@@ -189,6 +189,7 @@ def test_scenarios_to_choose_by_and_to_report_are_apart() -> None:
 # --- films ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pixels", [True, False])
 def test_films_show_each_episode_whole_and_its_end_for_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pixels: bool
@@ -217,6 +218,7 @@ def test_films_show_each_episode_whole_and_its_end_for_a_second(
     env.close()
 
 
+@pytest.mark.slow
 def test_films_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[NDArray[np.uint8]] = []
     write_video = filming.write_video
@@ -276,6 +278,7 @@ def test_the_best_and_the_worst_by_hand() -> None:
     assert [episode.scenario for episode in worst] == [99, 98, 97, 96]
 
 
+@pytest.mark.slow
 def test_a_grid_shows_episodes_at_once_and_freezes_those_that_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

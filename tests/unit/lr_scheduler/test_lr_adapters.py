@@ -52,6 +52,7 @@ def approx(rates):
     return pytest.approx(rates, rel=1e-12, abs=1e-18)
 
 
+@pytest.mark.slow
 def test_the_rate_of_step_n_is_in_force_after_n_calls():
     optimizer = adam()
     scheduler = ScheduledLR(optimizer, schedule())

@@ -221,6 +221,7 @@ UNUSUAL: list[tuple[str, dict[int, float]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_picture")
 @pytest.mark.parametrize(("text", "rates"), UNUSUAL, ids=[case[0] for case in UNUSUAL])
 def test_an_unusual_schedule_runs(

@@ -233,6 +233,7 @@ def graphs_of(optimizer, write):
     return len(graphs), sum(rates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "more"),
     [(torch.optim.SGD, {}), (torch.optim.Adam, {}), (torch.optim.Adam, {"capturable": True})],
@@ -247,6 +248,7 @@ def test_one_compiled_update_serves_every_rate(kind, more):
     assert weights.tolist() == pytest.approx([-total] * 2, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_rates_written_as_numbers_would_be_compiled_again_and_again():
     """What the test above can see: dynamo takes a number as a constant; by default it gives that up after one."""
 

@@ -213,6 +213,7 @@ def test_every_public_name_is_pickled() -> None:
     assert list(pickle.loads(pickle.dumps(dict(SHAPES)))) == list(SHAPES)
 
 
+@pytest.mark.slow
 def test_another_process_gets_the_same_to_the_last_bit() -> None:
     live = LiveSchedules(build())
     schedules = [build(shape, extent)["p"] for shape in SHAPES for extent in ("time", "stage")]

@@ -27,7 +27,7 @@ from glideslope.lr_scheduler import (
     read_lr,
     write_lr,
 )
-from glideslope.training.clock import update_steps
+from glideslope.training.run import update_steps
 
 TOTAL = 1000
 STAGES = [(0, 0), (205, 1), (611, 2)]

@@ -334,6 +334,7 @@ def assert_refused(folder: Path, manifest: dict[str, Any], message: str) -> None
     assert_same_buffer(writer.buffer, fresh.buffer)
 
 
+@pytest.mark.slow
 def test_missing_cut_off_and_foreign_segments_are_named(tmp_path: Path) -> None:
     _, _, manifests = filled(tmp_path, steps=8, saves=3)
     mark = tmp_path / "was_run"
@@ -359,6 +360,7 @@ def test_missing_cut_off_and_foreign_segments_are_named(tmp_path: Path) -> None:
     ReplayStore(tmp_path, make_buffer()).load(manifests[-1])
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_any_part_of_a_segment_is_noticed(tmp_path: Path) -> None:
     writer, _, manifests = filled(tmp_path, steps=12, saves=1)
     path = tmp_path / manifests[0]["segments"][0]["file"]

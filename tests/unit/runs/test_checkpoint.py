@@ -386,6 +386,9 @@ def test_files_a_run_may_go_on_from_come_newest_first(tmp_path: Path) -> None:
     rolling.write_bytes(b"")
     names = [path.name for path in checkpoint.resume_candidates(tmp_path)]
     assert names == ["snapshot.pt", order[0], *order[2:]]
+    (tmp_path / "snapshot_previous.pt").write_bytes(b"")
+    names = [path.name for path in checkpoint.resume_candidates(tmp_path)]
+    assert names == ["snapshot.pt", "snapshot_previous.pt", *(name for name in order if "best" in name)]
     with pytest.raises(UserError, match="is damaged"):
         checkpoint.load_resumable(rolling)
 
@@ -563,6 +566,7 @@ def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
     assert refused > 150
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_any_part_of_the_archive_is_named(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path / "snapshot.pt", full_content())
     whole = path.read_bytes()

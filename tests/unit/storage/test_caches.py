@@ -121,6 +121,7 @@ def test_no_place_at_all_is_a_fault_of_the_users(home: Path, monkeypatch: pytest
         use_writable_caches(lambda note: None)
 
 
+@pytest.mark.slow
 def test_the_renderer_starts_without_a_home_and_without_a_word(tmp_path: Path) -> None:
     """It ended in a traceback, and said on its own that there is no driver."""
     script = "from glideslope.envs.camera import initialise_warp; initialise_warp(); import warp; print(warp.__name__)"

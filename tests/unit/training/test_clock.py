@@ -6,7 +6,7 @@ import pytest
 
 from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.settings import Settings
-from glideslope.training.clock import Clock
+from glideslope.training.run import Clock
 
 
 def clock(*overrides: str) -> Clock:

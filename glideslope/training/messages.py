@@ -1,4 +1,4 @@
-"""What a training prints at its end: how it went, which files it left, and what one would type next."""
+"""What a training prints at its start and at its end: what runs where, how it went, what one would type next."""
 
 from __future__ import annotations
 
@@ -6,23 +6,63 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
+from glideslope.agent import DrQV2Agent
+from glideslope.build import replay_bytes
 from glideslope.display.commands import evaluate_command, resume_command, tensorboard_command
 from glideslope.display.console import say
+from glideslope.display.progress import Progress
 from glideslope.display.results import results_table, unfinished_curriculum
-from glideslope.errors import duration, failure
-from glideslope.runs.folder import FINISHED, RunFolder
-from glideslope.runs.resume import REPLAY
+from glideslope.errors import data_size, duration, failure
+from glideslope.runs.folder import FINISHED, RunFolder, version_changes
+from glideslope.runs.resume import REPLAY, Resumption
 from glideslope.runs.snapshots import ROLLING, resume_candidates
 from glideslope.settings.schedules import run_schedules
-from glideslope.training.film import FILM
-from glideslope.training.final_evaluation import FinalResult
+from glideslope.training.final_evaluation import FILM, FinalResult
 from glideslope.training.plan import TrainingPlan
 from glideslope.training.run import TrainingRun
 
+# A run longer than this on a processor gets advice before it starts.
+LONG_RUN_SECONDS = 12 * 3600
 # What a finished training leaves to look at, where it could be written.
 RESULT_FILES = (FILM, "training.png", "learning_rates.png", "train.csv", "eval.csv", FINISHED, ROLLING)
+
+
+def introduce(
+    plan: TrainingPlan, run_dir: Path, agent: DrQV2Agent, resumption: Resumption | None, console: Console
+) -> None:
+    """Print what will run, where, and how much memory it takes."""
+    settings, threads = plan.settings, torch.get_num_threads()
+    sizes = [sum(p.numel() for p in network.parameters()) for network in agent.networks.values()]
+    say(console, "Run folder: ", str(run_dir))
+    lines = [
+        f"Profile {settings.profile}: {settings.num_train_frames:,} frames, {settings.num_envs} environments, "
+        f"{plan.device} ({threads} {'thread' if threads == 1 else 'threads'})",
+        f"Replay buffer: {settings.replay_buffer_size:,} frames, {data_size(replay_bytes(settings))} on "
+        f"{plan.replay_device}",
+        f"Networks: encoder {settings.agent.encoder.name}, actor-critic {settings.agent.actor_critic.name}; "
+        "{:,} + {:,} + {:,} parameters".format(*sizes),
+        *(f"Note: {note}" for note in plan.schedules.notes),
+    ]
+    if resumption is not None:
+        lines.append(f"Resuming from frame {resumption.frame:,}: {resumption.path.name}")
+        lines += [f"Note: {note}" for note in version_changes(run_dir)]
+    for line in lines:
+        say(console, line)
+
+
+def tell_duration(progress: Progress, device: str) -> None:
+    """Print how long the run will take, and what to do where that is long."""
+    seconds = progress.seconds_left()
+    progress.note(f"At the speed measured now this takes about {duration(seconds)}.")
+    if device == "cpu" and seconds > LONG_RUN_SECONDS:
+        here = "A GPU is here, but not used" if torch.cuda.is_available() else "There is no GPU here"
+        progress.note(
+            f"{here}. For a run sized for a processor, use profile=cpu (from pixels) or profile=state "
+            "(from the simulator's state: minutes)."
+        )
 
 
 def conclude(
@@ -34,16 +74,9 @@ def conclude(
     saved: bool,
     console: Console,
 ) -> int:
-    """Mark the run finished, unless there is a fault, and print how it went; return the exit status.
+    """Mark the run finished, unless `fault` says why a result can't be written, and print how it went.
 
-    Args:
-        plan: the run's.
-        folder: its folder.
-        run: the training.
-        result: its final evaluation.
-        fault: why a result can't be written.
-        saved: whether the rolling snapshot is of the last frame.
-        console: where to print.
+    `saved` is whether the rolling snapshot is of the last frame. Returns the exit status.
     """
     clock, settings, path = run.clock, run.settings, folder.path
     rows = [score.to_plain() for score in result.scores]
