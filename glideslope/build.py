@@ -1,4 +1,4 @@
-"""Builds a run's parts from its settings: the one place where settings meet constructors."""
+"""Builds the parts of a run from its settings, and checks that device and memory suffice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from glideslope.errors import UserError, data_size
 from glideslope.lr_scheduler import LiveSchedules, Schedules
 from glideslope.replay.buffer import Batch, ReplayBuffer
 from glideslope.replay.store import ReplayStore
-from glideslope.runs.resume import REPLAY, Learner
+from glideslope.runs.resume_source import REPLAY, Learner
 from glideslope.runs.snapshots import Note, Snapshots
 from glideslope.settings import Settings, StageSettings, StateEncoderSettings
 

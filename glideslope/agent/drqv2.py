@@ -15,8 +15,8 @@ from glideslope.agent.augmentation import random_brightness, random_shift
 from glideslope.agent.auxiliary import GimbalPrediction
 from glideslope.agent.dormancy import DormantUnits
 from glideslope.agent.networks.actor_critic import ActionParts, Sizes, initialize
-from glideslope.agent.networks.build import build_actor_critic, build_encoder
 from glideslope.agent.networks.encoders import EncoderInput
+from glideslope.agent.networks.factory import build_actor_critic, build_encoder
 from glideslope.settings import NETWORKS, AnyActorCriticSettings, EncoderSettings
 
 # Sampled actions stay this far inside (-1, 1), as in DrQ-v2.

@@ -120,7 +120,7 @@ def read_arguments(argv: Sequence[str], config_name: str, settings: type[Checked
         if folder is not None and not Path(folder).is_dir():
             raise UserError(f"{flag} {folder}: there is no such folder")
     if sum(map(bool, (flags.run, flags.multirun, flags.cfg, flags.info, flags.shell_completion))) > 1:
-        raise UserError("--run, --multirun, --cfg, --info and --shell-completion exclude each other")
+        raise UserError("--run, --multirun, --cfg, --info and --shell-completion can't be combined")
     if flags.resolve and not flags.cfg:
         raise UserError("--resolve goes with --cfg")
     if flags.package is not None and not flags.cfg:

@@ -10,12 +10,12 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
 from glideslope.cli.arguments import PROGRAMS, TRAIN_CONFIG
-from glideslope.cli.program import COMMANDS
+from glideslope.cli.entry import COMMANDS
 from glideslope.display.commands import program, started
 from glideslope.errors import typed
 from glideslope.settings import CommandSettings, CompareSettings, EvaluateSettings, PreviewSettings, Settings
@@ -154,16 +154,8 @@ def help_text(
 def meaning(field: FieldInfo) -> str:
     """Return what a setting means, without a full stop, its choices behind it."""
     text = " ".join((field.description or "").split()).rstrip(".")
-    choices = [str(choice) for choice in _choices(field.annotation)]
-    return f"{text}: {' | '.join(choices)}" if len(choices) > 1 else text
-
-
-def _choices(annotation: Any) -> Iterator[object]:
-    for part in get_args(annotation):
-        if get_origin(annotation) is Literal:
-            yield part
-        else:
-            yield from _choices(part)
+    options = choices(field.annotation)
+    return f"{text}: {' | '.join(options)}" if len(options) > 1 else text
 
 
 def _example(start: str, example: str) -> str:

@@ -17,11 +17,11 @@ from glideslope.cli.arguments import PREVIEW_CONFIG as PREVIEW_CONFIG
 from glideslope.cli.arguments import PROGRAMS as PROGRAMS
 from glideslope.cli.arguments import TRAIN_CONFIG as TRAIN_CONFIG
 from glideslope.cli.arguments import Arguments, read_arguments
-from glideslope.cli.composed import Composed as Composed
-from glideslope.cli.composed import S, compose_job
-from glideslope.cli.composition import Composer
+from glideslope.cli.checked_command import Composed as Composed
+from glideslope.cli.checked_command import S, compose_job
+from glideslope.cli.entry import INTERRUPTED, USER_FAULT, message
 from glideslope.cli.help_text import help_text
-from glideslope.cli.program import INTERRUPTED, USER_FAULT, message
+from glideslope.cli.hydra_composition import Composer
 from glideslope.cli.sweeps import run_by_hydra
 from glideslope.errors import UserError
 from glideslope.lr_scheduler import ScheduleError

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from glideslope.cli.composition import Route
+from glideslope.cli.hydra_composition import Route
 from glideslope.cli.overrides import ACCEPT, Word
 from glideslope.errors import UNSET, Fault, typed
 

@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from glideslope.cli.overrides import decoded
-from glideslope.runs.folder import LONGEST_NAME
+from glideslope.runs.run_folder import LONGEST_NAME
 from glideslope.settings.catalogue import CONFIG_DIR
 
 _HASH_LENGTH = 6

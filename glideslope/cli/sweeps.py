@@ -19,18 +19,18 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from glideslope.cli.arguments import VERSION_BASE, Arguments
-from glideslope.cli.composed import Composed, S, compose_job
-from glideslope.cli.composition import Composer
+from glideslope.cli.checked_command import Composed, S, compose_job
 from glideslope.cli.config_files import CONFIG_FAULTS, explain, found_first
+from glideslope.cli.entry import BY_SIGNAL, FAILED, USER_FAULT, message
+from glideslope.cli.hydra_composition import Composer
 from glideslope.cli.hydra_internals import grid
 from glideslope.cli.overrides import read_overrides
-from glideslope.cli.program import BY_SIGNAL, FAILED, USER_FAULT, message
 from glideslope.cli.run_names import of_sweep
 from glideslope.display.commands import compare_command, program, sweep_command
 from glideslope.display.console import say, screen
 from glideslope.errors import UNSET, Fault, SettingsError, UserError, typed
 from glideslope.lr_scheduler import ScheduleError
-from glideslope.runs.folder import first_free, make_new
+from glideslope.runs.run_folder import first_free, make_new
 from glideslope.settings import Settings
 from glideslope.settings.catalogue import CONFIG_DIR
 from glideslope.training.objective import KEY as OBJECTIVE

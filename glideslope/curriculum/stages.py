@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from glideslope.curriculum.intervals import wilson_interval
+from glideslope.curriculum.wilson import wilson_interval
 
 if TYPE_CHECKING:
     from glideslope.settings import CurriculumSettings, StageSettings

@@ -60,13 +60,13 @@ def tensorboard_command(folder: Path) -> str:
 
 
 def _by_console() -> bool:
-    """Whether the console command started this process; of a process that nothing of ours started, what there is."""
+    """Return whether the console command started this process; else whether there is no script to start."""
     name = Path(sys.argv[0]).name
     return name == CONSOLE or not (name in SCRIPTS.values() or (_CHECKOUT / SCRIPTS["train"]).is_file())
 
 
 def _program(command: str) -> list[str]:
-    """A command, started as this process was: by the console command, or the script where the one that runs is."""
+    """Return how to start a command the way this process was started: by console command or by script."""
     running = Path(sys.argv[0])
     if _by_console():
         found = shutil.which(CONSOLE)

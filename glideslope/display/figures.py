@@ -1,4 +1,4 @@
-"""Figures, fit for print: a run's learning rates, its way through the curriculum, and how well policies land.
+"""Figures, all in one style and so in one place: learning rates, the way through the curriculum, landings.
 
 A figure's format follows the file's suffix (.png, .pdf, .svg). No display is needed.
 """
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from glideslope.storage.atomic_files import replacing
 from glideslope.storage.csv_table import read_csv_table
-from glideslope.storage.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

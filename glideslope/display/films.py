@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from glideslope.storage.files import replacing
+from glideslope.storage.atomic_files import replacing
 
 Picture = NDArray[np.uint8]
 Colour: TypeAlias = tuple[int, int, int]

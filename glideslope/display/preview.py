@@ -19,8 +19,8 @@ from glideslope.errors import UserError, failure
 from glideslope.lr_scheduler import Schedule, Schedules
 from glideslope.settings import PreviewSettings
 from glideslope.settings.schedules import learning_rates
+from glideslope.storage.atomic_files import replacing
 from glideslope.storage.caches import use_writable_caches
-from glideslope.storage.files import replacing
 
 PICTURE = "lr_schedule.png"
 TABLE = "lr_schedule.csv"

@@ -1,4 +1,4 @@
-"""Gymnasium's vector and single APIs of the landing task.
+"""Gymnasium's vector and single APIs of the landing task, together since the single one is a vector of one.
 
 Observations are dictionaries of ``pixels`` uint8 (frame_stack, size, size) and ``state`` float32 (frame_stack, 11),
 newest last; on request ``privileged`` float32 (20,), with the gimbal's rates (22,) under acceleration control, and

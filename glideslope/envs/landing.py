@@ -1,4 +1,4 @@
-"""The landing task for N drones at once: reset, decide, reward, end. Knows nothing of Gymnasium.
+"""The landing task for N drones at once, whole as each step reads all of its state: reset, decide, reward, end.
 
 One decision holds an action for 1 / ``decision_hz`` seconds. Inside it the velocity–attitude–rate controller runs
 at ``controller_hz`` and the physics at ``physics_hz``. An episode ends by *landing* (contact with the pad's top,

@@ -1,4 +1,4 @@
-"""The reward, as small named terms (N,) that add up to it; weights come from the settings.
+"""The terms of the reward, each (N,); `LandingTask` weights them by the settings and adds them up.
 
 The two shaping terms are differences of a potential (Ng, Harada & Russell 1999), so that no loop through the
 state space can earn anything from them.

@@ -1,0 +1,1 @@
+"""Scores policies, reports the results, and compares runs."""

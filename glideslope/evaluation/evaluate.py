@@ -19,9 +19,9 @@ from glideslope.display.workload import FILM_EPISODES
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.errors import UserError, failure
 from glideslope.evaluation.filming import best_and_worst, record_episodes, record_grid
-from glideslope.evaluation.folder import film_name, make_folder, take_folder
 from glideslope.evaluation.plan import EvaluationPlan, plan_for_policy, plan_for_run
 from glideslope.evaluation.report import Condition, EvaluationReport
+from glideslope.evaluation.results_folder import film_name, make_folder, take_folder
 from glideslope.evaluation.scoring import Act, Episode, play
 from glideslope.settings import EvaluateSettings
 from glideslope.storage.caches import use_writable_caches
@@ -32,7 +32,7 @@ _LINE_SECONDS = 10.0
 def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
     """Score the policy, and those it is compared with, under each condition; return the exit status.
 
-    Prints a table and leaves the files of :mod:`glideslope.evaluation.folder`.
+    Prints a table and leaves the files of :mod:`glideslope.evaluation.results_folder`.
 
     Raises:
         UserError: the snapshot, the device, the stage, the sweep or the output folder can't be used: before any

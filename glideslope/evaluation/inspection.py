@@ -14,8 +14,8 @@ from rich.table import Table
 from glideslope.display.console import say
 from glideslope.display.results import results_table
 from glideslope.errors import UserError, data_size, reason
-from glideslope.evaluation.folder import EVALUATIONS, Evaluation, evaluations
-from glideslope.runs.folder import runs_below
+from glideslope.evaluation.results_folder import EVALUATIONS, Evaluation, evaluations
+from glideslope.runs.run_folder import runs_below
 from glideslope.runs.snapshots import SnapshotPart, contents, load, newest_snapshot
 from glideslope.settings import Settings
 

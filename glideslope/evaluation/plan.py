@@ -22,7 +22,7 @@ from glideslope.errors import SettingsError, UserError
 from glideslope.evaluation.inspection import locate
 from glideslope.evaluation.report import Condition, conditions
 from glideslope.evaluation.scoring import TEST_SEED, Act
-from glideslope.runs.folder import FINISHED
+from glideslope.runs.run_folder import FINISHED
 from glideslope.runs.snapshots import load, newest_snapshot
 from glideslope.settings import (
     NO_MOVING_PATHS,

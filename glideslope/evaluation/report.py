@@ -1,4 +1,4 @@
-"""Keeps an evaluation's files, in the folder of :mod:`glideslope.evaluation.folder`, up to date with its results."""
+"""Keeps the files of an evaluation up to date with its results."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from rich.table import Table
 from glideslope.display.figures import plot_evaluation
 from glideslope.display.results import condition_label, results_markdown, results_table
 from glideslope.errors import UserError, failure
-from glideslope.evaluation.folder import COMPARED, EPISODES, INFO, MARKDOWN, PICTURE, RESULTS
+from glideslope.evaluation.results_folder import COMPARED, EPISODES, INFO, MARKDOWN, PICTURE, RESULTS
 from glideslope.evaluation.scoring import Episode, Score, summarise
 from glideslope.settings import Point, StageSettings, SweepSettings
-from glideslope.storage.files import write_text
+from glideslope.storage.atomic_files import write_text
 
 
 @dataclass(frozen=True)

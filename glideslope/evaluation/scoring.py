@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glideslope.curriculum.intervals import wilson_interval
+from glideslope.curriculum.wilson import wilson_interval
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import Outcome
 from glideslope.settings import StageSettings

@@ -24,7 +24,7 @@ reductions of a run. `optimizers` writes rates. `faults` is what a user is told.
 Times are exact fractions up to the last division.
 """
 
-from glideslope.lr_scheduler.live import LiveSchedules, ScheduleChangedError
+from glideslope.lr_scheduler.live_schedules import LiveSchedules, ScheduleChangedError
 from glideslope.lr_scheduler.optimizers import read_lr, write_lr
 from glideslope.lr_scheduler.parsing import build_schedules, parse_stddev
 from glideslope.lr_scheduler.schedule import Schedule, Schedules

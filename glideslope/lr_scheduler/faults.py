@@ -1,4 +1,4 @@
-"""What is wrong with something that a user wrote, as a value: key, value and rule; and the name that was meant."""
+"""`Fault`, an error in user input as key, value and rule, and suggestions for misspelt names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One network's list of intervals: parsed, put in their places in time or by stage, every fault reported.
+"""Reads one network's list of intervals, places them in time or by stage, and reports every fault.
 
 It notes, too, what a training never gets to.
 """
@@ -36,7 +36,7 @@ def _read_entry(raw: object, key: str, default_type: str | None, context: Contex
         except ValueError as problem:
             report.fault(f"{key}.{name}", str(problem), value)
     if "lr" in given and "init_lr" in given:
-        report.fault(f"{key}.init_lr", "lr and init_lr are one thing; give one of them", given["init_lr"])
+        report.fault(f"{key}.init_lr", "lr and init_lr mean the same; give only one", given["init_lr"])
     elif not ("lr" in given or "init_lr" in given):
         report.fault(f"{key}.lr", "is missing; an interval starts from lr (or init_lr)")
     chosen = values.get("type") if "type" in given else default_type
@@ -80,14 +80,14 @@ def _refuse_overlap(earlier: Entry, later: Entry, placed: Sequence[Entry], repor
     if later.start < earlier.start:
         rule = f"intervals are listed in order, but {other} starts later, at step {_steps(earlier.start)}"
     elif later.start == earlier.start:
-        mend = f"; mend it with {later.key}.start={earlier.raw['end']}" if end is not None else ""
+        mend = f"; to fix it, set {later.key}.start={earlier.raw['end']}" if end is not None else ""
         rule = f"{other} starts there too{mend}"
     elif end is not None and later.start < end:
         own = _steps(later.start) + (f" to {_steps(later.start + later.length)}" if later.length else " on")
         after = {e.start: e for e in placed if e.start is not None and e.start > earlier.start}
         start = min(after)
         mend = f"{earlier.key}.end={after[start].raw.get('start', _steps(start))}"
-        rule = f"steps {own} overlap {other}, {_steps(earlier.start)} to {_steps(end)}; mend it with {mend}"
+        rule = f"steps {own} overlap {other}, {_steps(earlier.start)} to {_steps(end)}; to fix it, set {mend}"
     else:
         return False
     later.fault(report, "start", rule)

@@ -1,4 +1,4 @@
-"""Settings parsed: those of the networks' learning rates, and of the exploration noise, to schedules."""
+"""Builds schedules from settings: the networks' learning rates, and the exploration noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values of a schedule's settings, parsed: rates, times, stages, counts; and the report of their faults."""
+"""Reads single values of a schedule's settings (rates, times, stages, counts) and collects the faults."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def parse_time(value: object, context: Context) -> Fraction:
     """Return a time in steps, exactly; a share of training may fall between two of them."""
     if share := _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None:
         if int(share[2]) == 0:
-            raise ValueError("a share must not divide by zero")
+            raise ValueError("the denominator of a share must not be 0")
         steps = Fraction(int(share[1]), int(share[2])) * context.total
     else:
         steps, unit = _measured(value, _TIME_RULE, "%kKM")

@@ -1,4 +1,4 @@
-"""Replay memory: a ring of single frames per environment; stacks and n-step returns are built when sampling.
+"""Replay memory, one class on one set of arrays: rings of frames; stacks and n-step returns are built when sampling.
 
 Shape legend: N environments, L slots in a ring, B samples, K frames in a stack, n steps in a return, H x W a
 frame, S state, P privileged state and A action entries.

@@ -19,7 +19,7 @@ import numpy as np
 from glideslope.errors import UserError
 from glideslope.replay.buffer import EXTENTS, ReplayBuffer
 from glideslope.storage import archive
-from glideslope.storage.files import remove_temporaries
+from glideslope.storage.atomic_files import remove_temporaries
 
 FORMAT = 1
 _NAME = re.compile(r"segment_(\d{6,})\.pt")

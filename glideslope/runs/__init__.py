@@ -1,0 +1,1 @@
+"""Run folders: claims, snapshots, logs, and what a run resumes from."""

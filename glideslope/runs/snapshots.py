@@ -1,4 +1,4 @@
-"""Snapshots on disk: which there are, how they are written, how they are read.
+"""Snapshot files of a run folder: their names, which are kept, how they are written and read.
 
 A snapshot holds tensors and plain data only and is loaded with ``weights_only=True``: reading one can't run code.
 It is written beside its place, flushed, and renamed, so a crash leaves the old one or the new one.
@@ -21,9 +21,9 @@ from typing import Any, TypeAlias, TypeGuard
 import torch
 
 from glideslope.errors import UserError, reason
-from glideslope.runs.folder import ROLLING as ROLLING
+from glideslope.runs.run_folder import ROLLING as ROLLING
 from glideslope.storage import archive
-from glideslope.storage.files import write_text
+from glideslope.storage.atomic_files import write_text
 
 FORMAT = 2
 PREVIOUS = "snapshot_previous.pt"

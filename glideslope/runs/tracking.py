@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from glideslope.errors import UserError, typed
-from glideslope.storage.files import read_json_object, write_text
+from glideslope.storage.atomic_files import read_json_object, write_text
 
 TRACKING = "tracking.json"
 PROJECT = "glideslope"

@@ -21,6 +21,7 @@ from glideslope.settings.evaluation import NO_MOVING_PATHS as NO_MOVING_PATHS
 from glideslope.settings.evaluation import EvaluateSettings as EvaluateSettings
 from glideslope.settings.evaluation import Point as Point
 from glideslope.settings.evaluation import SweepSettings as SweepSettings
+from glideslope.settings.networks import KERNEL as KERNEL
 from glideslope.settings.networks import ActorCriticSettings as ActorCriticSettings
 from glideslope.settings.networks import AgentSettings as AgentSettings
 from glideslope.settings.networks import AnyActorCriticSettings as AnyActorCriticSettings

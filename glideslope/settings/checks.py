@@ -104,7 +104,7 @@ _Path = tuple[str | int, ...]
 
 
 class CheckedSettings(BaseModel):
-    """Frozen; unknown keys, NaN and infinite numbers are refused."""
+    """Base of all settings: frozen; unknown keys, NaN and infinite numbers are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -242,7 +242,7 @@ def _place(model: type[CheckedSettings], location: tuple[int | str, ...]) -> tup
         members = [m for m in get_args(here) if _is_settings(m)] if get_origin(here) is not tuple else []
         if len(members) > 1:
             kin = members
-            named = [m for m in members if part in get_args(m.model_fields["name"].annotation)]
+            named = [m for m in members if part in _names(m)]
             here = next(iter(named or [m for m in members if part in m.model_fields]), None)
             if named:
                 continue  # a rule's own key names no member
@@ -263,8 +263,9 @@ def _is_of_any_length(annotation: Any) -> bool:
 
 
 def _names(member: Any) -> list[str]:
-    """Return what the member of a union is chosen by."""
-    return list(get_args(member.model_fields["name"].annotation))
+    """Return what a member of a union is chosen by; nothing of settings that are not in a union."""
+    name = member.model_fields.get("name")
+    return [] if name is None else list(get_args(name.annotation))
 
 
 def choices(annotation: Any) -> list[str]:

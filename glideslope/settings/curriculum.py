@@ -1,4 +1,4 @@
-"""The curriculum: its stages, and when it advances or goes back."""
+"""Settings of the curriculum: its stages, and the thresholds at which it advances or goes back."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class StageSettings(CheckedSettings):
 
     def broken_rules(self) -> Iterator[Broken]:
         if self.yaw_only and self.pitch_only:
-            yield Broken("pitch_only", "yaw_only and pitch_only exclude each other", True, ("yaw_only",))
+            yield Broken("pitch_only", "yaw_only and pitch_only can't be combined", True, ("yaw_only",))
         if self.pad_speed[0] > self.pad_speed[1]:
             yield Broken("pad_speed", "the lowest speed must not be above the highest", self.pad_speed)
 
@@ -74,7 +74,7 @@ class CurriculumSettings(CheckedSettings):
     success_rate: PositiveShare = 0.85
     """Success rate over the window to be reached."""
     criterion: Literal["success_rate", "wilson_lower_bound"] = "success_rate"
-    """What must reach it, the rate itself or the lower bound of its 95% Wilson score interval."""
+    """What must reach success_rate, the rate itself or the lower bound of its 95% Wilson score interval."""
     require_consecutive_windows: Count = 5
     """Episodes in a row at which all conditions hold."""
     min_stage_episodes: Whole = 0
@@ -111,7 +111,7 @@ class CurriculumSettings(CheckedSettings):
         names = [stage.name for stage in self.stages]
         for i, name in enumerate(names):
             if name in names[:i]:
-                yield Broken(f"stages.{i}.name", f"stage {names.index(name)} has this name too", name)
+                yield Broken(f"stages.{i}.name", f"stage {names.index(name)} has this name already", name)
 
     def _out_of_reach(self, highest: float) -> str:
         """Return the rule where even a window full of landings has a lower bound below `success_rate`."""

@@ -103,7 +103,7 @@ class EvaluateSettings(CheckedSettings):
             )
             yield Broken("run", rule, None, ("policy", "inspect"))
         for key in given[1:]:
-            yield Broken(key, f"{given[0]} and {key} exclude each other", getattr(self, key), (given[0],))
+            yield Broken(key, f"{given[0]} and {key} can't be combined", getattr(self, key), (given[0],))
         if len(set(self.compare or ())) < len(self.compare or ()):
             yield Broken("compare", "must name each policy once", self.compare)
         if self.compare and self.policy is not None:

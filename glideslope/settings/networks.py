@@ -12,14 +12,15 @@ from glideslope.settings.checks import Broken, CheckedSettings, Count, NonNegati
 from glideslope.settings.task import LARGEST_IMAGE
 
 _WIDTH, _LARGEST_WIDTH = 64, 4096  # of tokens
-_KERNEL = 3  # edge of the encoder's convolutions, which pad nothing
+KERNEL = 3
+"""Edge of the encoder's convolutions, which pad nothing."""
 
 
 def least_image_size(strides: Sequence[int]) -> int:
     """Return the smallest image edge in pixels that unpadded 3 x 3 convolutions of these strides can read."""
     size = 1
     for stride in reversed(strides):
-        size = (size - 1) * stride + _KERNEL
+        size = (size - 1) * stride + KERNEL
     return size
 
 

@@ -1,4 +1,4 @@
-"""The schedules of a run, built from its settings: the one place where settings meet the schedule package."""
+"""Builds the schedules of a run from its settings."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from glideslope.storage.files import flush_folder, replacing
+from glideslope.storage.atomic_files import flush_folder, replacing
 
 Record = TypeVar("Record")
 

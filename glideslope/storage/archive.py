@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from glideslope.errors import UserError, reason
-from glideslope.storage.files import replacing
+from glideslope.storage.atomic_files import replacing
 
 
 def write(path: Path, content: Mapping[str, Any], former: Path | None = None) -> None:

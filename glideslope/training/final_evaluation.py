@@ -12,7 +12,7 @@ from glideslope.evaluation.filming import record_episodes
 from glideslope.evaluation.scoring import TEST_SEED, Act, Score
 from glideslope.training.evaluations import Scorer
 from glideslope.training.run import TrainingRun
-from glideslope.training.snapshots import RunSnapshots
+from glideslope.training.snapshot_state import RunSnapshots
 
 FILM = "landing.mp4"
 

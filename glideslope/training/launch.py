@@ -18,20 +18,20 @@ from glideslope.display.progress import Progress
 from glideslope.display.time_left import Costs
 from glideslope.display.workload import scoring_envs, work_left
 from glideslope.errors import UserError, failure
-from glideslope.runs.folder import RunFolder, claim, claim_new
 from glideslope.runs.logger import Logger
-from glideslope.runs.resume import Learner, Resumption, find_resumption, require_length
+from glideslope.runs.resume_source import Learner, Resumption, find_resumption, require_length
+from glideslope.runs.run_folder import RunFolder, claim, claim_new
 from glideslope.runs.tracking import End, open_tracker
 from glideslope.settings import Settings
 from glideslope.storage.caches import use_writable_caches
 from glideslope.training.estimate import measure_costs
 from glideslope.training.final_evaluation import FILM, FinalResult
 from glideslope.training.messages import conclude, introduce, say_next, say_stopped, tell_duration
-from glideslope.training.parts import Parts
-from glideslope.training.plan import TrainingPlan, make_plan, require_space
+from glideslope.training.preflight import TrainingPlan, make_plan, require_space
 from glideslope.training.process import prepare_process
 from glideslope.training.run import StoppedError, TrainingError, TrainingRun
 from glideslope.training.trainer import Trainer
+from glideslope.training.wiring import Parts
 
 
 def train(

@@ -16,12 +16,12 @@ from glideslope.display.console import say
 from glideslope.display.progress import Progress
 from glideslope.display.results import results_table, unfinished_curriculum
 from glideslope.errors import data_size, duration, failure
-from glideslope.runs.folder import FINISHED, RunFolder, version_changes
-from glideslope.runs.resume import REPLAY, Resumption
+from glideslope.runs.resume_source import REPLAY, Resumption
+from glideslope.runs.run_folder import FINISHED, RunFolder, version_changes
 from glideslope.runs.snapshots import ROLLING, resume_candidates
 from glideslope.settings.schedules import run_schedules
 from glideslope.training.final_evaluation import FILM, FinalResult
-from glideslope.training.plan import TrainingPlan
+from glideslope.training.preflight import TrainingPlan
 from glideslope.training.run import TrainingRun
 
 # A run longer than this on a processor gets advice before it starts.
@@ -118,7 +118,7 @@ def say_stopped(reason: str, run_dir: Path, console: Console) -> None:
     """Print why a run has stopped, and how it is resumed."""
     say(console, reason)
     snapshots = any(run_dir.glob("*.pt"))
-    say(console, "Resume it:" if snapshots else "There is no snapshot yet. Start it anew:")
+    say(console, "Resume it:" if snapshots else "There is no snapshot yet. Start it again:")
     say(console, "  ", resume_command(run_dir))
 
 

@@ -12,9 +12,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from glideslope.envs.rewards import TERMS
 from glideslope.errors import Fault, SettingsError, listed, meant
-from glideslope.runs.folder import FINISHED
-from glideslope.settings import NETWORKS, RewardSettings, Settings
+from glideslope.runs.run_folder import FINISHED
+from glideslope.settings import NETWORKS, Settings
 
 KEY = "objective"
 DEFAULT = "success_rate"
@@ -29,7 +30,6 @@ EVAL = ("stage", "success_rate", *_SCORE)
 """Figures of an evaluation during training, the names of `Score`'s numbers."""
 
 _DIAGNOSTICS = ("grad_norm", "update_to_weight", "param_norm", "dormant_ratio", "effective_lr")
-_REWARD_TERMS = (*RewardSettings.model_fields, "alignment", "not_visible", "smoothness")
 _TRAIN = (
     *("critic_loss", "actor_loss", "critic_q1", "critic_q2", "target_q", "batch_reward", "actor_pretanh"),
     *("stddev", "buffer_size", "fps", "episode_reward", "episode_length", "success_rate"),
@@ -46,7 +46,7 @@ def objectives(settings: Settings) -> tuple[str, ...]:
         *("curriculum/stage", "curriculum/success_rate_window"),
         *(f"train/{name}" for name in _TRAIN),
         *(_AUXILIARY if settings.auxiliary_weight else ()),
-        *(f"train/reward/{term}" for term in _REWARD_TERMS),
+        *(f"train/reward/{term}" for term in TERMS),
         *(f"diagnostics/{network}_{name}" for network in NETWORKS for name in _DIAGNOSTICS),
         *(f"eval/{name}" for name in (*EVAL, "forgetting")),
         *(f"eval/{name}_stage{stage}" for stage in stages for name in ("success_rate", "forgetting")),

@@ -1,4 +1,4 @@
-"""What all parts of one training share: its clock, the ways it ends early, its display, and how it writes files."""
+"""`TrainingRun`, which all parts of one training share: settings, clock, stop request, display, file writing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from glideslope.display.workload import longest_episode, scoring_envs, scoring_s
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.errors import failure
 from glideslope.runs.logger import Logger
-from glideslope.runs.resume import Learner
+from glideslope.runs.resume_source import Learner
 from glideslope.settings import Settings
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)

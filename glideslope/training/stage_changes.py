@@ -6,7 +6,7 @@ import numpy as np
 
 from glideslope.envs.landing import GIMBAL_AXES, gimbal_scale
 from glideslope.training.run import TrainingRun
-from glideslope.training.snapshots import RunSnapshots
+from glideslope.training.snapshot_state import RunSnapshots
 
 
 class StageChanges:
@@ -26,7 +26,7 @@ class StageChanges:
         """Take an episode of a stage; return whether it changed the curriculum's stage.
 
         Raises:
-            TrainingError: as :meth:`glideslope.training.snapshots.RunSnapshots.save`.
+            TrainingError: as :meth:`glideslope.training.snapshot_state.RunSnapshots.save`.
         """
         curriculum = self._run.curriculum
         stages, left = curriculum.stages, curriculum.stage
@@ -37,7 +37,7 @@ class StageChanges:
             self._snapshots.save_stage(left)  # the policy that mastered it
             change = f"{left} {stages[left].name} mastered, on to {index} {stages[index].name}"
         else:
-            change = f"{left} {stages[left].name} is too hard yet, back to {index} {stages[index].name}"
+            change = f"{left} {stages[left].name} is still too hard, back to {index} {stages[index].name}"
         self._run.display.note(f"stage {change}")
         self.play()
         entered = curriculum.history[:-1]

@@ -17,8 +17,8 @@ from torch import Tensor
 from glideslope.agent import DivergedError
 from glideslope.envs.gym import Observation
 from glideslope.settings.schedules import NOISE
-from glideslope.training.parts import Parts
 from glideslope.training.run import StoppedError, TrainingError, TrainingRun, diverged, update_steps
+from glideslope.training.wiring import Parts
 
 
 class Trainer:
@@ -39,7 +39,7 @@ class Trainer:
         self._run.stop.request()
 
     def resume(self, content: Mapping[str, Any], *, rolling: bool) -> None:
-        """Resume from a snapshot; see :meth:`glideslope.training.snapshots.RunSnapshots.restore`."""
+        """Resume from a snapshot; see :meth:`glideslope.training.snapshot_state.RunSnapshots.restore`."""
         self._parts.snapshots.restore(content, rolling=rolling)
         self._observation = self._run.env.observations()
 

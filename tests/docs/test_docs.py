@@ -19,7 +19,7 @@ from PIL import Image
 
 from glideslope.cli.main import EVALUATE_CONFIG, PREVIEW_CONFIG, TRAIN_CONFIG, compose, run_cli
 from glideslope.cli.preview import main as preview
-from glideslope.curriculum.intervals import wilson_interval
+from glideslope.curriculum.wilson import wilson_interval
 from glideslope.lr_scheduler import SHAPES, Schedules, build_schedules
 from glideslope.lr_scheduler.plateau import Plateau
 from glideslope.lr_scheduler.shapes import KEYS

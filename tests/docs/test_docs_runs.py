@@ -11,7 +11,7 @@ import pytest
 
 from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.cli.resume_rules import MAY_CHANGE, SCHEDULES
-from glideslope.runs.folder import claim
+from glideslope.runs.run_folder import claim
 from glideslope.runs.snapshots import KEEP_LAST_STAGE, KEEP_PER_STAGE, LEAST_SUCCESS_RATE, PREVIOUS, ROLLING
 from glideslope.settings import Settings
 from glideslope.training.run import STOP_SIGNALS

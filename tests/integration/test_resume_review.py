@@ -15,7 +15,7 @@ from glideslope.replay.store import ReplayStore
 from glideslope.runs.logger import Logger
 from glideslope.runs.snapshots import load
 from glideslope.training.actions import Actions
-from glideslope.training.snapshots import RunSnapshots
+from glideslope.training.snapshot_state import RunSnapshots
 from glideslope.training.trainer import Trainer
 from tests.support.interruptions import RUN, at_frame
 from tests.support.paths import ROOT

@@ -12,7 +12,7 @@ from glideslope.cli.evaluate import main as evaluate
 from glideslope.cli.main import EVALUATE_CONFIG, TRAIN_CONFIG, compose, run_cli
 from glideslope.settings import EvaluateSettings, Settings
 from glideslope.training.messages import next_commands
-from glideslope.training.plan import TrainingPlan, make_plan
+from glideslope.training.preflight import TrainingPlan, make_plan
 from tests.support.training import train
 
 # Learns nothing, draws nothing, in seconds.

@@ -34,7 +34,7 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 READS_HYDRA = {"cli"}
 ALONE = {"lr_scheduler"}  # usable in any program: imports nothing of ours
 # Needs nothing but Python: says what is missing where only the core is installed.
-STARTS = {"glideslope", "glideslope.cli", "glideslope.cli.program"}
+STARTS = {"glideslope", "glideslope.cli", "glideslope.cli.entry"}
 # Its doors to other libraries' classes, which load those libraries; nothing else of it imports them.
 ADAPTS = {
     "glideslope.lr_scheduler.torch_scheduler": {"torch"},
@@ -270,7 +270,7 @@ except ImportError:
 def test_our_modules_are_told_from_their_contents() -> None:
     tree = ast.parse(
         "from glideslope import __version__\nfrom glideslope.runs import snapshots\n"
-        "from glideslope.storage.files import replacing\nimport torch"
+        "from glideslope.storage.atomic_files import replacing\nimport torch"
     )
-    modules = {"glideslope", "glideslope.runs.snapshots", "glideslope.storage.files"}
+    modules = {"glideslope", "glideslope.runs.snapshots", "glideslope.storage.atomic_files"}
     assert our_modules(tree, modules) == modules

@@ -51,7 +51,7 @@ def test_the_core_needs_numpy_alone_and_the_commands_are_declared(wheel: zipfile
     assert "hydra-core<1.4,>=1.3.2; extra == 'train'" in needed
     points = ConfigParser()
     points.read_string(metadata(wheel, "entry_points.txt"))
-    assert dict(points["console_scripts"]) == {"glideslope": "glideslope.cli.program:main"}
+    assert dict(points["console_scripts"]) == {"glideslope": "glideslope.cli.entry:main"}
     assert dict(points["gymnasium.envs"]) == {"glideslope": "glideslope.envs:register"}
 
 

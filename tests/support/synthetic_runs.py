@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from glideslope.cli.main import TRAIN_CONFIG, compose
-from glideslope.curriculum.intervals import wilson_interval
+from glideslope.curriculum.wilson import wilson_interval
 from glideslope.settings import Settings
 from glideslope.storage.csv_table import CsvTable
 

@@ -1,0 +1,1 @@
+"""Encoders, actors, critics and their blocks."""

@@ -9,9 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from glideslope.settings import least_image_size
-
-_KERNEL = 3
+from glideslope.settings import KERNEL, least_image_size
 
 
 class EncoderInput(NamedTuple):
@@ -54,7 +52,7 @@ class ConvEncoder(Encoder):
             )
         inputs = [frames, *[channels] * (len(strides) - 1)]
         self.convs = nn.ModuleList(
-            nn.Conv2d(width_in, channels, _KERNEL, stride=stride)
+            nn.Conv2d(width_in, channels, KERNEL, stride=stride)
             for width_in, stride in zip(inputs, strides, strict=True)
         )
         self.activation = nn.ReLU(inplace=True)
@@ -95,5 +93,5 @@ class StateEncoder(Encoder):
 
 def _output_size(size: int, strides: Sequence[int]) -> int:
     for stride in strides:
-        size = (size - _KERNEL) // stride + 1
+        size = (size - KERNEL) // stride + 1
     return size

@@ -17,7 +17,7 @@ from glideslope.evaluation.comparison.picture import draw
 from glideslope.evaluation.comparison.runs import find_runs
 from glideslope.evaluation.comparison.summary import compare_runs
 from glideslope.evaluation.comparison.table import print_table
-from glideslope.runs.folder import has_run
+from glideslope.runs.run_folder import has_run
 from glideslope.settings import CompareSettings
 from glideslope.storage.caches import use_writable_caches
 

@@ -18,7 +18,7 @@ from glideslope.evaluation.comparison.runs import RecordedRun
 from glideslope.evaluation.comparison.statistics import CONFIDENCE
 from glideslope.evaluation.comparison.summary import MILESTONES, THRESHOLDS, Comparison, Milestone, Summary
 from glideslope.settings import NETWORKS
-from glideslope.storage.files import write_text
+from glideslope.storage.atomic_files import write_text
 
 _PER_MILESTONE = [f"{what}_{rate * 100:.0f}" for rate in MILESTONES for what in ("frames_to", "reached")]
 COLUMNS = (

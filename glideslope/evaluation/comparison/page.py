@@ -32,7 +32,7 @@ from glideslope.evaluation.comparison.picture import colour, dashes, length, rat
 from glideslope.evaluation.comparison.statistics import Estimate
 from glideslope.evaluation.comparison.summary import MILESTONES, THRESHOLDS, Comparison, Summary
 from glideslope.evaluation.comparison.table import interval_text, left_out_lines, milestone_text, notes, rate_text
-from glideslope.storage.files import write_text
+from glideslope.storage.atomic_files import write_text
 
 _TEMPLATE = """<!DOCTYPE html>
 <html lang="en">

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from glideslope.display.figures import stage_entries
 from glideslope.errors import Fault, SettingsError, UserError, listed, meant, reason
-from glideslope.runs.folder import CONFIG, EVAL_CSV, FINISHED, TRAIN_CSV, has_run, read_config, typed_overrides
+from glideslope.runs.run_folder import CONFIG, EVAL_CSV, FINISHED, TRAIN_CSV, has_run, read_config, typed_overrides
 from glideslope.settings import Settings
 from glideslope.storage.csv_table import read_csv_table
 

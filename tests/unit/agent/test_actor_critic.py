@@ -26,7 +26,7 @@ from glideslope.agent.networks.attention_actor_critic import (
     TwinBlock,
     TwinSequenceLinear,
 )
-from glideslope.agent.networks.build import build_actor_critic
+from glideslope.agent.networks.factory import build_actor_critic
 from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.errors import SettingsError
 from glideslope.settings import (

@@ -15,8 +15,8 @@ from glideslope.agent import DrQV2Agent
 from glideslope.agent.networks.actor_critic import initialize
 from glideslope.agent.networks.attention import Attention, Block, Dropout
 from glideslope.agent.networks.attention_encoders import INSTRUMENTS, FrameTokens, PatchEncoder
-from glideslope.agent.networks.build import build_encoder
 from glideslope.agent.networks.encoders import EncoderInput
+from glideslope.agent.networks.factory import build_encoder
 from glideslope.build import make_agent, make_replay
 from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.envs.landing import STATE_DIM

@@ -78,7 +78,7 @@ MALFORMED: list[tuple[str, str, str]] = [
     ("--package agent", "--package agent: goes with --cfg", ""),
     ("--shell-completion", "--shell-completion: goes with install=bash", ""),
     ("--cfg", "argument --cfg/-c", "expected one argument"),
-    ("--cfg job --info", "--run, --multirun", "exclude each other"),
+    ("--cfg job --info", "--run, --multirun", "can't be combined"),
     ("--resolve", "--resolve goes with", "--cfg"),
     ("--experimental-rerun x", "--experimental-rerun is not supported", ""),
     ("--config-dir nowhere", "--config-dir nowhere: ", "no such folder"),
@@ -220,7 +220,7 @@ def test_every_fault_is_in_one_report(capsys: pytest.CaptureFixture[str]) -> Non
 
 EVALUATIONS = [
     ("", "run=null: give run=<run folder or snapshot>, or policy=expert"),
-    ("run=x policy=expert", "policy=expert: run and policy exclude each other"),
+    ("run=x policy=expert", "policy=expert: run and policy can't be combined"),
     ("policy=exprt", "policy=exprt: must be expert, random or fixed_camera; did you mean expert?"),
     ("policy=expert stage=S3_md", "stage=S3_md: unknown stage; there are 0 S0_lock"),
     ("policy=expert curriculum_preset=aggressive stage=4", "stage=4: unknown stage; there are 0 S0_lock"),

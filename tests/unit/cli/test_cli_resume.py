@@ -20,10 +20,10 @@ from glideslope.cli.main import (
     compose,
     run_cli,
 )
+from glideslope.cli.resume_merge import differing, merged
 from glideslope.cli.resume_rules import MAY_CHANGE, SCHEDULES
-from glideslope.cli.resumed import differing, merged
 from glideslope.errors import UserError
-from glideslope.runs.folder import claim
+from glideslope.runs.run_folder import claim
 from glideslope.settings import EvaluateSettings, PreviewSettings, Settings
 from glideslope.settings.schedules import learning_rates
 

@@ -9,7 +9,7 @@ import pytest
 
 from glideslope.cli.main import TRAIN_CONFIG, Composed, compose, run_cli
 from glideslope.errors import SettingsError
-from glideslope.runs.folder import claim
+from glideslope.runs.run_folder import claim
 from glideslope.settings import Settings
 from glideslope.settings.yaml_files import parse_yaml
 

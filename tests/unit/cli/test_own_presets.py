@@ -12,7 +12,7 @@ import pytest
 from glideslope.cli.main import PREVIEW_CONFIG, PROGRAMS, TRAIN_CONFIG, Composed, compose, run_cli
 from glideslope.cli.overrides import Word
 from glideslope.cli.resumed import may_set_anything
-from glideslope.runs.folder import claim
+from glideslope.runs.run_folder import claim
 from glideslope.settings import PreviewSettings, Settings
 from glideslope.settings.catalogue import CONFIG_DIR, preset_folders
 from tests.support.paths import CFGS

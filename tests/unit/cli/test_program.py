@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from glideslope import __version__
-from glideslope.cli.program import COMMANDS
+from glideslope.cli.entry import COMMANDS
 from tests.support.paths import ROOT
 
 # Each starts a program.
@@ -31,7 +31,7 @@ def test_the_version_is_ours_and_loads_nothing_heavy(script: str, tmp_path: Path
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == f"glideslope {__version__}\n"
     loaded = set(re.findall(r"\|\s+([\w.]+)$", done.stderr, re.MULTILINE))
-    assert "glideslope.cli.program" in loaded
+    assert "glideslope.cli.entry" in loaded
     assert not loaded & {"torch", "numpy", "hydra", "omegaconf", "pydantic", "yaml", "rich"}
 
 
@@ -102,7 +102,7 @@ def test_a_reader_that_has_gone_is_no_fault(script: str, words: list[str], statu
 
 # --- the console command ---
 
-CONSOLE = "import sys; sys.argv[0] = '/somewhere/bin/glideslope'; from glideslope.cli.program import main; main()"
+CONSOLE = "import sys; sys.argv[0] = '/somewhere/bin/glideslope'; from glideslope.cli.entry import main; main()"
 
 
 def console(folder: Path, *words: str, code: str = CONSOLE) -> tuple[int, str, str]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from glideslope.cli.main import TRAIN_CONFIG, Composed, compose, run_cli
 from glideslope.cli.run_names import run_name
-from glideslope.runs.folder import claim, claim_new, first_free, make_new
+from glideslope.runs.run_folder import claim, claim_new, first_free, make_new
 from glideslope.settings import Settings
 
 LONG = [

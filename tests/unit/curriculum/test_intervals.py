@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glideslope.curriculum.intervals import wilson_interval
+from glideslope.curriculum.wilson import wilson_interval
 
 Z = 1.959963984540054
 

@@ -17,7 +17,7 @@ from glideslope.display.commands import (
     resume_command,
     tensorboard_command,
 )
-from glideslope.runs.folder import claim
+from glideslope.runs.run_folder import claim
 from glideslope.settings import EvaluateSettings, Settings
 
 NAMES = [

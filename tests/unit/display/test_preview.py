@@ -585,7 +585,7 @@ def test_the_script_refuses_without_a_traceback(workplace: Path) -> None:
 def test_the_script_loads_neither_torch_nor_the_simulator(workplace: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); sys.argv[0] = 'preview'\n"
-        "from glideslope.cli.program import start\n"
+        "from glideslope.cli.entry import start\n"
         "assert start('preview') == 0\n"
         "heavy = {'torch', 'mujoco', 'mujoco_warp', 'warp', 'gymnasium', 'tensorboard', 'imageio'}\n"
         "assert 'matplotlib' in sys.modules\n"

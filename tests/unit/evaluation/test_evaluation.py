@@ -26,19 +26,19 @@ from rich.console import Console
 from glideslope.build import make_agent
 from glideslope.cli.evaluate import main
 from glideslope.cli.main import EVALUATE_CONFIG, compose, run_cli
-from glideslope.curriculum.intervals import wilson_interval
+from glideslope.curriculum.wilson import wilson_interval
 from glideslope.display import figures as plots
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.envs.landing import Outcome
 from glideslope.errors import SettingsError
 from glideslope.evaluation import evaluate as evaluation
-from glideslope.evaluation import folder as evaluation_folder
 from glideslope.evaluation import plan
+from glideslope.evaluation import results_folder as evaluation_folder
 from glideslope.evaluation.report import Condition, EvaluationReport, conditions
 from glideslope.evaluation.scoring import Episode
 from glideslope.runs import snapshots as checkpoint
 from glideslope.settings import EvaluateSettings, Settings, StageSettings, SweepSettings, TaskSettings
-from glideslope.storage import files
+from glideslope.storage import atomic_files as files
 from tests.support.paths import ROOT
 from tests.support.tasks import pinned_task
 
@@ -449,7 +449,7 @@ REFUSED = [
     (["sweep.pad_speed=[nan]"], "sweep.pad_speed.0=nan: must be a finite number"),
     (["sweep.pad_speed=[1,2,1.0]"], "must name each value once"),
     (["sweep.pad_sped=[1]"], "sweep.pad_sped=[1]: unknown key; did you mean pad_speed?"),
-    (["inspect=x"], "inspect=x: run and inspect exclude each other"),
+    (["inspect=x"], "inspect=x: run and inspect can't be combined"),
 ]
 
 

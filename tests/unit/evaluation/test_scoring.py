@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from glideslope.curriculum.intervals import wilson_interval
+from glideslope.curriculum.wilson import wilson_interval
 from glideslope.envs.baselines import expert
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.envs.landing import Outcome

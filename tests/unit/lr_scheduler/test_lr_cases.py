@@ -47,7 +47,7 @@ MALFORMED: list[tuple[str, str, str]] = [
     (
         "{type: constant, intervals: [{start: 0, end: 60%, lr: 1x}, {start: 500, lr: 1x}]}",
         "intervals.1.start=500: steps 500 to 1000 overlap interval 0, 0 to 600",
-        "mend it with lr_schedule.actor.intervals.0.end=500",
+        "to fix it, set lr_schedule.actor.intervals.0.end=500",
     ),
     (
         "{type: constant, intervals: [{start: 500, lr: 1x}, {start: 0, end: 500, lr: 1x}]}",

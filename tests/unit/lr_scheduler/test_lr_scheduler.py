@@ -672,7 +672,7 @@ KEY = "lr_schedule.actor.intervals"
         ({"lr": [1]}, "0.lr=[1]: a rate is"),
         ({"lr": "fast"}, "0.lr=fast: a rate is"),
         ({"lr": "1e9999999999"}, "0.lr=1e9999999999: a rate is"),
-        ({"lr": 1e-4, "init_lr": 1e-4}, "0.init_lr=0.0001: lr and init_lr are one thing; give one of them"),
+        ({"lr": 1e-4, "init_lr": 1e-4}, "0.init_lr=0.0001: lr and init_lr mean the same; give only one"),
         ({"final_lr": 1e-4}, "0.lr: is missing; an interval starts from lr (or init_lr)"),
         ({"lr": None}, "0.lr: is missing"),
         ({"lr": 1e-4, "final_lr": "bad"}, "0.final_lr=bad: a rate is"),
@@ -686,7 +686,7 @@ KEY = "lr_schedule.actor.intervals"
         ({"lr": 1e-4, "end": "-10%"}, "0.end=-10%: must not be negative"),
         ({"lr": 1e-4, "end": "nan"}, "0.end=nan: must be a finite number"),
         ({"lr": 1e-4, "end": math.inf}, "0.end=inf: must be a finite number"),
-        ({"lr": 1e-4, "end": "1/0"}, "0.end=1/0: a share must not divide by zero"),
+        ({"lr": 1e-4, "end": "1/0"}, "0.end=1/0: the denominator of a share must not be 0"),
         (
             {"lr": 1e-4, "end": 0.5},
             "0.end=0.5: steps are whole numbers; a share of training is written 50% or 1/2",
@@ -747,7 +747,7 @@ def test_a_faulty_interval_is_refused_by_name(interval, fault):
 def test_overlaps_show_both_intervals_and_the_override_that_mends_them():
     first, second = {"start": 0, "end": "1.5M", "lr": 1e-4}, {"start": "1/6", "end": "5M", "lr": 5e-5}
     assert the_fault(first, second) == (
-        f"{KEY}.1.start=1/6: steps 1000000 to 5000000 overlap interval 0, 0 to 1500000; mend it with {KEY}.0.end=1/6"
+        f"{KEY}.1.start=1/6: steps 1000000 to 5000000 overlap interval 0, 0 to 1500000; to fix it, set {KEY}.0.end=1/6"
     )
     first["end"] = "1/6"
     assert actor("step_decay", first, second)(1_000_000) == 5e-5
@@ -762,7 +762,7 @@ def test_overlaps_with_an_earlier_interval_and_equal_starts():
     found = faults({"actor": {"type": "step_decay", "intervals": [long, inside, later]}}, total=100)
     assert [fault.split(":")[0] for fault in found] == [f"{KEY}.1.start=10", f"{KEY}.2.start=30"]
     assert the_fault({"end": 50, "lr": 0.1}, {"start": 0, "end": 60, "lr": 0.2}).endswith(
-        f"interval 0 starts there too; mend it with {KEY}.1.start=50"
+        f"interval 0 starts there too; to fix it, set {KEY}.1.start=50"
     )
     assert "interval 0 starts there too" in the_fault({"start": 5, "lr": 0.1}, {"start": 5, "end": 60, "lr": 0.2})
 

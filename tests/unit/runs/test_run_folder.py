@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from glideslope.errors import UserError
-from glideslope.runs import folder as run_folder
-from glideslope.runs.folder import (
+from glideslope.runs import run_folder as run_folder
+from glideslope.runs.run_folder import (
     claim,
     read_config,
     require_free_space,
@@ -24,12 +24,12 @@ from glideslope.runs.folder import (
     version_changes,
     versions,
 )
-from glideslope.storage.files import replacing, write_text
+from glideslope.storage.atomic_files import replacing, write_text
 
 HOLD = """
 import sys
 from pathlib import Path
-from glideslope.runs.folder import claim
+from glideslope.runs.run_folder import claim
 with claim(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -313,7 +313,7 @@ from pathlib import Path
 sys.modules["fcntl"] = None
 import glideslope.lr_scheduler, glideslope.display.preview, glideslope.envs.gym, glideslope.evaluation.evaluate
 from glideslope.errors import UserError
-from glideslope.runs.folder import claim, claim_new
+from glideslope.runs.run_folder import claim, claim_new
 for take in (claim, claim_new):
     try:
         take(Path(sys.argv[1]))

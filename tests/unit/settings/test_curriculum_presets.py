@@ -229,7 +229,7 @@ def test_schedules_name_the_stages_of_the_file(configs: Path) -> None:
 
 FAULTS = {
     "curriculum.stages.1.wnid=2.0: unknown key; did you mean wind?": STAGES.replace("wind: 2.0", "wnid: 2.0"),
-    "curriculum.stages.1.name=calm: stage 0 has this name too": STAGES.replace("windy", "calm"),
+    "curriculum.stages.1.name=calm: stage 0 has this name already": STAGES.replace("windy", "calm"),
     "curriculum.stages.0.name: is missing": STAGES.replace("- name: calm\n      pad", "- pad"),
     "curriculum.stages.1.wind=strong: must be a number": STAGES.replace("2.0", "strong"),
     "curriculum_stages=harbour: its file must begin with the line `# @package _global_`; add it there": (

@@ -222,7 +222,7 @@ RULES = [
     (
         {"curriculum__stages__2__name": "S0_lock"},
         "curriculum.stages.2.name=S0_lock",
-        "stage 0 has this name too",
+        "stage 0 has this name already",
     ),
     (
         {"curriculum__stages__1__pad_speed": [1, 0.5]},
@@ -237,7 +237,7 @@ RULES = [
     (
         {"curriculum__stages__1": {"name": "x", "yaw_only": True, "pitch_only": True}},
         "curriculum.stages.1.pitch_only=true",
-        "exclude each other",
+        "can't be combined",
     ),
 ]
 
@@ -363,7 +363,7 @@ def test_what_is_not_a_mapping_is_refused(broken: Any) -> None:
 def test_direct_construction_checks_the_same_rules() -> None:
     with pytest.raises(ValueError, match="whole multiple"):
         TaskSettings(physics_hz=250)
-    with pytest.raises(ValueError, match="exclude each other"):
+    with pytest.raises(ValueError, match="can't be combined"):
         StageSettings(name="x", yaw_only=True, pitch_only=True)
 
 
@@ -444,7 +444,7 @@ def evaluation(**changes: Any) -> dict[str, Any]:
             "run=null: give run=<run folder or snapshot>, or policy=expert, random or fixed_camera;"
             " inspect=<run folder or snapshot> lists what is in it",
         ),
-        ({"run": "x", "policy": "expert"}, "policy=expert: run and policy exclude each other"),
+        ({"run": "x", "policy": "expert"}, "policy=expert: run and policy can't be combined"),
         ({"policy": "exprt"}, "policy=exprt: must be expert, random or fixed_camera; did you mean expert?"),
         ({"policy": "expert", "episodes": 0}, "episodes=0: must be at least 1"),
         (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from glideslope.cli.main import TRAIN_CONFIG, Composed, compose
 from glideslope.errors import SettingsError, UserError
-from glideslope.runs.folder import CONFIG, OVERRIDES, claim, read_config, typed_overrides
+from glideslope.runs.run_folder import CONFIG, OVERRIDES, claim, read_config, typed_overrides
 from glideslope.settings import Settings
 from glideslope.settings.schedules import learning_rates
 from glideslope.settings.yaml_files import YamlError, decode_text, dump_yaml, parse_yaml, read_yaml

@@ -9,8 +9,8 @@ import pytest
 
 from glideslope.storage import archive
 from glideslope.storage.append_file import AppendFile, cut
+from glideslope.storage.atomic_files import replacing, write_text
 from glideslope.storage.csv_table import CsvTable
-from glideslope.storage.files import replacing, write_text
 from tests.support.disk import disk_calls
 
 
@@ -65,7 +65,7 @@ def test_an_archive_is_flushed_whole(folder: Path) -> None:
 
 
 def test_a_growing_file_is_flushed_and_its_name_once(folder: Path) -> None:
-    file = AppendFile(folder / "log", b"head\n")
+    file = AppendFile(folder / "log", b"head\n", b"".join)
     with disk_calls() as calls:
         file.append(b"one\n")
         assert calls == []
@@ -79,7 +79,7 @@ def test_a_growing_file_is_flushed_and_its_name_once(folder: Path) -> None:
 
 
 def test_a_file_that_is_put_in_its_place_is_flushed_with_its_name(folder: Path) -> None:
-    file = AppendFile(folder / "log", b"head\n")
+    file = AppendFile(folder / "log", b"head\n", b"".join)
     file.append(b"one\n")
     with disk_calls() as calls:
         file.replace(b"another\n", b"")

@@ -1,4 +1,4 @@
-"""A run as a new command line resumes it: its stored configuration, not the files of today, with what was typed now.
+"""Merges the stored configuration of a run with new overrides, and finds what they change.
 
 Where the command line has overrides that the run's own did not have, the run's command line is composed with and
 without them; what differs then, and what they set, is what the run is asked to change.
@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glideslope.cli.composition import Composer, Route, value_at
+from glideslope.cli.hydra_composition import Composer, Route, value_at
 from glideslope.cli.overrides import ACCEPT, Overrides, Word, read_overrides
 from glideslope.cli.resume_rules import Change, refusals, summary
-from glideslope.cli.run_to_resume import Run
+from glideslope.cli.resume_target import Run
 from glideslope.errors import UNSET, Fault, SettingsError, UserError
 from glideslope.settings import Settings
 from glideslope.settings.catalogue import CONFIG_DIR, preset_folders

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from glideslope.build import replay_bytes, require_memory, resolve_device
 from glideslope.lr_scheduler import Schedules
-from glideslope.runs.folder import require_free_space
-from glideslope.runs.resume import REPLAY, Learner
+from glideslope.runs.resume_source import REPLAY, Learner
+from glideslope.runs.run_folder import require_free_space
 from glideslope.runs.tracking import require_service
 from glideslope.settings import Settings
 from glideslope.settings.schedules import run_schedules

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from glideslope.cli.arguments import PROGRAMS, Arguments, keys_of
-from glideslope.cli.composition import Composer, Composition
 from glideslope.cli.help_text import script_of
+from glideslope.cli.hydra_composition import Composer, Composition
 from glideslope.cli.overrides import COMMAND_KEYS, Word
-from glideslope.cli.resumed import resumed
-from glideslope.cli.run_to_resume import Place, place_of, read_run
+from glideslope.cli.resume_merge import resumed
+from glideslope.cli.resume_target import Place, place_of, read_run
 from glideslope.errors import Fault, SettingsError
 from glideslope.lr_scheduler import ScheduleError
-from glideslope.runs.folder import first_free
+from glideslope.runs.run_folder import first_free
 from glideslope.settings import Settings
 from glideslope.settings.checks import CheckedSettings
 from glideslope.settings.schedules import exploration_noise, learning_rates

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from glideslope.errors import UserError
 from glideslope.runs import snapshots as checkpoint
 from glideslope.runs.snapshots import Snapshots
-from glideslope.storage.files import remove_temporaries
+from glideslope.storage.atomic_files import remove_temporaries
 from tests.support.disk import disk_calls
 from tests.support.faults import room_for
 from tests.support.kills import killed_before

@@ -27,7 +27,7 @@ from typing import Any, Literal, Self
 from glideslope import __version__
 from glideslope.errors import UserError, data_size, reason
 from glideslope.settings.yaml_files import YamlError, dump_yaml, read_yaml
-from glideslope.storage.files import read_json_object, remove_temporaries, write_text
+from glideslope.storage.atomic_files import read_json_object, remove_temporaries, write_text
 
 LOCK = ".lock"
 CONFIG = "config.yaml"

@@ -15,8 +15,8 @@ from glideslope.display.figures import plot_evaluation
 from glideslope.display.films import write_video
 from glideslope.errors import data_size, duration, failure
 from glideslope.storage import archive
+from glideslope.storage.atomic_files import replacing, write_text
 from glideslope.storage.csv_table import CsvTable
-from glideslope.storage.files import replacing, write_text
 from tests.support.faults import room_for
 
 

@@ -126,7 +126,7 @@ def message(error: Exception) -> str:
 
 
 def _usage() -> str:
-    """What ``glideslope --help`` shows."""
+    """Return what ``glideslope --help`` shows."""
     lines = [
         "Usage: glideslope COMMAND [group=option] [key=value]",
         "",

@@ -1,4 +1,4 @@
-"""Schedules together with what happened in a run: they write their rates, watch evaluations, and are saved."""
+"""`LiveSchedules`: the schedules of a run with their state. They write rates, react to evaluations and are saved."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 from glideslope.cli.overrides import ACCEPT, RESUME
 from glideslope.cli.resume_rules import first_few
 from glideslope.errors import Fault, SettingsError, meant, reason
-from glideslope.runs.folder import CONFIG, read_config, runs_below, typed_overrides
+from glideslope.runs.run_folder import CONFIG, read_config, runs_below, typed_overrides
 from glideslope.settings import Settings
 
 CHOICES = ("config", "hold")

@@ -1,4 +1,4 @@
-"""The parts that the training loop is handed, and how they are connected."""
+"""Makes the parts of the training loop and connects them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from glideslope.training.actions import Actions
 from glideslope.training.evaluations import Scorer, Validation
 from glideslope.training.experience import Experience
 from glideslope.training.final_evaluation import FinalEvaluation
-from glideslope.training.records import Records
 from glideslope.training.run import TrainingRun
-from glideslope.training.snapshots import RunSnapshots
+from glideslope.training.snapshot_state import RunSnapshots
 from glideslope.training.stage_changes import StageChanges
+from glideslope.training.training_log import Records
 
 
 class Parts:

@@ -13,8 +13,8 @@ from glideslope.errors import UserError
 from glideslope.runs.snapshots import Snapshots, load
 from glideslope.training.actions import Actions
 from glideslope.training.evaluations import Due, Validation
-from glideslope.training.records import Records
 from glideslope.training.run import TrainingRun, diverged
+from glideslope.training.training_log import Records
 
 
 class RunSnapshots:

@@ -12,7 +12,7 @@ from glideslope.errors import UserError
 from glideslope.lr_scheduler import LiveSchedules, ScheduleChangedError
 from glideslope.replay.buffer import ReplayBuffer
 from glideslope.replay.store import ReplayStore
-from glideslope.runs.folder import RunFolder
+from glideslope.runs.run_folder import RunFolder
 from glideslope.runs.schedule_changes import rate_changes
 from glideslope.runs.snapshots import ROLLING, load_resumable, resume_candidates
 
