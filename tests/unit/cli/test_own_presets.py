@@ -11,7 +11,7 @@ import pytest
 
 from glideslope.cli.main import PREVIEW_CONFIG, PROGRAMS, TRAIN_CONFIG, Composed, compose, run_cli
 from glideslope.cli.overrides import Word
-from glideslope.cli.resumed import may_set_anything
+from glideslope.cli.resume_merge import may_set_anything
 from glideslope.runs.run_folder import claim
 from glideslope.settings import PreviewSettings, Settings
 from glideslope.settings.catalogue import CONFIG_DIR, preset_folders
