@@ -18,7 +18,7 @@ from glideslope.cli.resume_rules import Change, refusals, summary
 from glideslope.cli.resume_target import Run
 from glideslope.errors import UNSET, Fault, SettingsError, UserError
 from glideslope.settings import Settings
-from glideslope.settings.catalogue import CONFIG_DIR
+from glideslope.settings.catalogue import CONFIG_DIR, preset_folders
 
 _LENGTH = "schedule_frames"
 # The keys that the file chosen in a group is about.
@@ -200,7 +200,8 @@ def subjects(word: Word) -> tuple[str, ...]:
 def may_set_anything(word: Word) -> bool:
     """Return whether the file that an override chooses may set any key: a profile, or a file of the user's."""
     group, _, name = word.text.partition("=")
-    shipped = (CONFIG_DIR / group.partition("@")[0] / f"{name}.yaml").is_file()
+    file = Path(group.partition("@")[0], f"{name}.yaml")
+    shipped = next((folder for folder in preset_folders() if (folder / file).is_file()), None) == CONFIG_DIR
     return group == "profile" or not (shipped or word.deletes)
 
 

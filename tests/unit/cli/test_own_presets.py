@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from glideslope.cli.main import PREVIEW_CONFIG, PROGRAMS, TRAIN_CONFIG, Composed, compose, run_cli
+from glideslope.cli.overrides import Word
+from glideslope.cli.resume_merge import may_set_anything
 from glideslope.runs.run_folder import claim
 from glideslope.settings import PreviewSettings, Settings
 from glideslope.settings.catalogue import CONFIG_DIR, preset_folders
@@ -110,3 +112,11 @@ def test_a_resumed_run_sees_them() -> None:
     put("other", "4.0e-5")
     changed = compose(TRAIN_CONFIG, ["resume=run", "lr_schedule=other", "resume_lr_schedule=config"], Settings)
     assert changed.settings.lr_schedule == compose(TRAIN_CONFIG, ["lr_schedule=other"], Settings).settings.lr_schedule
+
+
+def test_a_file_in_place_of_the_packages_may_set_anything() -> None:
+    choice = Word("lr_schedule=gentle_decay")
+    assert not may_set_anything(choice)
+    put("gentle_decay", "2.0e-5")
+    assert may_set_anything(choice)
+    assert not may_set_anything(Word("lr_schedule=aggressive_decay"))
