@@ -29,7 +29,7 @@ MALFORMED: list[tuple[str, str, str]] = [
     ("{type: constant, lr: 1x, intervals: [{lr: 1x}]}", "lr=1x: belongs to an interval", "intervals.0.lr"),
     ("{type: constant, intervals: [{lr: 1x, lrr: 2}]}", "intervals.0.lrr=2: an unknown key", "did you mean lr?"),
     ("{type: constant, intervals: [{start: 0}]}", "intervals.0.lr: is missing", "init_lr"),
-    ("{type: constant, intervals: [{lr: 1x, init_lr: 1x}]}", "intervals.0.init_lr=1x: lr and init_lr mean the same", ""),
+    ("{type: constant, intervals: [{lr: 1x, init_lr: 1x}]}", "intervals.0.init_lr=1x: lr and init_lr mean", ""),
     ("{type: constant, intervals: [{lr: fast}]}", "intervals.0.lr=fast: a rate is a number", "0.5x"),
     ("{type: constant, intervals: [{lr: 50%}]}", "intervals.0.lr=50%: a rate is", ""),
     ("{type: constant, intervals: [{lr: -1.0e-4}]}", "intervals.0.lr=-0.0001: must not be negative", ""),
@@ -41,7 +41,7 @@ MALFORMED: list[tuple[str, str, str]] = [
     ("{type: constant, intervals: [{lr: true}]}", "intervals.0.lr=true: a rate is", ""),
     ("{type: constant, intervals: [{lr: 1x, start: soon}]}", "intervals.0.start=soon: a time is", "250k"),
     ("{type: constant, intervals: [{lr: 1x, start: 0.5}]}", "intervals.0.start=0.5: steps are whole", "50% or 1/2"),
-    ("{type: constant, intervals: [{lr: 1x, end: 1/0}]}", "intervals.0.end=1/0: the denominator of a share must not be 0", ""),
+    ("{type: constant, intervals: [{lr: 1x, end: 1/0}]}", "intervals.0.end=1/0: the denominator of a share", ""),
     ("{type: constant, intervals: [{lr: 1x, start: -5}]}", "intervals.0.start=-5: must not be negative", ""),
     ("{type: constant, intervals: [{lr: 1x, start: 9, end: 9}]}", "intervals.0.end=9: must be greater", "9"),
     (
