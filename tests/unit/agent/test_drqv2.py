@@ -1,6 +1,7 @@
 """The DrQ-v2 agent: shapes, gradient routing, targets, augmentation, snapshots and a golden update."""
 
 import io
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -505,3 +506,24 @@ def test_golden_update(profile):
     assert {name: float(value) for name, value in measures.items()} == pytest.approx(
         GOLDEN[profile], rel=1e-5, abs=1e-6
     )
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+@pytest.mark.parametrize("place", ["weights", "exp_avg", "exp_avg_sq"])
+@pytest.mark.parametrize("name", ["encoder", "actor", "critic"])
+def test_one_number_that_is_not_finite_names_its_network_alone(name, place, broken):
+    agent = make_agent()
+    agent.update(make_batch(), 0.2)
+    parameter = list(agent.networks[name].parameters())[-1]
+    tensor = parameter if place == "weights" else agent.optimizers[name].state[parameter][place]
+    assert agent.not_finite() == []
+    with torch.no_grad():
+        tensor.view(-1)[-1] = broken
+    assert agent.not_finite() == [name]
+
+
+def test_a_target_that_is_not_finite_is_the_critics():
+    agent = make_agent()
+    with torch.no_grad():
+        list(agent.critic_target.parameters())[-1].fill_(math.inf)
+    assert agent.not_finite() == ["critic"]
