@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from absl import logging as absl_logging
+from matplotlib.figure import Figure
 
-from glideslope.display import preview
+from glideslope.display import figures, preview
 from glideslope.settings.catalogue import CONFIG_DIR
 
 # One for each worker: two workers with two threads each keep two processors waiting.
@@ -52,3 +56,19 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Every figure that is written, for a look at what it holds."""
+    written: list[Figure] = []
+    original = figures.drawing
+
+    @contextmanager
+    def keep(path: Path, **options: Any) -> Iterator[Figure]:
+        with original(path, **options) as figure:
+            written.append(figure)
+            yield figure
+
+    monkeypatch.setattr(figures, "drawing", keep)
+    return written

@@ -198,10 +198,8 @@ def test_advances_exactly_when_the_definition_says(changes: dict[str, Any], epis
     assert 0.0 <= curriculum.success_rate_window <= 1.0
 
 
-@given(settings_of_any_kind(), episodes_of_any_kind, st.integers(0, 80))
-def test_a_restored_curriculum_goes_on_as_the_one_that_never_stopped(
-    changes: dict[str, Any], episodes: list[tuple[int, bool]], cut: int
-) -> None:
+def assert_restored_alike(changes: dict[str, Any], episodes: list[tuple[int, bool]], cut: int) -> None:
+    """A curriculum that is saved and restored behind an episode goes the way of one that never stops."""
     whole, first = make(**changes), make(**changes)
     for number, (behind, success) in enumerate(episodes):
         if number == cut:
@@ -212,6 +210,13 @@ def test_a_restored_curriculum_goes_on_as_the_one_that_never_stopped(
         assert first.record(stage, success, number) == whole.record(stage, success, number)
     assert first.state_dict() == whole.state_dict()
     assert first.history == whole.history
+
+
+@given(settings_of_any_kind(), episodes_of_any_kind, st.integers(0, 80))
+def test_a_restored_curriculum_goes_on_as_the_one_that_never_stopped(
+    changes: dict[str, Any], episodes: list[tuple[int, bool]], cut: int
+) -> None:
+    assert_restored_alike(changes, episodes, cut)
 
 
 def test_a_shorter_window_keeps_the_latest_outcomes() -> None:
@@ -457,15 +462,7 @@ def test_changes_exactly_when_the_definition_says(changes: dict[str, Any], episo
 def test_any_rules_restored_go_on_as_if_never_stopped(
     changes: dict[str, Any], episodes: list[tuple[int, bool]], cut: int
 ) -> None:
-    whole, first = make(**changes), make(**changes)
-    for number, (behind, success) in enumerate(episodes):
-        if number == cut:
-            stored = json.loads(json.dumps(first.state_dict()))
-            first = make(**changes)
-            first.load_state_dict(stored)
-        stage = whole.stage - behind
-        assert first.record(stage, success, number) == whole.record(stage, success, number)
-    assert first.state_dict() == whole.state_dict()
+    assert_restored_alike(changes, episodes, cut)
 
 
 @pytest.mark.parametrize(("success", "streak", "demotion_streak", "after"), [(True, 2, 0, 2), (False, 0, 2, 0)])

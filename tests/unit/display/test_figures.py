@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -22,22 +19,6 @@ from glideslope.runs.logger import Logger
 
 STAGES = [(0.0, "S0_lock"), (100.0, "S1_yaw_small"), (5000.0, "S2_yaw_pitch_small")]
 X = np.linspace(0, 10_000, 500)
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Every figure that is written, for a look at what it holds."""
-    figures: list[Figure] = []
-    original = plots.drawing
-
-    @contextmanager
-    def keep(path: Path, **options: Any) -> Iterator[Figure]:
-        with original(path, **options) as figure:
-            figures.append(figure)
-            yield figure
-
-    monkeypatch.setattr(plots, "drawing", keep)
-    return figures
 
 
 def assert_drawn(path: Path, figure: Figure, x: float, rates: dict[str, float]) -> None:

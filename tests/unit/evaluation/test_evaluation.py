@@ -9,8 +9,6 @@ import pickle
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -526,22 +524,6 @@ def test_the_table_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
         assert len([line for line in lines if "100.0%  96%–100%     0.0%   0.0%  0.25 m  0.50 m/s" in line]) == 2 * len(
             policies
         )
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Every figure that is written, for a look at what it holds."""
-    figures: list[Figure] = []
-    original = plots.drawing
-
-    @contextmanager
-    def keep(path: Path, **options: Any) -> Iterator[Figure]:
-        with original(path, **options) as figure:
-            figures.append(figure)
-            yield figure
-
-    monkeypatch.setattr(plots, "drawing", keep)
-    return figures
 
 
 def result(policy: str, name: str, landed: int, **point: float) -> dict[str, Any]:
