@@ -61,8 +61,8 @@ def make_env(
         task=settings.task,
         stage=stage,
         pixels=pixels or film,
-        privileged=not pixels,
-        oracle_gimbal=settings.auxiliary_weight > 0,
+        privileged=settings.sees_privileged,
+        oracle_gimbal=_asks_for_angles(settings),
         frame_stack=settings.frame_stack,
         action_repeat=settings.action_repeat,
         device=device,
@@ -77,7 +77,7 @@ def make_agent(settings: Settings, device: str) -> DrQV2Agent:
     return DrQV2Agent(
         pixels_shape=(settings.frame_stack, size, size) if pixels else None,
         state_dim=settings.frame_stack * STATE_DIM if pixels else 0,
-        privileged_dim=0 if pixels else privileged_dim(settings.task),
+        privileged_dim=privileged_dim(settings.task) if settings.sees_privileged else 0,
         action_dim=ACTION_DIM,
         encoder=settings.agent.encoder,
         actor_critic=settings.agent.actor_critic,
@@ -91,11 +91,20 @@ def make_agent(settings: Settings, device: str) -> DrQV2Agent:
         pretanh_penalty=settings.pretanh_penalty,
         noise_scale=[settings.gimbal_noise_scale if axis in GIMBAL_AXES else 1.0 for axis in range(ACTION_DIM)],
         gimbal_axes=GIMBAL_AXES,
+        privileged_critic=settings.critic_observation == "privileged",
+        critic_layer_norm=settings.critic_layer_norm,
+        value_bins=settings.value_bins,
+        value_range=settings.value_range,
         auxiliary_weight=settings.auxiliary_weight,
+        auxiliary_target=settings.auxiliary_target,
         gimbal_limits_deg=np.rad2deg(ANGLE_LIMITS).tolist(),
         device=device,
         seed=settings.seed,
     )
+
+
+def _asks_for_angles(settings: Settings) -> bool:
+    return settings.auxiliary_weight > 0 and settings.auxiliary_target == "gimbal_angles"
 
 
 def make_curriculum(settings: Settings) -> Curriculum:
@@ -143,13 +152,13 @@ def replay_bytes(settings: Settings) -> int:
 
 def _replay_sizes(settings: Settings) -> dict[str, Any]:
     pixels, size = uses_pixels(settings), settings.task.image_size
-    auxiliary_dim = len(GIMBAL_AXES) if settings.auxiliary_weight else 0
+    learnt_from = privileged_dim(settings.task) if settings.sees_privileged else 0
     return {
         "capacity": settings.replay_buffer_size,
         "num_envs": settings.num_envs,
         "frame_shape": (size, size) if pixels else None,
         "state_dim": STATE_DIM,
-        "privileged_dim": auxiliary_dim if pixels else privileged_dim(settings.task),
+        "privileged_dim": learnt_from + (len(GIMBAL_AXES) if _asks_for_angles(settings) else 0),
         "action_dim": ACTION_DIM,
     }
 

@@ -1,6 +1,6 @@
-"""The encoder's auxiliary task: tell from the features which gimbal angles look straight at the pad.
+"""The encoder's auxiliary task: tell from what the policy sees where to look for the pad, or how the pad moves.
 
-Shapes: B batch, F encoder features, G gimbal axes.
+Shapes: B batch, F encoder features, S state values, P privileged values, T targets.
 """
 
 from collections.abc import Sequence
@@ -8,15 +8,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from glideslope.agent.networks.actor_critic import Trunk
+from glideslope.agent.networks.actor_critic import Trunk, hidden_layers
+
+POSITION_UNIT, VELOCITY_UNIT = 5.0, 2.0  # m and m/s, of the first six privileged values
 
 
 class GimbalPrediction(nn.Module):
-    """A trunk and a Linear from features (B, F) to angles (B, G), each as a share of its limit.
+    """A trunk and a Linear from features (B, F) to the gimbal angles that look at the pad, as shares of their limits.
 
-    It is trained with the encoder and serves nothing else: the policy reads the features, not the angles.
+    It is trained with the encoder and serves nothing else: the policy reads the features, not the angles. The targets
+    are the last of a batch's privileged values.
 
-    limits_deg: the G limits in degrees. weight: of the mean squared error beside the critic's loss.
+    limits_deg: the limits in degrees. weight: of the mean squared error beside the loss that trains the encoder.
     """
 
     limits: Tensor
@@ -28,11 +31,41 @@ class GimbalPrediction(nn.Module):
         self.output = nn.Linear(feature_dim, len(limits_deg))
         self.register_buffer("limits", torch.tensor(limits_deg, dtype=torch.float32), persistent=False)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, state: Tensor | None) -> Tensor:
         angles: Tensor = self.output(self.trunk(features, None))
         return angles
 
-    def loss(self, features: Tensor, angles: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean squared error, and the mean absolute one in degrees; angles: (B, G) in [-1, 1]."""
-        difference = self(features) - angles
-        return difference.square().mean(), (difference.detach().abs() * self.limits).mean()
+    def loss(self, features: Tensor, state: Tensor | None, privileged: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the mean squared error, and measures: the mean absolute error in degrees."""
+        difference = self(features, state) - privileged[:, -len(self.limits) :]
+        error = (difference.detach().abs() * self.limits).mean()
+        return difference.square().mean(), {"auxiliary_error_deg": error}
+
+
+class PadPrediction(nn.Module):
+    """A trunk, two hidden layers and a Linear from features (B, F) and state (B, S) to the pad's relative motion.
+
+    The targets are the first six of a batch's privileged values: the pad's position and velocity relative to the
+    drone. As :class:`GimbalPrediction`, it only trains the encoder.
+    """
+
+    def __init__(self, feature_size: int, state_dim: int, feature_dim: int, hidden_dim: int, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.trunk = Trunk(feature_size, feature_dim, state_dim)
+        self.hidden = hidden_layers(self.trunk.output_size, hidden_dim)
+        self.output = nn.Linear(hidden_dim, 6)
+
+    def forward(self, features: Tensor, state: Tensor | None) -> Tensor:
+        motion: Tensor = self.output(self.hidden(self.trunk(features, state)))
+        return motion
+
+    def loss(self, features: Tensor, state: Tensor | None, privileged: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the mean squared error, and measures: the mean distances to the position (m) and velocity (m/s)."""
+        difference = self(features, state) - privileged[:, :6]
+        position, velocity = difference.detach().split(3, dim=1)
+        measures = {
+            "auxiliary_error_m": POSITION_UNIT * position.norm(dim=1).mean(),
+            "auxiliary_error_mps": VELOCITY_UNIT * velocity.norm(dim=1).mean(),
+        }
+        return difference.square().mean(), measures

@@ -5,18 +5,19 @@ Shapes: B batch, N environments, K stacked frames, S state values, P privileged 
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from glideslope.agent.augmentation import random_brightness, random_shift
-from glideslope.agent.auxiliary import GimbalPrediction
+from glideslope.agent.auxiliary import GimbalPrediction, PadPrediction
 from glideslope.agent.dormancy import DormantUnits
-from glideslope.agent.networks.actor_critic import ActionParts, Sizes, initialize
-from glideslope.agent.networks.encoders import EncoderInput
+from glideslope.agent.networks.actor_critic import ActionParts, Actor, Critic, Sizes, initialize
+from glideslope.agent.networks.encoders import Encoder, EncoderInput
 from glideslope.agent.networks.factory import build_actor_critic, build_encoder
+from glideslope.agent.values import HistogramValues, ScalarValues, Values
 from glideslope.settings import NETWORKS, AnyActorCriticSettings, EncoderSettings
 
 # Sampled actions stay this far inside (-1, 1), as in DrQ-v2.
@@ -50,20 +51,37 @@ class Transitions(Protocol):
     def next_privileged(self) -> Tensor | None: ...
 
 
+class Peers(NamedTuple):
+    """What an update of one network reads of the others, and draws from."""
+
+    encoder: Encoder
+    actor: Actor
+    critic: Critic
+    generator: torch.Generator
+
+    def network(self, name: str) -> nn.Module:
+        """Return a network by its name."""
+        network: nn.Module = getattr(self, name)
+        return network
+
+
 class DrQV2Agent:
     """Encoder, actor and twin critic with one Adam optimizer each, and the update that trains them.
 
     pixels_shape: (K, H, W) of the uint8 images, or None without pixels. state_dim: S, the length of the
     flattened, stacked state; it is appended after each trunk; 0 leaves the state out. privileged_dim: P, what
-    the encoder `state` reads. rates: the learning rate of each network: `encoder`, `actor`, `critic`.
+    the encoder `state` reads, and with `privileged_critic` the critic; the actor's loss then trains the encoder, as
+    else the critic's does. rates: the learning rate of each network: `encoder`, `actor`, `critic`.
     critic_target_tau: share of the critic that enters its target per update, in (0, 1]. stddev_clip: bound of
     the noise on the actions inside an update. augmentation_pad: largest random shift in pixels, 0 for none.
     augmentation_brightness: largest random change of an image's brightness, as a share of it, 0 for none.
     pretanh_penalty: weight of the mean squared pre-tanh output in the actor's loss. noise_scale: A factors on
     the exploration noise, when acting and in updates. gimbal_axes: the action axes that turn the gimbal, for
-    pairs that treat them apart. auxiliary_weight: weight of the encoder's auxiliary task beside the critic's
-    loss, 0 for none; its targets, the angles that look at the pad as shares of gimbal_limits_deg, are then what
-    a batch has for `privileged`. seed: of the initial weights and of all draws.
+    pairs that treat them apart. critic_layer_norm: whether the critic's hidden layers are normalised. value_bins: of
+    a categorical value between the ends of value_range, 1 for a scalar one. auxiliary_weight: weight of the
+    encoder's auxiliary task beside the loss that trains it, 0 for none. auxiliary_target: `gimbal_angles`, the angles
+    that look at the pad as shares of gimbal_limits_deg, which are then the last of a batch's privileged values, or
+    `pad_motion`, the first six. seed: of the initial weights and of all draws.
 
     Raises ValueError for sizes and names that do not fit.
     """
@@ -87,7 +105,12 @@ class DrQV2Agent:
         pretanh_penalty: float = 0.0,
         noise_scale: Sequence[float],
         gimbal_axes: Sequence[int] = (),
+        privileged_critic: bool = False,
+        critic_layer_norm: bool = False,
+        value_bins: int = 1,
+        value_range: tuple[float, float] = (-2.0, 2.0),
         auxiliary_weight: float = 0.0,
+        auxiliary_target: Literal["gimbal_angles", "pad_motion"] = "gimbal_angles",
         gimbal_limits_deg: Sequence[float] = (),
         device: torch.device | str,
         seed: int,
@@ -98,6 +121,8 @@ class DrQV2Agent:
             raise ValueError(f"noise_scale needs {action_dim} values, one for each action axis, got {noise_scale}")
         if auxiliary_weight and (pixels_shape is None or not gimbal_limits_deg):
             raise ValueError("the auxiliary task needs an encoder of pixels, and gimbal_limits_deg")
+        if privileged_critic and privileged_dim < 1:
+            raise ValueError(f"a privileged critic needs a privileged vector, got privileged_dim={privileged_dim}")
         drone_axes = tuple(axis for axis in range(action_dim) if axis not in gimbal_axes)
         parts = ActionParts(drone_axes, tuple(gimbal_axes))
         self.device = torch.device(device)
@@ -107,24 +132,40 @@ class DrQV2Agent:
         self._stddev_clip = stddev_clip
         self._pad, self._brightness = augmentation_pad, augmentation_brightness
         self._pretanh_penalty = pretanh_penalty
+        self.privileged_critic = privileged_critic
+        self._privileged_dim = privileged_dim
+        self._values: Values = ScalarValues()
+        if value_bins > 1:
+            self._values = HistogramValues(*value_range, value_bins, self.device)
         self._noise_scale = torch.tensor(noise_scale, dtype=torch.float32, device=self.device)
 
         # Drawn on the CPU under a forked state: the same weights on every device, no global draw disturbed.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = build_encoder(encoder, pixels_shape, state_dim, privileged_dim)
-            sizes = Sizes(self.encoder.feature_size, state_dim, action_dim, feature_dim, hidden_dim)
-            self.actor, self.critic = build_actor_critic(actor_critic, sizes, parts)
+            sizes = Sizes(
+                self.encoder.feature_size,
+                state_dim,
+                action_dim,
+                feature_dim,
+                hidden_dim,
+                critic_layer_norm,
+                value_bins,
+            )
+            critic_reads = privileged_dim if privileged_critic else 0
+            self.actor, self.critic = build_actor_critic(actor_critic, sizes, parts, critic_reads)
             networks = (self.encoder, self.actor, self.critic)
             self.networks: dict[str, nn.Module] = dict(zip(NETWORKS, networks, strict=True))
             for network in networks:
                 initialize(network)
                 network.to(self.device)
-            self.auxiliary: GimbalPrediction | None = None
+            self.auxiliary: GimbalPrediction | PadPrediction | None = None
             if auxiliary_weight:
-                self.auxiliary = GimbalPrediction(
-                    self.encoder.feature_size, feature_dim, gimbal_limits_deg, auxiliary_weight
-                )
+                features = self.encoder.feature_size
+                if auxiliary_target == "gimbal_angles":
+                    self.auxiliary = GimbalPrediction(features, feature_dim, gimbal_limits_deg, auxiliary_weight)
+                else:
+                    self.auxiliary = PadPrediction(features, state_dim, feature_dim, hidden_dim, auxiliary_weight)
                 initialize(self.auxiliary)
                 self.auxiliary.to(self.device)
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
@@ -138,6 +179,9 @@ class DrQV2Agent:
             name: torch.optim.Adam(self._parameters[name], lr=rates[name], fused=fused) for name in NETWORKS
         }
         self._generator = torch.Generator(self.device).manual_seed(seed)
+        self._actor_generator = torch.Generator(self.device).manual_seed(seed + 1)
+        self._own = Peers(self.encoder, self.actor, self.critic, self._generator)
+        self._frozen: Peers | None = None  # copies of them
 
     @torch.no_grad()
     def act(self, obs: Mapping[str, Tensor | np.ndarray[Any, Any]], stddev: float | None) -> Tensor:
@@ -154,62 +198,134 @@ class DrQV2Agent:
         mean = torch.tanh(self.actor(self.encoder(observation), observation.state))
         if stddev is None:
             return mean
-        return (mean + self._noise(mean, stddev)).clamp_(-1.0, 1.0)
+        return (mean + self._noise(mean, stddev, self._generator)).clamp_(-1.0, 1.0)
 
-    def update(self, batch: Transitions, stddev: float, *, diagnostics: bool = False) -> dict[str, Tensor]:
-        """One update of critic and encoder, then of the actor, then of the target critic.
+    def update(
+        self, batch: Transitions, stddev: float, *, actor: bool = True, diagnostics: bool = False
+    ) -> dict[str, Tensor]:
+        """One update of the critic and its target, then of the actor.
+
+        The encoder is updated with the critic, or with the actor where the critic is privileged. Without `actor`
+        neither the actor is updated nor what is updated with it.
 
         stddev: standard deviation of the noise on the actions of target and actor. Returns 0-d tensors on the
-        agent's device, without waiting for it: critic_loss, actor_loss, critic_q1, critic_q2, target_q,
-        batch_reward, actor_pretanh (mean absolute pre-tanh output); with the auxiliary task auxiliary_loss and
-        auxiliary_error_deg (mean absolute error in degrees), both before the step; with `diagnostics` also
-        diagnostics/<network>_grad_norm, _update_to_weight (norm of the step over norm of the weights before),
-        _param_norm (after the step) and _dormant_ratio (share of hidden units that are dormant in the passes
-        behind the losses), of the encoder without its auxiliary task. They change nothing of the update and are not
-        computed without `diagnostics`.
+        agent's device, without waiting for it: critic_loss, critic_q1, critic_q2, target_q, batch_reward; with
+        `actor` actor_loss and actor_pretanh (mean absolute pre-tanh output); with the auxiliary task its loss and
+        errors, before the step; with `diagnostics` also diagnostics/<network>_grad_norm, _update_to_weight (norm of the
+        step over norm of the weights before), _param_norm (after the step) and _dormant_ratio (share of hidden units
+        that are dormant in the passes behind the losses), of the encoder without its auxiliary task, for each network
+        that is updated. They change nothing of the update and are not computed without `diagnostics`.
 
         Raises DivergedError, before the loss reaches any weight, where it is not a finite number; on the CPU
         only, as an accelerator would have to be waited for: look at the losses there.
         """
-        before = self._copy_parameters() if diagnostics else {}
+        if self.privileged_critic:
+            measures = self._update_critic(batch, stddev, self._own, diagnostics)
+            if actor:
+                measures |= self._update_actor(batch, stddev, self._own, diagnostics)
+            return measures
+        return self._update_from_pixels(batch, stddev, actor, diagnostics)
+
+    def freeze(self) -> None:
+        """Copy the networks for `update_frozen`: what the updates until the next call see of each other."""
+        if self._frozen is None:
+            networks = (copy.deepcopy(self.networks[name]).requires_grad_(False) for name in NETWORKS)
+            self._frozen = Peers(*networks, self._actor_generator)
+            self._frozen_parameters = [p for name in NETWORKS for p in self._frozen.network(name).parameters()]
+            return
+        with torch.no_grad():
+            own = [p for name in NETWORKS for p in self.networks[name].parameters()]
+            torch._foreach_copy_(self._frozen_parameters, own)
+
+    def update_frozen(
+        self, part: Literal["critic", "actor"], batch: Transitions, stddev: float, *, diagnostics: bool = False
+    ) -> dict[str, Tensor]:
+        """One update of a privileged critic, or of encoder and actor, given the others as `freeze` has copied them.
+
+        The two parts share nothing that either changes, so that one thread may make updates of the critic while
+        another makes those of the actor: the results don't depend on which is faster. Returns and raises as `update`.
+        """
+        if self._frozen is None or not self.privileged_critic:
+            raise ValueError("call freeze() first, of an agent with a privileged critic")
+        if part == "critic":
+            return self._update_critic(batch, stddev, self._frozen._replace(generator=self._generator), diagnostics)
+        return self._update_actor(batch, stddev, self._frozen, diagnostics)
+
+    def _update_critic(self, batch: Transitions, stddev: float, peers: Peers, diagnostics: bool) -> dict[str, Tensor]:
+        """Update a privileged critic and its target; the policy is that of the peers."""
+        before = self._copy_parameters(("critic",)) if diagnostics else {}
         dormant = DormantUnits(self.networks if diagnostics else {})
-        pixels, next_pixels = self._augment(batch.pixels), self._augment(batch.next_pixels)
+        next_pixels = self._augment(batch.next_pixels, peers.generator)
+        following = self._observation(next_pixels, batch.next_state, batch.next_privileged)
+        with torch.no_grad():
+            target_q = self._target_q(peers.encoder(following), following, batch, stddev, peers)
+        with dormant.watch("critic"):
+            q = self.critic(self._code(self.critic, None, None, batch.privileged), batch.action)
+        loss = self._values.loss(q, target_q)
+        self._require_finite("critic", loss)
+        self._step(loss, ("critic",))
+        measures = self._after_critic(batch, loss, q, target_q)
+        return measures | self._diagnostics(before, dormant)
+
+    def _update_actor(self, batch: Transitions, stddev: float, peers: Peers, diagnostics: bool) -> dict[str, Tensor]:
+        """Update encoder and actor; the critic, a privileged one, is that of the peers."""
+        before = self._copy_parameters(("encoder", "actor")) if diagnostics else {}
+        dormant = DormantUnits(self.networks if diagnostics else {})
+        pixels = self._augment(batch.pixels, peers.generator)
+        observation = self._observation(pixels, batch.state, batch.privileged)
+        with dormant.watch("encoder"):
+            features = self.encoder(observation)
+        with dormant.watch("actor"):
+            loss, measures = self._actor_loss(features, observation.state, batch.privileged, stddev, peers)
+        self._require_finite("actor", loss)
+        auxiliary_loss, errors = self._auxiliary_loss(features, observation.state, batch.privileged)
+        self._step(loss if auxiliary_loss is None else loss + auxiliary_loss, ("encoder", "actor"))
+        return measures | errors | self._diagnostics(before, dormant)
+
+    def _update_from_pixels(
+        self, batch: Transitions, stddev: float, actor: bool, diagnostics: bool
+    ) -> dict[str, Tensor]:
+        """Update critic and encoder together, and the actor behind them (DrQ-v2)."""
+        updated = NETWORKS if actor else ("encoder", "critic")
+        before = self._copy_parameters(updated) if diagnostics else {}
+        dormant = DormantUnits(self.networks if diagnostics else {})
+        pixels = self._augment(batch.pixels, self._generator)
+        next_pixels = self._augment(batch.next_pixels, self._generator)
         observation = self._observation(pixels, batch.state, batch.privileged)
         following = self._observation(next_pixels, batch.next_state, batch.next_privileged)
 
         with dormant.watch("encoder"):
             features = self.encoder(observation)
         with torch.no_grad():
-            target_q = self._target_q(following, batch.reward, batch.discount, stddev)
+            target_q = self._target_q(self.encoder(following), following, batch, stddev, self._own)
         with dormant.watch("critic"):
-            q = self.critic(self.critic.code(features, observation.state), batch.action)
-        critic_loss = (q - target_q).square().mean(dim=(1, 2)).sum()
-        self._require_finite("critic", critic_loss)
-        auxiliary_loss, auxiliary_measures = self._auxiliary_loss(features, batch.privileged)
-        self._step(critic_loss if auxiliary_loss is None else critic_loss + auxiliary_loss, ("encoder", "critic"))
+            q = self.critic(self._code(self.critic, features, observation.state, None), batch.action)
+        loss = self._values.loss(q, target_q)
+        self._require_finite("critic", loss)
+        auxiliary_loss, errors = self._auxiliary_loss(features, observation.state, batch.privileged)
+        self._step(loss if auxiliary_loss is None else loss + auxiliary_loss, ("encoder", "critic"))
+        measures = self._after_critic(batch, loss, q, target_q)
 
-        with dormant.watch("actor"):
-            actor_loss, pretanh = self._actor_loss(features.detach(), observation.state, stddev)
-        self._require_finite("actor", actor_loss)
-        self._step(actor_loss, ("actor",))
+        if actor:
+            with dormant.watch("actor"):
+                loss, actor_measures = self._actor_loss(features.detach(), observation.state, None, stddev, self._own)
+            self._require_finite("actor", loss)
+            self._step(loss, ("actor",))
+            measures |= actor_measures
+        return measures | errors | self._diagnostics(before, dormant)
 
-        with torch.no_grad():
-            torch._foreach_lerp_(self._target_parameters, self._parameters["critic"], self._tau)
-            q1, q2 = q.detach().mean(dim=(1, 2)).unbind()
-            measures = {
-                "critic_loss": critic_loss.detach(),
-                "actor_loss": actor_loss.detach(),
-                "critic_q1": q1,
-                "critic_q2": q2,
-                "target_q": target_q.mean(),
-                "batch_reward": batch.reward.mean(),
-                "actor_pretanh": pretanh.detach().abs().mean(),
-                **auxiliary_measures,
-            }
-            if diagnostics:
-                measures |= self._diagnostics(before)
-                measures |= {f"diagnostics/{name}_dormant_ratio": r for name, r in dormant.ratios().items()}
-        return measures
+    @torch.no_grad()
+    def _after_critic(self, batch: Transitions, loss: Tensor, q: Tensor, target_q: Tensor) -> dict[str, Tensor]:
+        """Move the target critic towards the critic; return what there is to log."""
+        torch._foreach_lerp_(self._target_parameters, self._parameters["critic"], self._tau)
+        q1, q2 = self._values.means(q.detach()).mean(dim=(1, 2)).unbind()
+        return {
+            "critic_loss": loss.detach(),
+            "critic_q1": q1,
+            "critic_q2": q2,
+            "target_q": target_q.mean(),
+            "batch_reward": batch.reward.mean(),
+        }
 
     @torch.no_grad()
     def zero_action_outputs(self, axes: Sequence[int]) -> None:
@@ -247,6 +363,7 @@ class DrQV2Agent:
             "networks": {name: module.state_dict() for name, module in self._modules().items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "generator": self._generator.get_state(),
+            "actor_generator": self._actor_generator.get_state(),
             "generator_device": self.device.type,
         }
 
@@ -262,6 +379,8 @@ class DrQV2Agent:
             optimizer.load_state_dict(state["optimizers"][name])
         if state["generator_device"] == self.device.type:
             self._generator.set_state(state["generator"].cpu())
+            if "actor_generator" in state:
+                self._actor_generator.set_state(state["actor_generator"].cpu())
 
     def _modules(self) -> dict[str, nn.Module]:
         """Return all that has weights, by the name under which they are saved."""
@@ -271,58 +390,72 @@ class DrQV2Agent:
     def _to_device(self, value: Tensor | np.ndarray[Any, Any]) -> Tensor:
         return torch.as_tensor(value).to(self.device)
 
-    def _augment(self, pixels: Tensor | None) -> Tensor | None:
+    def _augment(self, pixels: Tensor | None, generator: torch.Generator) -> Tensor | None:
         if pixels is None or not self.encoder.uses_pixels:
             return None
-        shifted = random_shift(pixels, self._pad, self._generator)
-        return random_brightness(shifted, self._brightness, self._generator)
+        shifted = random_shift(pixels, self._pad, generator)
+        return random_brightness(shifted, self._brightness, generator)
 
     def _observation(self, pixels: Tensor | None, state: Tensor | None, privileged: Tensor | None) -> EncoderInput:
         """Return what the networks may see: of a batch's privileged values nothing, if there are images."""
-        seen = None if self.encoder.uses_pixels else privileged
+        seen = None if self.encoder.uses_pixels or privileged is None else privileged[:, : self._privileged_dim]
         if self._state_dim == 0 or state is None:
             return EncoderInput(pixels, None, seen)
         return EncoderInput(pixels, state.flatten(1), seen)
 
-    def _noise(self, mean: Tensor, stddev: float) -> Tensor:
-        noise = torch.randn(mean.shape, generator=self._generator, device=self.device)
+    def _code(self, critic: Critic, features: Tensor | None, state: Tensor | None, privileged: Tensor | None) -> Tensor:
+        """Return what a critic's two Q functions read of an observation: of its features, or of privileged values."""
+        if self.privileged_critic:
+            assert privileged is not None
+            return critic.code(privileged[:, : self._privileged_dim], None)
+        assert features is not None
+        return critic.code(features, state)
+
+    def _noise(self, mean: Tensor, stddev: float, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(mean.shape, generator=generator, device=self.device)
         return noise.mul_(self._noise_scale * stddev)
 
-    def _sample(self, mean: Tensor, stddev: float) -> Tensor:
+    def _sample(self, mean: Tensor, stddev: float, generator: torch.Generator) -> Tensor:
         """Return a draw from DrQ-v2's truncated normal; its gradient is the mean's, also where it is clamped."""
         with torch.no_grad():
-            noise = self._noise(mean, stddev).clamp_(-self._stddev_clip, self._stddev_clip)
+            noise = self._noise(mean, stddev, generator).clamp_(-self._stddev_clip, self._stddev_clip)
             clamped = (mean + noise).clamp_(-1.0 + _ACTION_MARGIN, 1.0 - _ACTION_MARGIN)
         return clamped + (mean - mean.detach())
 
-    def _target_q(self, following: EncoderInput, reward: Tensor, discount: Tensor, stddev: float) -> Tensor:
+    def _target_q(
+        self, features: Tensor, following: EncoderInput, batch: Transitions, stddev: float, peers: Peers
+    ) -> Tensor:
         """(B, 1): the n-step return with the smaller of the target critic's two values behind it."""
-        features = self.encoder(following)
-        action = self._sample(torch.tanh(self.actor(features, following.state)), stddev)
-        q = self.critic_target(self.critic_target.code(features, following.state), action)
-        return torch.addcmul(reward, discount, q.amin(dim=0))
+        action = self._sample(torch.tanh(peers.actor(features, following.state)), stddev, peers.generator)
+        code = self._code(self.critic_target, features, following.state, batch.next_privileged)
+        q = self._values.means(self.critic_target(code, action))
+        return torch.addcmul(batch.reward, batch.discount, q.amin(dim=0))
 
-    def _actor_loss(self, features: Tensor, state: Tensor | None, stddev: float) -> tuple[Tensor, Tensor]:
-        """Return the loss and the pre-tanh output (B, A)."""
+    def _actor_loss(
+        self, features: Tensor, state: Tensor | None, privileged: Tensor | None, stddev: float, peers: Peers
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and what there is to log."""
         pretanh = self.actor(features, state)
-        action = self._sample(torch.tanh(pretanh), stddev)
+        action = self._sample(torch.tanh(pretanh), stddev, peers.generator)
         with torch.no_grad():
-            code = self.critic.code(features, state)
-        loss = -self.critic(code, action).amin(dim=0).mean()
+            code = self._code(peers.critic, features, state, privileged)
+        loss = -self._values.means(peers.critic(code, action)).amin(dim=0).mean()
         if self._pretanh_penalty:
             loss = loss + self._pretanh_penalty * pretanh.square().mean()
-        return loss, pretanh
+        return loss, {"actor_loss": loss.detach(), "actor_pretanh": pretanh.detach().abs().mean()}
 
-    def _auxiliary_loss(self, features: Tensor, angles: Tensor | None) -> tuple[Tensor | None, dict[str, Tensor]]:
+    def _auxiliary_loss(
+        self, features: Tensor, state: Tensor | None, privileged: Tensor | None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """Return the weighted loss of the auxiliary task and its measures; nothing where the task is off."""
         if self.auxiliary is None:
             return None, {}
-        if angles is None:
-            raise ValueError("the auxiliary task needs its angles as the batch's privileged values")
-        loss, error_deg = self.auxiliary.loss(features, angles)
+        if privileged is None:
+            raise ValueError("the auxiliary task needs its targets among the batch's privileged values")
+        loss, errors = self.auxiliary.loss(features, state, privileged)
         weighted = self.auxiliary.weight * loss
         self._require_finite("encoder", weighted)
-        return weighted, {"auxiliary_loss": loss.detach(), "auxiliary_error_deg": error_deg}
+        return weighted, {"auxiliary_loss": loss.detach(), **errors}
 
     def _step(self, loss: Tensor, names: Iterable[str]) -> None:
         """Step these networks down the loss; the others get no gradient, and none is computed for them."""
@@ -338,20 +471,21 @@ class DrQV2Agent:
             broken = self.not_finite() or [name]
             raise DivergedError(f"the {name}'s loss is {float(loss.detach())}; diverged: {' and '.join(broken)}")
 
-    def _copy_parameters(self) -> dict[str, list[Tensor]]:
-        return {name: [p.detach().clone() for p in network.parameters()] for name, network in self.networks.items()}
+    def _copy_parameters(self, names: Sequence[str]) -> dict[str, list[Tensor]]:
+        return {name: [p.detach().clone() for p in self.networks[name].parameters()] for name in names}
 
-    def _diagnostics(self, before: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def _diagnostics(self, before: Mapping[str, list[Tensor]], dormant: DormantUnits) -> dict[str, Tensor]:
+        """Return the diagnostics of the networks whose parameters before the update are given."""
         measures = {}
-        for name, network in self.networks.items():
-            parameters = _tensors(network)
+        for name, old in before.items():
+            parameters = _tensors(self.networks[name])
             gradients = [p.grad for p in parameters if p.grad is not None]
-            weight = _norm(before[name])
-            change = _norm([p - q for p, q in zip(parameters, before[name], strict=True)])
+            change = _norm([p - q for p, q in zip(parameters, old, strict=True)])
             measures[f"diagnostics/{name}_grad_norm"] = _norm(gradients)
-            measures[f"diagnostics/{name}_update_to_weight"] = change / weight
+            measures[f"diagnostics/{name}_update_to_weight"] = change / _norm(old)
             measures[f"diagnostics/{name}_param_norm"] = _norm(parameters)
-        return measures
+        return measures | {f"diagnostics/{name}_dormant_ratio": r for name, r in dormant.ratios().items()}
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

@@ -82,16 +82,18 @@ class Gimbal(ABC):
 
 
 class PositionGimbal(Gimbal):
-    """The action is an angle's target as a share of its open range, run to at no more than ``max_rate`` rad/s."""
+    """The action is an angle's target as a share of its limit, run to at no more than ``max_rate`` rad/s.
+
+    A target beyond the open range means its end, so that a range that opens does not change what an action means.
+    """
 
     def advance(self, action: Array, share: Array, dt: float, moving: NDArray[np.bool_]) -> None:
-        limit = self._max_rate * dt
-        step = np.clip(action * share * ANGLE_LIMITS - self.angles, -limit, limit)
+        limit, reach = self._max_rate * dt, share * ANGLE_LIMITS
+        step = np.clip(np.clip(action * ANGLE_LIMITS, -reach, reach) - self.angles, -limit, limit)
         self.angles += np.where(moving[:, None], step, 0.0)
 
     def action_towards(self, target: Array, share: Array, hold: float) -> Array:
-        reach = share * ANGLE_LIMITS
-        return np.divide(target, reach, out=np.zeros_like(reach), where=reach > 0.0)
+        return target / ANGLE_LIMITS
 
 
 class VelocityGimbal(Gimbal):

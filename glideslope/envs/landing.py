@@ -119,6 +119,7 @@ class LandingTask:
         self._smooth_penalty = np.zeros(num_envs)
         self._distance = np.zeros(num_envs)
         self._descent = np.zeros(num_envs)
+        self._severity = np.zeros(num_envs)  # share of the penalty of a crash in the decision under way
 
     # --- episodes ---
 
@@ -246,9 +247,12 @@ class LandingTask:
             return running
         in_pad = rotate_about_z(np.column_stack([offset, np.zeros(len(offset))]), -pad_course)
         inside = np.abs(in_pad[:, :2]).max(axis=1) <= 0.5 * task.pad_size
+        ended, on_pad = touched | outside, touched & physics.touches_pad & inside
+        self.outcome[ended] = Outcome.CRASHED
+        severity = rewards.crash_severity(sink_rate, on_pad, task.max_touchdown_speed)
+        self._severity[ended] = severity[ended]
         # Sensors lag one substep behind, so the speed before this tick is the speed of approach.
-        landed = touched & physics.touches_pad & inside & (sink_rate <= task.max_touchdown_speed)
-        self.outcome[touched | outside] = Outcome.CRASHED
+        landed = on_pad & (sink_rate <= task.max_touchdown_speed)
         self.outcome[landed] = Outcome.LANDED
         error[landed], speed[landed] = distance[landed], sink_rate[landed]
         return self.outcome == Outcome.RUNNING
@@ -320,7 +324,7 @@ class LandingTask:
         self._accumulate(terms, running, "speed", -weights.speed * sink)
         self._accumulate(terms, running, "time", np.full(self.num_envs, -weights.time))
         self._accumulate(terms, running, "landing", weights.landing * landing)
-        self._accumulate(terms, running, "crash", -weights.crash * (self.outcome == Outcome.CRASHED))
+        self._accumulate(terms, running, "crash", -weights.crash * self._severity * (self.outcome == Outcome.CRASHED))
         self._accumulate(terms, running, "alignment", self._viz_weight * rewards.alignment(cosine))
         self._accumulate(terms, running, "not_visible", -self._not_visible_penalty * ~visible)
         self._accumulate(terms, running, "smoothness", -self._smooth_penalty * rewards.jerkiness(turned))

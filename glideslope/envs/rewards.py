@@ -36,6 +36,15 @@ def excess_sink_rate(sink_rate: Array, height: Array, max_touchdown_speed: float
     return np.maximum(sink_rate - safe, 0.0)
 
 
+def crash_severity(sink_rate: Array, on_pad: NDArray[np.bool_], max_touchdown_speed: float) -> Array:
+    """Return the share of the crash penalty in [0, 1]: all of it, but on the pad only as the sink rate is too high.
+
+    There it is the excess over the limit as a share of the limit. A cliff at the limit teaches to hover.
+    """
+    excess = (sink_rate - max_touchdown_speed) / max_touchdown_speed
+    return np.where(on_pad, np.clip(excess, 0.0, 1.0), 1.0)
+
+
 def alignment(cosine: Array) -> Array:
     """Return the cos⁵ of the angle between the view axis and the pad, in [0, 1]; 0 behind the camera."""
     return np.maximum(cosine, 0.0) ** 5

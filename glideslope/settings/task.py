@@ -27,7 +27,7 @@ class RewardSettings(CheckedSettings):
     landing: NonNegative = 10.0
     """Bonus for landing in the pad's centre; half of it at the edge."""
     crash: NonNegative = 5.0
-    """Penalty for a crash."""
+    """Penalty for a crash; a share of it for touching the pad too fast."""
 
 
 REWARD_TERMS = (*RewardSettings.model_fields, "alignment", "not_visible", "smoothness")

@@ -19,6 +19,7 @@ from glideslope.settings.checks import (
     Positive,
     PositiveShare,
     Rate,
+    Real,
     Seed,
     Share,
     SomeFrames,
@@ -105,8 +106,20 @@ class Settings(CheckedSettings):
     """Largest random shift of images in pixels; 0 for none."""
     augmentation_brightness: Annotated[NonNegative, Field(lt=1)] = 0.0
     """Largest random change of the images' brightness, as a share of it; 0 for none."""
+    critic_observation: Literal["pixels", "privileged"] = "pixels"
+    """What the critic sees, the encoder's features or the simulator's state; the policy never sees the latter."""
+    actor_every_updates: Count = 1
+    """Updates of the critic per update of the actor, and of the encoder where the critic is privileged."""
+    critic_layer_norm: Flag = False
+    """Whether the critic's hidden layers are normalised."""
+    value_bins: Annotated[Count, Field(le=4096)] = 1
+    """Bins of a categorical value (HL-Gauss) within value_range; 1 for a scalar value."""
+    value_range: tuple[Real, Real] = (-2.0, 2.0)
+    """Lowest and highest return that bins hold, of rewards times reward_scale."""
     auxiliary_weight: NonNegative = 0.0
-    """Weight of the encoder's auxiliary task, which angles look at the pad, in the critic's loss; 0 for none."""
+    """Weight of the encoder's auxiliary task beside the loss that trains the encoder; 0 for none."""
+    auxiliary_target: Literal["gimbal_angles", "pad_motion"] = "gimbal_angles"
+    """What the auxiliary task asks for, the angles that look at the pad or the pad's relative position and velocity."""
 
     log_every_frames: SomeFrames = 1_000
     """Frames between rows of the training log."""
@@ -133,6 +146,13 @@ class Settings(CheckedSettings):
     """The landing task."""
     curriculum: CurriculumSettings
     """The curriculum."""
+
+    @property
+    def sees_privileged(self) -> bool:
+        """Whether the simulator's state is learnt from: by the encoder `state`, the critic or the auxiliary task."""
+        of_state = isinstance(self.agent.encoder, StateEncoderSettings)
+        auxiliary = self.auxiliary_weight > 0 and self.auxiliary_target == "pad_motion"
+        return of_state or self.critic_observation == "privileged" or auxiliary
 
     @property
     def base_rates(self) -> dict[str, float]:
@@ -177,6 +197,8 @@ class Settings(CheckedSettings):
         elif self.auxiliary_weight:
             rule = "must be 0 with the encoder 'state', which is given what the auxiliary task asks for"
             yield Broken("auxiliary_weight", rule, self.auxiliary_weight, ("agent.encoder",))
+        if self.value_range[0] >= self.value_range[1]:
+            yield Broken("value_range", "the lowest return must be below the highest", self.value_range)
         for i, stage in enumerate(self.curriculum.stages):
             if stage.start_offset >= self.task.arena_radius:
                 key = f"curriculum.stages.{i}.start_offset"

@@ -45,16 +45,18 @@ class Experience:
 def newest(observation: Observation) -> dict[str, Any]:
     """Return the latest frame of each stack, as the replay buffer stores it.
 
-    Beside images the privileged values are the targets of the auxiliary task, where there is one.
+    The privileged values are those of the simulator's state, then the targets of the auxiliary task, as far as there
+    are any.
 
     Returns:
         ``frame`` (N, H, W) or None, ``state`` (N, S), ``privileged`` (N, P) or None.
     """
     pixels = observation.get("pixels")
+    learnt = [observation[key] for key in ("privileged", "oracle_gimbal") if key in observation]
     return {
         "frame": None if pixels is None else pixels[:, -1],
         "state": observation["state"][:, -1],
-        "privileged": observation.get("privileged", observation.get("oracle_gimbal")),
+        "privileged": np.concatenate(learnt, axis=1) if learnt else None,
     }
 
 

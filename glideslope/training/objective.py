@@ -33,7 +33,10 @@ _TRAIN = (
     *("critic_loss", "actor_loss", "critic_q1", "critic_q2", "target_q", "batch_reward", "actor_pretanh"),
     *("stddev", "buffer_size", "fps", "episode_reward", "episode_length", "success_rate"),
 )
-_AUXILIARY = ("train/auxiliary_loss", "train/auxiliary_error_deg")
+_AUXILIARY = {
+    "gimbal_angles": ("train/auxiliary_loss", "train/auxiliary_error_deg"),
+    "pad_motion": ("train/auxiliary_loss", "train/auxiliary_error_m", "train/auxiliary_error_mps"),
+}
 
 
 def objectives(settings: Settings) -> tuple[str, ...]:
@@ -44,7 +47,7 @@ def objectives(settings: Settings) -> tuple[str, ...]:
         *(f"lr_{network}" for network in NETWORKS),
         *("curriculum/stage", "curriculum/success_rate_window"),
         *(f"train/{name}" for name in _TRAIN),
-        *(_AUXILIARY if settings.auxiliary_weight else ()),
+        *(_AUXILIARY[settings.auxiliary_target] if settings.auxiliary_weight else ()),
         *(f"train/reward/{term}" for term in REWARD_TERMS),
         *(f"diagnostics/{network}_{name}" for network in NETWORKS for name in _DIAGNOSTICS),
         *(f"eval/{name}" for name in (*EVAL, "forgetting")),

@@ -91,6 +91,11 @@ def update_steps(settings: Settings, step: int) -> list[int]:
     return [at for at in range(first, last + 1) if at % settings.update_every_steps == 0]
 
 
+def updates_actor(settings: Settings, step: int) -> bool:
+    """Return whether the update of ``step`` is one of the actor too: every `actor_every_updates`-th is."""
+    return step // settings.update_every_steps % settings.actor_every_updates == 0
+
+
 class TrainingError(Exception):
     """Training can't continue: a network has diverged, or a file can't be written. The last snapshot is good."""
 

@@ -17,7 +17,14 @@ from torch import Tensor
 from glideslope.agent import DivergedError
 from glideslope.envs.gym import Observation
 from glideslope.settings.schedules import NOISE
-from glideslope.training.run import StoppedError, TrainingError, TrainingRun, diverged, update_steps
+from glideslope.training.run import (
+    StoppedError,
+    TrainingError,
+    TrainingRun,
+    diverged,
+    update_steps,
+    updates_actor,
+)
 from glideslope.training.wiring import Parts
 
 
@@ -119,7 +126,8 @@ class Trainer:
         schedules.write(agent.optimizers, step, history)
         stddev = schedules.rate(NOISE, step, history)
         batch = learner.replay.sample(self._run.settings.batch_size).to(agent.device)
-        metrics = agent.update(batch, stddev, diagnostics=records.is_due(step))
+        actor = updates_actor(self._run.settings, step)
+        metrics = agent.update(batch, stddev, actor=actor, diagnostics=records.is_due(step))
         records.after_update(step, metrics)
         return [loss for name, loss in metrics.items() if name.endswith("_loss")]
 

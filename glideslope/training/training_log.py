@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from glideslope.lr_scheduler import read_lr
 from glideslope.runs.logger import RATE_TAGS, STAGE_TAG, SUCCESS_TAG
 from glideslope.settings.schedules import NOISE
-from glideslope.training.run import TrainingRun
+from glideslope.training.run import TrainingRun, updates_actor
 
 
 class Records:
@@ -44,8 +44,8 @@ class Records:
         self._episodes["train/success_rate"].append(float(final["success"][env]))
 
     def is_due(self, step: int) -> bool:
-        """Return whether a full row is due: at the first update and then at the first one in each interval."""
-        return self._interval(step) > self._logged
+        """Return whether a full row is due: at the first update of every network, and at the first in each interval."""
+        return self._interval(step) > self._logged and updates_actor(self._run.settings, step)
 
     def before_update(self, step: int) -> None:
         """Write the rates of the update before that of ``step``, where one jumps between the two."""

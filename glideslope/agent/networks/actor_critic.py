@@ -3,7 +3,7 @@
 Shapes: B batch, F encoder features, S state values, A action axes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,6 +18,8 @@ class Sizes(NamedTuple):
     action_dim: int  # A
     feature_dim: int  # the trunk's features
     hidden_dim: int  # the hidden layers behind the trunk
+    critic_layer_norm: bool = False  # whether the critic's hidden layers are normalised
+    value_bins: int = 1  # V, the outputs of a Q function
 
 
 class ActionParts(NamedTuple):
@@ -46,7 +48,10 @@ class Actor(nn.Module):
 
 
 class Critic(nn.Module):
-    """Two Q functions: `code` gives what both read of an observation, `forward` their values (2, B, 1)."""
+    """Two Q functions: `code` gives what both read of an observation, `forward` their outputs (2, B, V).
+
+    An output is the value itself, or the logits of its distribution: see `glideslope.agent.values`.
+    """
 
     def code(self, features: Tensor, state: Tensor | None) -> Tensor:
         """(B, ...), what the two Q functions read beside the action."""
@@ -71,11 +76,12 @@ class Trunk(nn.Module):
         return code if state is None else torch.cat((code, state), dim=1)
 
 
-def hidden_layers(inputs: int, width: int, depth: int = 2) -> nn.Sequential:
-    """`depth` times Linear-ReLU, from (B, inputs) to (B, width)."""
+def hidden_layers(inputs: int, width: int, depth: int = 2, *, layer_norm: bool = False) -> nn.Sequential:
+    """`depth` times Linear-ReLU, or Linear-LayerNorm-ReLU, from (B, inputs) to (B, width)."""
     layers: list[nn.Module] = []
     for size in [inputs, *[width] * (depth - 1)]:
-        layers += [nn.Linear(size, width), nn.ReLU(inplace=True)]
+        norm = [nn.LayerNorm(width, elementwise_affine=False)] if layer_norm else []
+        layers += [nn.Linear(size, width), *norm, nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
@@ -176,16 +182,45 @@ class TwinReLU(nn.ReLU):
         super().__init__(inplace=True)
 
 
-class TwinCritic(Critic):
+class TwinLayers(nn.Module):
+    """Two hidden layers and an output, twice: (B, inputs), or (2, B, inputs), to (2, B, V)."""
+
+    def add_layers(self, inputs: int, sizes: Sizes) -> None:
+        """Register the layers, after those that the module has already."""
+        width = sizes.hidden_dim
+        self.first = TwinLinear(inputs, width)
+        self.second = TwinLinear(width, width)
+        self.output = TwinLinear(width, sizes.value_bins)
+        self.activation = TwinReLU()
+        # No weights of its own: the Linear layers behind it have them.
+        self.norm = nn.LayerNorm(width, elementwise_affine=False) if sizes.critic_layer_norm else nn.Identity()
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return (2, B, V)."""
+        x = self.activation(self.norm(self.first(x)))
+        x = self.activation(self.norm(self.second(x)))
+        values: Tensor = self.output(x)
+        return values
+
+
+class TwinHead(TwinLayers):
+    """`TwinLayers` as a module of its own."""
+
+    def __init__(self, inputs: int, sizes: Sizes) -> None:
+        super().__init__()
+        self.add_layers(inputs, sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outputs(x)
+
+
+class TwinCritic(TwinLayers, Critic):
     """The critic of DrQ-v2: one trunk, whose output and the action both Q functions read."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.trunk = Trunk(sizes.feature_size, sizes.feature_dim, sizes.state_dim)
-        self.first = TwinLinear(self.trunk.output_size + sizes.action_dim, sizes.hidden_dim)
-        self.second = TwinLinear(sizes.hidden_dim, sizes.hidden_dim)
-        self.output = TwinLinear(sizes.hidden_dim, 1)
-        self.activation = TwinReLU()
+        self.add_layers(self.trunk.output_size + sizes.action_dim, sizes)
 
     def code(self, features: Tensor, state: Tensor | None) -> Tensor:
         """(B, feature_dim + S)."""
@@ -193,9 +228,27 @@ class TwinCritic(Critic):
         return code
 
     def forward(self, code: Tensor, action: Tensor) -> Tensor:
-        x = self.activation(self.first(torch.cat((code, action), dim=1)))
-        x = self.activation(self.second(x))
-        values: Tensor = self.output(x)
+        return self.outputs(torch.cat((code, action), dim=1))
+
+
+class PrivilegedCritic(Critic):
+    """A critic that reads the simulator's state instead of an encoder's features (Pinto et al. 2017, arXiv:1710.06542).
+
+    The P privileged values pass two layers with ReLU; behind them is a pair's own critic, whose features they become.
+    """
+
+    def __init__(self, privileged_dim: int, sizes: Sizes, build: Callable[[Sizes], Critic]) -> None:
+        super().__init__()
+        width = sizes.hidden_dim
+        self.layers = hidden_layers(privileged_dim, width, layer_norm=sizes.critic_layer_norm)
+        self.critic = build(sizes._replace(feature_size=width, state_dim=0))
+
+    def code(self, features: Tensor, state: Tensor | None) -> Tensor:
+        """Return what both Q functions read; `features` are the privileged values (B, P), `state` is not read."""
+        return self.critic.code(self.layers(features), None)
+
+    def forward(self, code: Tensor, action: Tensor) -> Tensor:
+        values: Tensor = self.critic(code, action)
         return values
 
 

@@ -18,6 +18,7 @@ from glideslope.agent.networks.actor_critic import (
     OutputLayer,
     Sizes,
     Trunk,
+    TwinHead,
     TwinLinear,
     TwinReLU,
 )
@@ -102,25 +103,8 @@ class TwinBlock(nn.Module):
         return mixed
 
 
-class TwinHead(nn.Module):
-    """Two hidden layers and an output, twice: (2, B, inputs) to values (2, B, 1)."""
-
-    def __init__(self, inputs: int, width: int) -> None:
-        super().__init__()
-        self.first = TwinLinear(inputs, width)
-        self.second = TwinLinear(width, width)
-        self.output = TwinLinear(width, 1)
-        self.activation = TwinReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.activation(self.first(x))
-        x = self.activation(self.second(x))
-        values: Tensor = self.output(x)
-        return values
-
-
 class ActionValues(nn.Module):
-    """Two Q functions of tokens (B, T, D) and some axes of the action (B, A): values (2, B, 1).
+    """Two Q functions of tokens (B, T, D) and some axes of the action (B, A): outputs (2, B, V).
 
     Each has the action as a token, a learned query plus a projection of the axes. It attends to the code's
     tokens and to itself, and feeds a head.
@@ -137,7 +121,7 @@ class ActionValues(nn.Module):
         self.embed = TwinLinear(len(axes), width, bias=False)
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.blocks = nn.ModuleList(TwinBlock(width, settings.nhead) for _ in range(settings.depth))
-        self.head = TwinHead(width, sizes.hidden_dim)
+        self.head = TwinHead(width, sizes)
 
     def forward(self, tokens: Tensor, action: Tensor) -> Tensor:
         x = self.query + self.embed(action.index_select(1, self.axes))

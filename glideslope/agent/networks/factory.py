@@ -1,11 +1,15 @@
 """Builds the networks that settings name: encoders, and pairs of actor and critic."""
 
+from collections.abc import Callable
+from functools import partial
+
 from glideslope.agent.networks.actor_critic import (
     ActionParts,
     Actor,
     AutoregressiveActor,
     Critic,
     OriginalActor,
+    PrivilegedCritic,
     Sizes,
     TwinCritic,
 )
@@ -49,21 +53,32 @@ def build_encoder(
     return ConvEncoder(pixels_shape, settings.channels, settings.strides)
 
 
-def build_actor_critic(settings: AnyActorCriticSettings, sizes: Sizes, parts: ActionParts) -> tuple[Actor, Critic]:
-    """Return the actor and the critic that `settings.name` names.
+def build_actor_critic(
+    settings: AnyActorCriticSettings, sizes: Sizes, parts: ActionParts, privileged_dim: int
+) -> tuple[Actor, Critic]:
+    """Return the actor and the critic that `settings.name` names; the critic of `privileged_dim` values, if not 0.
 
     Raises:
         ValueError: they treat drone and gimbal apart, and one of them has no axis.
     """
+    actor, build_critic = _pair(settings, sizes, parts)
+    if privileged_dim:
+        return actor, PrivilegedCritic(privileged_dim, sizes, build_critic)
+    return actor, build_critic(sizes)
+
+
+def _pair(
+    settings: AnyActorCriticSettings, sizes: Sizes, parts: ActionParts
+) -> tuple[Actor, Callable[[Sizes], Critic]]:
     if isinstance(settings, ActorCriticSettings):
-        return OriginalActor(sizes), TwinCritic(sizes)
+        return OriginalActor(sizes), TwinCritic
     if not parts.drone or not parts.gimbal:
         raise ValueError(f"the actor-critic pair {settings.name!r} needs axes of drone and gimbal, got {parts}")
     if isinstance(settings, AutoregressiveActorSettings):
         gimbal_first = settings.name == "autoregressive_gimbal_first"
         first, second = (parts.gimbal, parts.drone) if gimbal_first else (parts.drone, parts.gimbal)
-        return AutoregressiveActor(sizes, first, second, settings.depth), TwinCritic(sizes)
+        return AutoregressiveActor(sizes, first, second, settings.depth), TwinCritic
     actor = AttentionActor(sizes, parts, settings)
     if settings.name == "multihead_attention":
-        return actor, AttentionCritic(sizes, settings)
-    return actor, FactoredAttentionCritic(sizes, parts, settings)
+        return actor, partial(AttentionCritic, settings=settings)
+    return actor, partial(FactoredAttentionCritic, parts=parts, settings=settings)

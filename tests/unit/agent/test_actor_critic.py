@@ -76,7 +76,7 @@ def pair(request: pytest.FixtureRequest) -> str:
 
 def build(pair: str, sizes: Sizes = SIZES, parts: ActionParts = PARTS) -> tuple[Actor, Critic]:
     torch.manual_seed(0)
-    actor, critic = build_actor_critic(PAIRS[pair], sizes, parts)
+    actor, critic = build_actor_critic(PAIRS[pair], sizes, parts, 0)
     initialize(actor)
     initialize(critic)
     return actor, critic

@@ -176,7 +176,7 @@ def test_measures_and_gradients_by_hand() -> None:
     measures = agent.update(batch, 0.0)
     plain.update(batch, 0.0)
     features = agent.encoder(agent._observation(batch.pixels, batch.state, None))
-    difference = agent.auxiliary(features) - batch.privileged
+    difference = agent.auxiliary(features, None) - batch.privileged
     loss = difference.square().mean()
     torch.testing.assert_close(measures["auxiliary_loss"], loss.detach())
     degrees = (difference.detach().abs() * torch.tensor(LIMITS_DEG)).mean()
@@ -246,7 +246,7 @@ def test_what_does_not_fit_is_refused() -> None:
         make_agent("state", **ON)
     with pytest.raises(ValueError, match="an encoder of pixels, and gimbal_limits_deg"):
         make_agent(auxiliary_weight=1.0)
-    with pytest.raises(ValueError, match="its angles"):
+    with pytest.raises(ValueError, match="its targets"):
         make_agent(**ON).update(make_batch(), 0.2)
     with pytest.raises(SettingsError, match=r"auxiliary_weight=0\.1: must be 0 with the encoder 'state'"):
         compose(TRAIN_CONFIG, ["encoder_bundle@agent=state", "auxiliary_weight=0.1"], Settings)
