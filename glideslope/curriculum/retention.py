@@ -14,16 +14,15 @@ class Retention:
     def __init__(self) -> None:
         self._best: dict[int, float] = {}
 
-    def row(self, rates: Mapping[int, float], reached: int, stages: int) -> dict[str, float]:
+    def row(self, rates: Mapping[int, float], reached: int) -> dict[str, float]:
         """Take the success rates of an evaluation, in [0, 1] by stage index; return them under their log tags.
 
         Forgetting, the best success rate so far minus the current one, is that of stages reached; its mean over
-        them is there where every stage was evaluated.
+        them is there where each of them was evaluated.
 
         Args:
             rates: success rates of the stages that were evaluated.
             reached: the highest stage that the curriculum has been in.
-            stages: how many stages there are.
         """
         row, forgotten = {}, []
         for stage, rate in rates.items():
@@ -32,7 +31,7 @@ class Retention:
                 best = self._best[stage] = max(self._best.get(stage, 0.0), rate)
                 row[f"eval/forgetting_stage{stage}"] = best - rate
                 forgotten.append(best - rate)
-        if len(rates) == stages:
+        if len(forgotten) == reached + 1:
             row["eval/forgetting"] = float(np.mean(forgotten))
         return row
 

@@ -68,7 +68,9 @@ def work_left(
     stages = settings.curriculum.last_stage + 1
     # At the end of training every stage is scored in place of the current one alone.
     periodic = max((total - 1) // every - frame // every, 0)
-    of_all = _changes_left(settings, frame, stage, changes) + (frame < total)
+    left = _changes_left(settings, frame, stage, changes)
+    # Where a stage is entered, that and those before it are scored.
+    of_all = left * (stage + 1) + left * (left + 1) / 2 + stages * (frame < total)
     envs, longest = scoring_envs(settings), longest_episode(settings)
     present, last = _lengths(settings, frame, episode_length)
     on_the_way = scoring_steps(settings.num_eval_episodes, envs, (present + last) / 2.0, longest)
@@ -81,7 +83,7 @@ def work_left(
         "learn": max(total - max(frame, seed), 0),
         "evaluate": due * now
         + periodic * on_the_way
-        + stages * of_all * at_the_end
+        + of_all * at_the_end
         + (stages if final is None else final) * held_out,
         "film": film_pictures(settings, last),
         "save": max(snapshots, 0) + (frame < total),

@@ -70,6 +70,13 @@ class Batch:
         return replace(self, **moved)
 
 
+    def split(self, size: int) -> list[Batch]:
+        """Return batches of `size` transitions, of which there is a multiple: views of this one."""
+        parts = {f.name: None if (v := getattr(self, f.name)) is None else v.split(size) for f in fields(self)}
+        count = len(self.action) // size
+        return [Batch(**{name: None if v is None else v[i] for name, v in parts.items()}) for i in range(count)]
+
+
 class ReplayBuffer:
     """Uniform n-step replay over parallel environments, each frame stored once (DrQ-v2, Yarats et al. 2021).
 

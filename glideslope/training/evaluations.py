@@ -12,7 +12,7 @@ from glideslope.settings.schedules import NOISE
 from glideslope.training.objective import EVAL
 from glideslope.training.run import TrainingRun
 
-# An evaluation that is due: of the current stage, of every stage, or none.
+# An evaluation that is due: of the current stage, of every stage reached (at the end of all stages), or none.
 Due: TypeAlias = Literal["stage", "all stages"] | None
 
 
@@ -63,7 +63,9 @@ class Validation:
         if self.due is None:
             return ()
         curriculum = self._run.curriculum
-        return [curriculum.stage] if self.due == "stage" else range(len(curriculum.stages))
+        if self.due == "stage":
+            return [curriculum.stage]
+        return range(len(curriculum.stages) if self._run.clock.at_end else curriculum.reached + 1)
 
     def run(self) -> Score | None:
         """Make the evaluation that is due; return the score on the current stage, None where nothing was due.
@@ -83,12 +85,12 @@ class Validation:
         result = results[curriculum.stage]
         rates = {stage: scored.success_rate for stage, scored in results.items()}
         row: dict[str, float | None] = {f"eval/{name}": getattr(result, name) for name in EVAL}
-        row |= self._retention.row(rates, curriculum.reached, len(curriculum.stages))
+        row |= self._retention.row(rates, curriculum.reached)
         run.write(lambda: run.logger.log_eval(run.clock.frame, row), "the evaluation log")
         display.note(_described(result))
         if len(results) > 1:
             each = ", ".join(f"{scored.name} {scored.success_rate:.0%}" for scored in results.values())
-            display.note(f"every stage: {each}")
+            display.note(f"every stage{'' if run.clock.at_end else ' so far'}: {each}")
         self._lower_rates(result)
         return result
 

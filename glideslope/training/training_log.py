@@ -47,9 +47,13 @@ class Records:
         """Return whether a full row is due: at the first update of every network, and at the first in each interval."""
         return self._interval(step) > self._logged and updates_actor(self._run.settings, step)
 
+    def wants(self, step: int) -> bool:
+        """Return whether the update of ``step``, the next one, leaves something in the log."""
+        return self.is_due(step) or self._rate_jumps(step)
+
     def before_update(self, step: int) -> None:
         """Write the rates of the update before that of ``step``, where one jumps between the two."""
-        self._jumps = self._rate_jumps(step)
+        self._jumps, self._resumed = self._rate_jumps(step), False
         if self._jumps:
             self._write_rates(step - self._run.settings.update_every_steps)
 
@@ -95,10 +99,9 @@ class Records:
         run, settings = self._run, self._run.settings
         schedules, history = run.learner.schedules, run.curriculum.history
         before = step - settings.update_every_steps
-        resumed, self._resumed = self._resumed, False
         if before <= settings.seed_steps:
             return False
-        if resumed:  # perhaps with another schedule than the update before had
+        if self._resumed:  # perhaps with another schedule than the update before had
             for network, held in self._held_rates().items():
                 was, now = (schedules.rate(network, at, history) for at in (before, step))
                 if abs(held - was) > 1e-6 * was and abs(held - now) > 0.01 * max(held, now):

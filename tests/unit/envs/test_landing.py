@@ -377,7 +377,15 @@ def test_touchdowns(seed: int) -> None:
             assert np.isnan(error)
             assert np.isnan(speed)
             assert landing == 0.0
-            assert crash == -10.0
+            on_pad = max(abs(offset[0]), abs(offset[1])) < 0.7
+            # On the pad, as much as it was too fast: all of the penalty from twice the limit of 0.8 m/s on.
+            assert crash == pytest.approx(-10.0 * (sink - 0.8) / 0.8 if on_pad else -10.0, abs=0.5 * on_pad)
+            assert crash < 0.0
+
+
+def test_a_crash_costs_all_beside_the_pad_and_on_it_what_was_too_fast() -> None:
+    sink, on_pad = np.array([0.1, 2.0, 0.6, 0.75, 0.9, 1.2, 5.0]), np.array([0, 0, 1, 1, 1, 1, 1], bool)
+    np.testing.assert_allclose(rewards.crash_severity(sink, on_pad, 0.6), [1, 1, 0, 0.25, 0.5, 1, 1])
 
 
 def test_flying_into_the_vehicles_side_is_a_crash() -> None:
@@ -541,7 +549,8 @@ def test_terms_follow_from_what_happened_and_add_up_to_the_reward() -> None:
             "speed": -0.9 * np.maximum(sink - 0.48 - 0.5 * np.maximum(-after[:, 2], 0.0), 0.0),
             "time": np.full(8, -0.03),
             "landing": 8.0 * (result.outcome == Outcome.LANDED) * centred,
-            "crash": -6.0 * (result.outcome == Outcome.CRASHED),
+            # What touching the pad too fast costs is worked out for touchdowns, above.
+            "crash": -6.0 * (result.outcome == Outcome.CRASHED) * np.where(near > 1.0, 1.0, task._severity),
             "alignment": 0.2 * np.maximum(cosine, 0.0) ** 5,
             "not_visible": -0.3 * ~visible,
             "smoothness": -0.4 * np.sum((task.gimbal.angles - angles) ** 2, axis=1),

@@ -1,0 +1,133 @@
+"""Makes the gradient updates of a training, one after the other or those of the critic beside those of the actor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, wait
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from glideslope.agent import DivergedError
+from glideslope.replay.buffer import Batch
+from glideslope.settings import NETWORKS
+from glideslope.settings.schedules import NOISE
+from glideslope.training.run import TrainingError, TrainingRun, diverged, updates_actor
+from glideslope.training.training_log import Records
+
+Metrics = dict[str, Tensor]
+
+
+class Updates:
+    """Updates at given global steps, each with the rates of exactly that step."""
+
+    def __init__(self, run: TrainingRun, records: Records) -> None:
+        self._run, self._records = run, records
+
+    def make(self, steps: Sequence[int]) -> None:
+        """Make the updates of these global steps, one after the other.
+
+        Raises:
+            TrainingError: a network has diverged.
+        """
+        losses: list[Tensor] = []
+        with _Diverging(self._run):
+            for step in steps:
+                self._records.before_update(step)  # before the rates are written over
+                metrics = self._update(step)
+                self._records.after_update(step, metrics)
+                losses += _losses(metrics)
+        self._require_finite(losses)
+
+    def make_beside(self, steps: Sequence[int], worker: Executor) -> None:
+        """Make the updates of these global steps, those of the actor by the `worker`, which has one thread.
+
+        Critic and actor see each other as they were before the first of the updates, so neither waits for the other
+        and the results don't depend on which is faster. Without a privileged critic they can't be told apart: all
+        updates are made here.
+
+        Raises:
+            TrainingError: a network has diverged.
+        """
+        agent, records = self._run.learner.agent, self._records
+        if not agent.privileged_critic or not steps:
+            self.make(steps)
+            return
+        size = self._run.settings.batch_size
+        batches = self._run.learner.replay.sample(size * len(steps)).to(agent.device).split(size)
+        agent.freeze()
+        losses: list[Tensor] = []
+        block: list[tuple[int, Batch]] = []
+
+        def flush() -> Metrics:
+            metrics: Metrics = {}
+            if block:
+                later = worker.submit(self._update_part, "actor", block)
+                try:
+                    metrics = self._update_part("critic", block)
+                finally:
+                    wait([later])
+                metrics |= later.result()
+                losses.extend(_losses(metrics))
+                block.clear()
+            return metrics
+
+        with _Diverging(self._run):
+            for step, batch in zip(steps, batches, strict=True):
+                # What is logged of an update is what the optimizers hold then: it is made by itself.
+                logged = records.wants(step)
+                if logged:
+                    flush()
+                records.before_update(step)
+                block.append((step, batch))
+                if logged:
+                    records.after_update(step, flush())
+            flush()
+        self._require_finite(losses)
+
+    def _update(self, step: int) -> Metrics:
+        learner, settings = self._run.learner, self._run.settings
+        agent, schedules, history = learner.agent, learner.schedules, self._run.curriculum.history
+        schedules.write(agent.optimizers, step, history)
+        stddev = schedules.rate(NOISE, step, history)
+        batch = learner.replay.sample(settings.batch_size).to(agent.device)
+        actor, diagnostics = updates_actor(settings, step), self._records.is_due(step)
+        return agent.update(batch, stddev, actor=actor, diagnostics=diagnostics)
+
+    def _update_part(self, part: Literal["critic", "actor"], block: Sequence[tuple[int, Batch]]) -> Metrics:
+        """Make the part of each update; return the measures of the last one."""
+        agent, schedules = self._run.learner.agent, self._run.learner.schedules
+        history = self._run.curriculum.history
+        own = [name for name in NETWORKS if (name == "critic") == (part == "critic")]
+        optimizers = {name: agent.optimizers[name] for name in own}
+        metrics: Metrics = {}
+        for step, batch in block:
+            schedules.write(optimizers, step, history)
+            if part == "critic" or updates_actor(self._run.settings, step):
+                stddev = schedules.rate(NOISE, step, history)
+                metrics = agent.update_frozen(part, batch, stddev, diagnostics=self._records.is_due(step))
+        return metrics
+
+    def _require_finite(self, losses: list[Tensor]) -> None:
+        # One look for all of them: a GPU is waited for once.
+        if losses and not bool(torch.stack(losses).isfinite().all()):
+            raise diverged("a loss is not a number", self._run.learner.agent, self._run.clock.frame)
+
+
+class _Diverging:
+    """Tells a diverged network as an error of the training."""
+
+    def __init__(self, run: TrainingRun) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DivergedError):
+            raise TrainingError(f"{error} at frame {self._run.clock.frame:,}") from error
+
+
+def _losses(metrics: Mapping[str, Tensor]) -> list[Tensor]:
+    return [loss for name, loss in metrics.items() if name.endswith("_loss")]
