@@ -18,7 +18,7 @@ from benchmarks.bench_update import fill
 from glideslope.agent import DrQV2Agent
 from glideslope.build import make_agent, make_replay, resolve_device, use_threads, uses_pixels
 from glideslope.cli.main import TRAIN_CONFIG, compose
-from glideslope.envs.landing import PRIVILEGED_DIM, STATE_DIM
+from glideslope.envs.landing import PRIVILEGED_DIM, state_dim
 from glideslope.settings import Settings
 from glideslope.training.process import keep_freed_memory
 
@@ -60,7 +60,7 @@ def build(words: tuple[str, ...]) -> Built:
     agent, replay = make_agent(settings, device), make_replay(settings, device)
     size, frames = settings.task.image_size, settings.frame_stack
     fill(replay, settings.num_envs, size, pixels)
-    seen = {"state": torch.zeros(ENVS, frames * STATE_DIM)}
+    seen = {"state": torch.zeros(ENVS, frames * state_dim(settings.task))}
     if pixels:
         seen["pixels"] = torch.zeros(ENVS, frames, size, size, dtype=torch.uint8)
     else:

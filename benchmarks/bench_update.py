@@ -9,9 +9,9 @@ import torch
 
 from benchmarks.timing import rate
 from glideslope.build import make_agent, make_replay, resolve_device, use_threads
-from glideslope.envs.landing import PRIVILEGED_DIM, STATE_DIM
+from glideslope.envs.landing import PRIVILEGED_DIM, state_dim
 from glideslope.replay.buffer import ReplayBuffer
-from glideslope.settings import CurriculumSettings, Settings, StageSettings
+from glideslope.settings import CurriculumSettings, Settings, StageSettings, TaskSettings
 
 CASES = [
     ("48×48, 16 channels, hidden 256", {"channels": 16, "strides": [2, 2, 1, 1]}, 48, 256, 64),
@@ -53,7 +53,7 @@ def fill(replay: ReplayBuffer, num_envs: int, size: int, pixels: bool = True) ->
     def observation() -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
         return (
             rng.integers(0, 256, (num_envs, size, size), dtype=np.uint8) if pixels else None,
-            rng.normal(size=(num_envs, STATE_DIM)).astype(np.float32),
+            rng.normal(size=(num_envs, state_dim(TaskSettings()))).astype(np.float32),
             None if pixels else rng.normal(size=(num_envs, PRIVILEGED_DIM)).astype(np.float32),
         )
 

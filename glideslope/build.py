@@ -13,7 +13,7 @@ from glideslope.agent import DrQV2Agent
 from glideslope.curriculum.stages import Curriculum
 from glideslope.envs.gimbal import ANGLE_LIMITS
 from glideslope.envs.gym import LandingVectorEnv
-from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, STATE_DIM, privileged_dim
+from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, privileged_dim, state_dim
 from glideslope.envs.physics import usable_processors
 from glideslope.errors import UserError, data_size
 from glideslope.lr_scheduler import LiveSchedules, Schedules
@@ -76,7 +76,7 @@ def make_agent(settings: Settings, device: str) -> DrQV2Agent:
     size = settings.task.image_size
     return DrQV2Agent(
         pixels_shape=(settings.frame_stack, size, size) if pixels else None,
-        state_dim=settings.frame_stack * STATE_DIM if pixels else 0,
+        state_dim=settings.frame_stack * state_dim(settings.task) if pixels else 0,
         privileged_dim=privileged_dim(settings.task) if settings.sees_privileged else 0,
         action_dim=ACTION_DIM,
         encoder=settings.agent.encoder,
@@ -157,7 +157,7 @@ def _replay_sizes(settings: Settings) -> dict[str, Any]:
         "capacity": settings.replay_buffer_size,
         "num_envs": settings.num_envs,
         "frame_shape": (size, size) if pixels else None,
-        "state_dim": STATE_DIM,
+        "state_dim": state_dim(settings.task),
         "privileged_dim": learnt_from + (len(GIMBAL_AXES) if _asks_for_angles(settings) else 0),
         "action_dim": ACTION_DIM,
     }

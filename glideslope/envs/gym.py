@@ -1,10 +1,10 @@
 """Gymnasium's vector and single APIs of the landing task, together since the single one is a vector of one.
 
-Observations are dictionaries of ``pixels`` uint8 (frame_stack, size, size) and ``state`` float32 (frame_stack, 11),
-newest last; on request ``privileged`` float32 (20,), with the gimbal's rates (22,) under acceleration control, and
-``oracle_gimbal`` float32 (2,), the gimbal angles that look straight at the pad as shares of their limits. Actions are
-float32 (5,) in [−1, 1]: velocity command (vx, vy, vz) in the heading frame; gimbal pitch and yaw, as angles, rates or
-accelerations (``gimbal_control``).
+Observations are dictionaries of ``pixels`` uint8 (frame_stack, size, size) and ``state`` float32 (frame_stack, 12),
+(frame_stack, 11) without the range finder, newest last; on request ``privileged`` float32 (20,), with the gimbal's
+rates (22,) under acceleration control, and ``oracle_gimbal`` float32 (2,), the gimbal angles that look straight at the
+pad as shares of their limits. Actions are float32 (5,) in [−1, 1]: velocity command (vx, vy, vz) in the heading frame;
+gimbal pitch and yaw, as angles, rates or accelerations (``gimbal_control``).
 
 The vector environment resets an ended episode in the same step (``AutoresetMode.SAME_STEP``): the observation
 returned is the next episode's first, the ended one's last is in ``infos["final_obs"]``.
@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from glideslope.envs.landing import (
     ACTION_DIM,
     GIMBAL_AXES,
-    STATE_DIM,
     VELOCITY_BOUND,
     LandingTask,
     Outcome,
     StepResult,
     privileged_dim,
+    state_dim,
 )
 from glideslope.envs.state import State, conform, copies, restore
 from glideslope.settings import FULL_TASK, StageSettings, TaskSettings
@@ -107,7 +107,7 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         self.action_space = batch_space(self.single_action_space, num_envs)
         size = self._task_settings.image_size
         self._pixels = np.zeros((num_envs, frame_stack, size, size), np.uint8)
-        self._states = np.zeros((num_envs, frame_stack, STATE_DIM), np.float32)
+        self._states = np.zeros((num_envs, frame_stack, state_dim(self._task_settings)), np.float32)
         self._seeds: list[int] = []
         self._episodes = np.zeros(num_envs, np.int64)
         self._queue: deque[tuple[int, int]] | None = None
@@ -411,7 +411,8 @@ def observation_space(
 ) -> gym.spaces.Dict:
     """Return the observation space of one environment."""
     bound, size = VELOCITY_BOUND, task.image_size
-    spaces: dict[str, gym.Space[Any]] = {"state": gym.spaces.Box(-bound, bound, (frame_stack, STATE_DIM), np.float32)}
+    instruments = gym.spaces.Box(-bound, bound, (frame_stack, state_dim(task)), np.float32)
+    spaces: dict[str, gym.Space[Any]] = {"state": instruments}
     if pixels:
         spaces["pixels"] = gym.spaces.Box(0, 255, (frame_stack, size, size), np.uint8)
     if privileged:

@@ -21,6 +21,7 @@ from glideslope.envs import rewards
 from glideslope.envs.controller import VelocityController
 from glideslope.envs.gimbal import ANGLE_LIMITS, AccelerationGimbal, angles_towards, build_gimbal, view_quaternion
 from glideslope.envs.physics import GIMBAL_DROP, HULL_BOTTOM, PAD_TOP_HEIGHT, Ids, Physics, build_model, read_airframe
+from glideslope.envs.range_finder import distance_below, reading
 from glideslope.envs.rotation import quat_about, quat_multiply, quat_to_matrix, rotate_about_z
 from glideslope.envs.scenario import Scenarios, StageMix
 from glideslope.envs.state import State, conform, copies, restore
@@ -33,7 +34,7 @@ Array = NDArray[np.float64]
 
 ACTION_DIM = 5  # vx, vy, vz, gimbal pitch, gimbal yaw
 GIMBAL_AXES = (3, 4)
-STATE_DIM = 11  # velocity / limit (3), attitude quaternion (4), gimbal quaternion (4)
+MOTION_DIM = 11  # velocity / limit (3), attitude quaternion (4), gimbal quaternion (4)
 PRIVILEGED_DIM = 20  # see LandingTask.privileged and privileged_dim
 VELOCITY_BOUND = 5.0  # the observed velocity, in units of its limit, is clipped here
 
@@ -91,10 +92,10 @@ class LandingTask:
         self._dt = 1.0 / task.controller_hz
         self._action_repeat = action_repeat
         self.action_seconds = action_repeat / task.decision_hz  # s for which an action is held
-        self.max_decisions = round(task.episode_seconds * task.decision_hz)
+        self.max_decisions = task.episode_decisions
         self._controller = VelocityController(read_airframe(self.model), num_envs, self._dt)
         self.gimbal = build_gimbal(num_envs, task)
-        self.scenarios = Scenarios.empty(num_envs)
+        self.scenarios = Scenarios.empty(num_envs, task)
         self._camera: OnboardCamera | None = None
         if pixels:
             from glideslope.envs.camera import OnboardCamera  # loads the renderer, which takes seconds
@@ -372,7 +373,21 @@ class LandingTask:
         return depth, (depth > 0.0) & (reach <= self._view_tangent * depth)
 
     def state(self) -> NDArray[np.float32]:
-        """Return what the drone's own instruments tell, (N, 11): see ``STATE_DIM``; heading frame."""
+        """Return what the drone's own instruments tell, (N, ``state_dim``); heading frame.
+
+        Velocity / limit (3); the attitudes of body (4) and gimbal (4) as quaternions; the range finder's distance to
+        the surface below as a share of its longest (1), 1 where it measures nothing.
+        """
+        motion = self._motion()
+        if not self.task.range_finder:
+            return motion
+        position, _, course = self.scenarios.pad_motion(self.time)
+        distance = distance_below(self.physics.position, self.physics.rotation, position, course, self.task.pad_size)
+        error = self.scenarios.range_error[np.arange(self.num_envs), self.decisions]
+        measured = reading(distance, error, self.task.range_finder_range)
+        return np.column_stack([motion, measured.astype(np.float32)])
+
+    def _motion(self) -> NDArray[np.float32]:
         heading = self.scenarios.heading
         velocity = rotate_about_z(self.physics.velocity, -heading) / self._velocity_limit
         attitude = _canonical(quat_multiply(quat_about(2, -heading), self.physics.attitude))
@@ -384,11 +399,11 @@ class LandingTask:
         """Return what only the simulator knows, (N, ``privileged_dim``).
 
         The pad's relative position / 5 m (3) and velocity / 2 m/s (3) in the heading frame; the direction to the pad in
-        the camera's frame (3); the instruments' state (11); under acceleration control the gimbal's rates /
+        the camera's frame (3); the state without the range finder (11); under acceleration control the gimbal's rates /
         ``gimbal_max_rate`` (2), which no other value tells.
         """
         position, velocity = self.pad_relative()
-        columns: list[NDArray[Any]] = [position / 5.0, velocity / 2.0, self.pad_direction(), self.state()]
+        columns: list[NDArray[Any]] = [position / 5.0, velocity / 2.0, self.pad_direction(), self._motion()]
         if isinstance(self.gimbal, AccelerationGimbal):
             columns.append(self.gimbal.rates / self.task.gimbal_max_rate)
         return np.concatenate(columns, axis=1).astype(np.float32)
@@ -409,6 +424,11 @@ class LandingTask:
         """Stop the cameras' threads."""
         if self._camera is not None:
             self._camera.close()
+
+
+def state_dim(task: TaskSettings) -> int:
+    """Return the length of a frame of :meth:`LandingTask.state`."""
+    return MOTION_DIM + task.range_finder
 
 
 def privileged_dim(task: TaskSettings) -> int:

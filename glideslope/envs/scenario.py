@@ -89,15 +89,17 @@ class Scenarios:
     sun_direction: Array  # (N, 3) unit
     sun_diffuse: Array  # (N,)
     sun_ambient: Array  # (N,)
+    range_error: Array  # (N, D + 1), the range finder's by decision, as a share of the distance
 
     @classmethod
-    def empty(cls, num_envs: int) -> Scenarios:
-        """Return rows for ``num_envs`` environments, all zero."""
+    def empty(cls, num_envs: int, task: TaskSettings) -> Scenarios:
+        """Return rows for ``num_envs`` environments, all zero; D is the longest episode's number of decisions."""
         vectors = {"start_position", "start_velocity", "wind_mean", "gust", "sun_direction"}
         vectors |= {"ground_tint", "pad_tint", "vehicle_tint"}
         columns = {}
         for field in fields(cls):
             width = (3,) if field.name in vectors else (2,) if field.name == "pad_origin" else ()
+            width = (task.episode_decisions + 1,) if field.name == "range_error" else width
             dtype = np.int64 if field.name in ("ground_texture", "pad_texture") else np.float64
             columns[field.name] = np.zeros((num_envs, *width), dtype)
         return cls(**columns)
@@ -121,6 +123,8 @@ class Scenarios:
         self._draw_pad(env, rng, task, stage)
         self._draw_wind(env, rng, stage)
         self._draw_look(env, rng, task.randomize_visuals)
+        # What came later is drawn later: what is above stays what it was.
+        self.range_error[env] = task.range_finder_noise * rng.standard_normal(self.range_error.shape[1])
 
     def _draw_pad(self, env: int, rng: np.random.Generator, task: TaskSettings, stage: StageSettings) -> None:
         path = task.pad_paths[rng.integers(len(task.pad_paths))]

@@ -51,12 +51,18 @@ class TaskSettings(CheckedSettings):
     """Largest horizontal speed command in m/s."""
     max_vertical_speed: Positive = 1.0
     """Largest vertical speed command in m/s."""
-    max_touchdown_speed: Positive = 1.1
+    max_touchdown_speed: Positive = 0.6
     """Largest vertical speed in m/s that counts as landing."""
     pad_size: Positive = 1.4
     """Edge of the square pad in metres."""
     camera_fov_deg: Annotated[Positive, Field(lt=180)] = 60.0
     """Field of view of the camera in degrees."""
+    range_finder: Flag = True
+    """Whether the policy reads a downward range finder."""
+    range_finder_range: tuple[Positive, Positive] = (0.1, 8.0)
+    """Shortest and longest distance that the range finder measures in metres."""
+    range_finder_noise: Annotated[NonNegative, Field(le=0.5)] = 0.05
+    """Standard deviation of the range finder's error as a share of the distance."""
     gimbal_control: Literal["position", "velocity", "acceleration"] = "position"
     """What the gimbal actions command."""
     gimbal_stabilized: Flag = True
@@ -105,6 +111,10 @@ class TaskSettings(CheckedSettings):
         if high >= self.arena_height:
             rule = f"must be below arena_height ({self.arena_height:g})"
             yield Broken("start_height", rule, self.start_height, ("arena_height",))
+        shortest, longest = self.range_finder_range
+        if shortest >= longest:
+            rule = "the shortest distance must be below the longest"
+            yield Broken("range_finder_range", rule, self.range_finder_range)
         if len(set(self.pad_paths)) < len(self.pad_paths):
             yield Broken("pad_paths", "must name each path once", self.pad_paths)
 

@@ -21,12 +21,13 @@ from benchmarks.soak import differences, state_of
 from glideslope.agent import DrQV2Agent
 from glideslope.build import make_agent, uses_pixels
 from glideslope.cli.main import TRAIN_CONFIG, compose
-from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, STATE_DIM
+from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM
 from glideslope.replay.buffer import Batch
 from glideslope.settings import Settings
 from tests.support.bundles import equal, flat
 from tests.support.interruptions import stop_at
 from tests.support.paths import ROOT
+from tests.support.tasks import STATE_DIM
 from tests.support.training import train
 
 ENCODERS = sorted(path.stem for path in (ROOT / "cfgs" / "encoder_bundle").glob("*.yaml"))

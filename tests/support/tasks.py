@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from glideslope.envs.landing import state_dim
 from glideslope.settings import RewardSettings, TaskSettings
 
+STATE_DIM = state_dim(TaskSettings())  # of the task as shipped
 REWARDS = RewardSettings(approach=1.0, descent=0.5, speed=0.5, time=0.02, landing=10.0, crash=10.0)
 
 
@@ -21,6 +23,9 @@ def pinned_task(**changes: Any) -> TaskSettings:
         "max_vertical_speed": 1.0,
         "max_touchdown_speed": 0.8,
         "pad_size": 1.4,
+        "range_finder": True,
+        "range_finder_range": (0.1, 8.0),
+        "range_finder_noise": 0.05,
         "camera_fov_deg": 60.0,
         "gimbal_stabilized": True,
         "gimbal_control": "position",

@@ -12,8 +12,7 @@ from glideslope.agent.networks.attention import Block, embedding
 from glideslope.agent.networks.encoders import ConvEncoder, Encoder, EncoderInput
 from glideslope.settings import AttentionSettings, CrossAttentionEncoderSettings, PatchEncoderSettings
 
-INSTRUMENTS = (3, 4, 4)  # a frame's state: velocity, attitude quaternion, gimbal quaternion
-_FRAME_STATE = sum(INSTRUMENTS)
+INSTRUMENTS = (3, 4, 4, 1)  # a frame's state: velocity, attitude quaternion, gimbal quaternion, range finder if any
 
 
 class FrameTokens(Encoder):
@@ -23,7 +22,8 @@ class FrameTokens(Encoder):
     frame's token goes out, (B, K * D): the trunk can compare frames by itself, as DrQ-v2's does, before the
     attention has learnt to.
 
-    pixels_shape: (K, H, W). state_dim: K * 11. Raises ValueError for another state.
+    pixels_shape: (K, H, W). state_dim: K * S, S being 12, or 11 without a range finder. Raises ValueError for
+    another state.
     """
 
     uses_pixels = True
@@ -31,24 +31,26 @@ class FrameTokens(Encoder):
     def __init__(self, pixels_shape: tuple[int, int, int], state_dim: int, settings: AttentionSettings) -> None:
         super().__init__()
         frames, width = pixels_shape[0], settings.d_model
-        if state_dim != frames * _FRAME_STATE:
+        present = [INSTRUMENTS[:count] for count in (3, 4) if frames * sum(INSTRUMENTS[:count]) == state_dim]
+        if not present:
             raise ValueError(
-                f"this encoder reads {_FRAME_STATE} values of state a frame, {frames * _FRAME_STATE} for"
-                f" {frames} frames, got state_dim={state_dim}"
+                f"this encoder reads {sum(INSTRUMENTS)} values of state a frame, {sum(INSTRUMENTS[:3])} without a range"
+                f" finder, got state_dim={state_dim} for {frames} frames"
             )
+        self.instrument_sizes = present[0]
         self.times = embedding(frames, width)
         self.temporal = _blocks(settings, settings.temporal_depth)
         self.norm = nn.LayerNorm(width)
         self.feature_size = frames * width
 
     def frame_tokens(self, images: Tensor, states: Tensor) -> Tensor:
-        """images: (B * K, H, W) uint8. states: (B * K, 11). Returns (B * K, D)."""
+        """images: (B * K, H, W) uint8. states: (B * K, S). Returns (B * K, D)."""
         raise NotImplementedError
 
     def forward(self, observation: EncoderInput) -> Tensor:
         assert observation.pixels is not None
         assert observation.state is not None
-        images, states = observation.pixels.flatten(0, 1), observation.state.reshape(-1, _FRAME_STATE)
+        images, states = observation.pixels.flatten(0, 1), observation.state.reshape(-1, sum(self.instrument_sizes))
         tokens = self.frame_tokens(images, states).view(-1, *self.times.shape) + self.times
         for block in self.temporal:
             tokens = block(tokens)
@@ -57,7 +59,7 @@ class FrameTokens(Encoder):
 
 
 class CrossAttentionEncoder(FrameTokens):
-    """enc_A: convolutions make an image token of each frame, which asks the frame's three instruments.
+    """enc_A: convolutions make an image token of each frame, which asks the frame's instruments.
 
     The image asks and the instruments answer: with one image token, the other way round there would be nothing
     to choose between. Instruments' tokens are not normed, which would take the speed out of the velocity.
@@ -75,14 +77,14 @@ class CrossAttentionEncoder(FrameTokens):
         width = settings.d_model
         self.convs = ConvEncoder((1, *pixels_shape[1:]), settings.channels, settings.strides)
         self.image = nn.Linear(self.convs.feature_size, width)
-        self.instruments = nn.ModuleList(nn.Linear(values, width) for values in INSTRUMENTS)
-        self.kinds = embedding(len(INSTRUMENTS), width)
+        self.instruments = nn.ModuleList(nn.Linear(values, width) for values in self.instrument_sizes)
+        self.kinds = embedding(len(self.instrument_sizes), width)
         self.cross = _blocks(settings, settings.spatial_depth)
 
     def frame_tokens(self, images: Tensor, states: Tensor) -> Tensor:
         features = self.convs(EncoderInput(images.unsqueeze(1), None, None))
         token = self.image(features).unsqueeze(1)
-        parts = zip(self.instruments, torch.split(states, list(INSTRUMENTS), dim=1), strict=True)
+        parts = zip(self.instruments, torch.split(states, list(self.instrument_sizes), dim=1), strict=True)
         context = torch.stack([instrument(values) for instrument, values in parts], dim=1) + self.kinds
         for block in self.cross:
             token = block(token, context)
@@ -112,7 +114,7 @@ class PatchEncoder(FrameTokens):
         self.spatial = _blocks(settings, settings.spatial_depth)
         self.spatial_norm = nn.LayerNorm(settings.d_model)
         self.pool = nn.Linear(patches * settings.d_model, settings.d_model)
-        self.instruments = nn.Linear(_FRAME_STATE, settings.d_model)
+        self.instruments = nn.Linear(sum(self.instrument_sizes), settings.d_model)
 
     def cut(self, images: Tensor) -> Tensor:
         """Cut images (N, H, W) into patches (N, P, size²), row by row: with a linear layer, a strided convolution."""

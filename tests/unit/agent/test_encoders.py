@@ -19,7 +19,7 @@ from glideslope.agent.networks.encoders import EncoderInput
 from glideslope.agent.networks.factory import build_encoder
 from glideslope.build import make_agent, make_replay
 from glideslope.cli.main import TRAIN_CONFIG, compose
-from glideslope.envs.landing import STATE_DIM
+from glideslope.envs.landing import state_dim
 from glideslope.errors import SettingsError
 from glideslope.settings import (
     AttentionSettings,
@@ -27,9 +27,11 @@ from glideslope.settings import (
     CrossAttentionEncoderSettings,
     PatchEncoderSettings,
     Settings,
+    TaskSettings,
 )
 from tests.support.bundles import equal, flat, make_with_batches
 from tests.support.paths import ROOT
+from tests.support.tasks import STATE_DIM
 
 KINDS: dict[str, Callable[..., Any]] = {"enc_A": CrossAttentionEncoderSettings, "enc_B": PatchEncoderSettings}
 PROFILES = ("full", "cpu", "smoke", "state")
@@ -131,6 +133,13 @@ def test_patches_through_a_linear_layer_are_a_strided_convolution() -> None:
 
 def test_the_instruments_are_all_of_a_frames_state() -> None:
     assert sum(INSTRUMENTS) == STATE_DIM
+    assert sum(INSTRUMENTS[:3]) == state_dim(TaskSettings(range_finder=False))
+
+
+def test_encoders_do_without_a_range_finder(name: str) -> None:
+    encoder = build_encoder(KINDS[name](d_model=16), (3, 24, 24), 33, 0)
+    pixels = torch.zeros(2, 3, 24, 24, dtype=torch.uint8)
+    assert encoder(EncoderInput(pixels, torch.zeros(2, 33), None)).shape == (2, 48)
 
 
 # --- What an output depends on --------------------------------------------------------------------
@@ -473,7 +482,7 @@ def test_constructors_refuse_what_settings_could_not_see() -> None:
     shape = (2, 24, 24)
     with pytest.raises(ValueError, match="needs pixels; without them use the encoder 'state'"):
         build_encoder(KINDS["enc_A"](), None, 22, 0)
-    with pytest.raises(ValueError, match="reads 11 values of state a frame, 22 for 2 frames, got state_dim=6"):
+    with pytest.raises(ValueError, match=r"12 values of state a frame, 11 without .*, got state_dim=6 for 2 frames"):
         build_encoder(KINDS["enc_B"](), shape, 6, 0)
     with pytest.raises(ValueError, match="images of 24 x 25 can't be cut into patches"):
         build_encoder(KINDS["enc_B"](), (2, 24, 25), 22, 0)

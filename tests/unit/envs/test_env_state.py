@@ -212,8 +212,8 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("num_envs", None, r"^num_envs: missing"),
     (
         "states",
-        np.zeros((4, 3, 11), np.float32),
-        r"^states: .*\(4, 3, 11\) where float32 of shape \(3, 3, 11\)",
+        np.zeros((4, 3, 12), np.float32),
+        r"^states: .*\(4, 3, 12\) where float32 of shape \(3, 3, 12\)",
     ),
     ("returns", np.zeros(3, np.float32), r"^returns: float32"),
     ("returns", "none", r"^returns: "),
@@ -294,7 +294,7 @@ def test_an_episodes_scenario_depends_on_seed_number_and_its_own_stage_alone(sha
     seen = set()
     for number in range(1, 15):
         _, infos = env.reset(seed=SEED if number == 1 else None)
-        expected = Scenarios.empty(NUM)
+        expected = Scenarios.empty(NUM, SHORT)
         for row, index in enumerate(infos["stage"]):
             generator = np.random.default_rng([SEED + row, number])
             expected.draw(row, generator, SHORT, STAGES[index])

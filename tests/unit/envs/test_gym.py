@@ -66,7 +66,7 @@ def test_make_gives_the_task_behind_gymnasiums_usual_wrappers() -> None:
     assert env.observation_space == gym.spaces.Dict(
         {
             "pixels": gym.spaces.Box(0, 255, SHAPE, np.uint8),
-            "state": gym.spaces.Box(-5.0, 5.0, (3, 11), np.float32),
+            "state": gym.spaces.Box(-5.0, 5.0, (3, 12), np.float32),
         }
     )
     assert env.action_space == gym.spaces.Box(-1.0, 1.0, (5,), np.float32)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from glideslope.envs import rewards
 from glideslope.envs.baselines import expert
-from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, STATE_DIM, LandingTask, Outcome
+from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, LandingTask, Outcome
 from glideslope.envs.physics import HULL_BOTTOM, PAD_TOP_HEIGHT, Physics
 from glideslope.envs.rotation import quat_about
 from glideslope.envs.scenario import GROUND_TEXTURES, PAD_TEXTURES, Scenarios
@@ -57,13 +57,22 @@ def actions(num: int, *values: float) -> Array:
 
 
 def draws(num: int, task: TaskSettings, stage: StageSettings, seed: int = 0) -> Scenarios:
-    scenarios = Scenarios.empty(num)
+    scenarios = Scenarios.empty(num, task)
     for env in range(num):
         scenarios.draw(env, np.random.default_rng([seed, env]), task, stage)
     return scenarios
 
 
 # --- scenarios ---
+
+
+def test_scenarios_stay_what_they_were() -> None:
+    """Sums over forty of them, taken when the look was all that was drawn last: later draws follow these."""
+    scenarios = draws(40, pinned_task(), StageSettings(name="S", pad_speed=(0.0, 1.0), wind=2.0), seed=7)
+    names = ("start_position", "pad_turn_rate", "pad_sway", "gust_phase", "sun_ambient")
+    sums = [float(getattr(scenarios, name).sum()) for name in names]
+    expected = [145.168709524, -1.345906669, 1.932705478, -15.401340909, 13.226909155]
+    np.testing.assert_allclose(sums, expected, atol=1e-8)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -145,7 +154,7 @@ def test_wind_is_level_bounded_and_gusty() -> None:
 
 
 def test_the_wind_is_its_mean_and_a_sine_of_gusts() -> None:
-    scenarios = Scenarios.empty(2)
+    scenarios = Scenarios.empty(2, pinned_task())
     scenarios.wind_mean[:] = [[0.3, -0.1, 0.0], [0.0, 0.2, 0.0]]
     scenarios.gust[:] = [[0.2, 0.4, 0.0], [-0.6, 0.0, 0.0]]
     scenarios.gust_rate[:] = [2.0, 0.5]
@@ -636,8 +645,8 @@ def test_state_by_hand() -> None:
     expected = [0.5, 0.0, -0.25, np.cos(0.1), np.sin(0.1), 0, 0, np.cos(0.15), 0, -np.sin(0.15), 0]
     state = task.state()
     assert state.dtype == np.float32
-    assert state.shape == (1, STATE_DIM)
-    np.testing.assert_allclose(state[0], expected, atol=1e-6)
+    assert state.shape == (1, 12)
+    np.testing.assert_allclose(state[0, :11], expected, atol=1e-6)
     task.physics.velocity[0] = [90.0, 0.0, -90.0]
     assert np.abs(task.state()).max() == 5.0
 
@@ -658,7 +667,7 @@ def test_privileged_state_by_hand() -> None:
     np.testing.assert_allclose(values[0, 3:6] * 2.0, [-1.0, -0.4, 0.0], atol=1e-6)
     sight = np.array([1.0, -1.0, 0.27 - 1.95])
     np.testing.assert_allclose(values[0, 6:9], sight / np.linalg.norm(sight), atol=1e-6)
-    np.testing.assert_array_equal(values[0, 9:], task.state()[0])
+    np.testing.assert_array_equal(values[0, 9:], task.state()[0, :11])
 
 
 def test_observed_quaternions_are_unit_and_never_jump_in_sign() -> None:
