@@ -14,12 +14,12 @@ from glideslope.settings import Settings
 from glideslope.training import launch
 
 
-def train(run_dir: Path, *overrides: str, pictures: bool = False, threads: int = 1) -> int:
+def train(run_dir: Path, *overrides: str, pictures: bool = False) -> int:
     """What ``python train_gimbal_curriculum.py`` does with these overrides; the exit status.
 
     Its costs are not measured beforehand, nor its pictures drawn unless asked for: each takes longer than the training.
     """
-    arguments = [*overrides, f"hydra.run.dir={run_dir}", f"num_threads={threads}"]
+    arguments = [*overrides, f"hydra.run.dir={run_dir}", "num_threads=1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launch, "measure_costs", lambda *arguments: {})
         if not pictures:
