@@ -1,4 +1,4 @@
-"""Every benchmark, as the Markdown table of README.md."""
+"""Every benchmark, as the first two Markdown tables of README.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 
 import torch
 
-from benchmarks import bench_diagnostics, bench_env, bench_lr_scheduler, bench_train, bench_update
+from benchmarks import bench_diagnostics, bench_env, bench_lr_scheduler, bench_shares, bench_train, bench_update
 from glideslope.envs.physics import usable_processors
 
 
@@ -19,6 +19,8 @@ def main() -> None:
         for name, figure, unit in bench.measure():
             decimals = 0 if figure >= 100 else 1 if figure >= 10 else 2
             print(f"| {name} | {figure:,.{decimals}f} {unit} |", flush=True)
+    print()
+    bench_shares.main()
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ class Logger:
             its snapshot.
         evaluation_due: whether the snapshot was written before the evaluation of its frame: what was logged of
             that is removed too.
+        update_due: whether it was written before the update of its frame, likewise.
         tracker: gets the same rows.
 
     Attributes:
@@ -90,15 +91,16 @@ class Logger:
         *,
         resume_frame: int | None = None,
         evaluation_due: bool = False,
+        update_due: bool = False,
         tracker: Tracker | None = None,
     ) -> None:
         self.tracker = tracker or Tracker()
-        eval_frame = resume_frame
+        train_frame = eval_frame = resume_frame
         if resume_frame is not None:
-            eval_frame = resume_frame - 1 if evaluation_due else resume_frame
-            check_csv_table(run_dir / TRAIN_CSV, resume_frame)
+            train_frame, eval_frame = resume_frame - update_due, resume_frame - evaluation_due
+            check_csv_table(run_dir / TRAIN_CSV, train_frame)
             check_csv_table(run_dir / EVAL_CSV, eval_frame)
-        self._train = CsvTable(run_dir / TRAIN_CSV, resume_frame=resume_frame)
+        self._train = CsvTable(run_dir / TRAIN_CSV, resume_frame=train_frame)
         self._eval = CsvTable(run_dir / EVAL_CSV, resume_frame=eval_frame)
         self._last: dict[str, int] = {}
         self._first_frame = 0 if resume_frame is None else resume_frame + 1
@@ -109,8 +111,9 @@ class Logger:
             # The held-out result follows the last snapshot, whose frame it has.
             HELD_OUT_GROUP: max(self._first_frame - 1, 0),
         }
-        if resume_frame is not None:
-            cut_events(run_dir, lambda tag: self._first_of(tag, self._first_frame))
+        if train_frame is not None:
+            first = train_frame + 1
+            cut_events(run_dir, lambda tag: self._first_of(tag, first))
         self._events = EventFile(run_dir, self._first_frame, _LAYOUT)
 
     def __enter__(self) -> Self:

@@ -58,6 +58,13 @@ class Resumption:
         """Whether the evaluation of its frame is still to be made: a stop cut it off."""
         return self.content["run"]["trainer"].get("due") is not None
 
+    @property
+    def update_due(self) -> bool:
+        """Whether the update of its own step, if it has one, is still to be made: parallel collection lags so."""
+        saved = self.content["settings"]
+        amid = self.step < saved["num_train_frames"] // saved["action_repeat"]
+        return amid and bool(saved.get("parallel_collection"))
+
 
 def require_length(num_train_frames: int, done: int) -> None:
     """Refuse a run that is to be shorter than what it has done, both in frames.

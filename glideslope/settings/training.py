@@ -46,6 +46,8 @@ class Settings(CheckedSettings):
     """Where networks are trained and images rendered: auto, cpu, cuda or cuda:N."""
     num_threads: Threads = 0
     """Threads for physics and networks; 0 for all cores."""
+    parallel_collection: Flag = False
+    """Whether environments step on a thread of their own while the networks learn from what came before."""
 
     lr: Rate = 1.0e-4
     """Base learning rate of every network."""

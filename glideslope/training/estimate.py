@@ -13,6 +13,7 @@ from glideslope.build import make_agent, make_env, replay_bytes, zero_batch
 from glideslope.display.time_left import Costs
 from glideslope.display.workload import film_pictures, landing_length, scoring_envs
 from glideslope.envs.gym import LandingVectorEnv
+from glideslope.envs.physics import usable_processors
 from glideslope.settings import Settings
 
 _MEASURE_SECONDS = 2.0  # for each kind, if two runs of it take no longer
@@ -46,7 +47,10 @@ def measure_costs(settings: Settings, device: str) -> Costs:
     step = {count: vector_step(count) for count in {settings.num_envs, scoring_envs(settings)}}
     batch = zero_batch(settings).to(agent.device)
     update = _seconds(lambda: agent.update(batch, 1.0), device)
-    per_frame = step[settings.num_envs] / settings.num_envs / settings.action_repeat
+    frames = settings.num_envs * settings.action_repeat  # of a vector step
+    collect, updates = step[settings.num_envs], update * settings.num_envs / settings.update_every_steps
+    # A single processor does one thing after the other all the same.
+    hidden = settings.parallel_collection and usable_processors() > 1
     weights = 4 * sum(p.numel() for network in agent.networks.values() for p in network.parameters())
     interval = min(settings.snapshot_every_frames, settings.num_train_frames) / settings.replay_buffer_size
     # A snapshot has weights, target weights and two moments, and the replay buffer's new part.
@@ -57,8 +61,8 @@ def measure_costs(settings: Settings, device: str) -> Costs:
     if film:
         film += busy * (_ENCODE_SECONDS + _FILM_SECONDS / film_pictures(settings, landing_length(settings)))
     return {
-        "collect": per_frame,
-        "learn": per_frame + update / settings.update_every_steps / settings.action_repeat,
+        "collect": collect / frames,
+        "learn": (max(collect, updates) if hidden else collect + updates) / frames,
         "evaluate": step[scoring_envs(settings)],
         "film": film,
         "save": saved / _WRITE_BYTES_PER_SECOND,

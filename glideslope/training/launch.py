@@ -122,8 +122,13 @@ def _open(
         folder.write_config(plain)
         folder.write_overrides(overrides)
         folder.write_versions()
-        due = resumption is not None and resumption.evaluation_due
-        logger = Logger(folder.path, resume_frame=first, evaluation_due=due, tracker=tracker)
+        logger = Logger(
+            folder.path,
+            resume_frame=first,
+            evaluation_due=resumption is not None and resumption.evaluation_due,
+            update_due=resumption is not None and resumption.update_due,
+            tracker=tracker,
+        )
         logger.log_settings(plain, command)
         return logger
     except OSError as error:
@@ -212,7 +217,7 @@ def _build(
 
 def _restore(trainer: Trainer, resumption: Resumption) -> None:
     try:
-        trainer.resume(resumption.content, rolling=resumption.is_rolling)
+        trainer.resume(resumption)
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{resumption.path}: doesn't fit the run's settings: {error}") from error
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -81,14 +82,37 @@ class Clock:
         self._seconds_before = float(state["seconds"])
 
 
-def update_steps(settings: Settings, step: int) -> list[int]:
-    """Return the global steps with an update among those of the vector step that ended at ``step``.
+@dataclass(frozen=True)
+class UpdateSteps:
+    """The global steps with an update that belong to one vector step, and what is learnt once they are made.
 
-    They are the multiples of ``update_every_steps`` after the seed frames, whatever the number of environments.
+    Attributes:
+        during: made while the vector step is under way.
+        behind: made behind it.
+        learnt: the last global step whose update, if it has one, is made then.
     """
-    first = max(step - settings.num_envs, settings.seed_steps) + 1
-    last = min(step, settings.total_steps)
-    return [at for at in range(first, last + 1) if at % settings.update_every_steps == 0]
+
+    during: Sequence[int]
+    behind: Sequence[int]
+    learnt: int
+
+
+def update_steps(settings: Settings, begin: int, learnt: int) -> UpdateSteps:
+    """Return the updates of the vector step that begins at ``begin``, where those up to ``learnt`` are made.
+
+    Over a whole training they are the multiples of ``update_every_steps`` after the seed frames, whatever the number
+    of environments. With ``parallel_collection`` that of the vector step's own end waits for the next one: the end may
+    enter a stage, on which rates may depend. Behind the last vector step nothing is left to wait for.
+    """
+    end = begin + settings.num_envs
+    during = end - 1 if settings.parallel_collection else learnt
+    last = end if not settings.parallel_collection or end >= settings.total_steps else during
+
+    def due(after: int, until: int) -> list[int]:
+        steps = range(max(after, settings.seed_steps) + 1, min(until, settings.total_steps) + 1)
+        return [step for step in steps if step % settings.update_every_steps == 0]
+
+    return UpdateSteps(due(learnt, during), due(during, last), last)
 
 
 def updates_actor(settings: Settings, step: int) -> bool:

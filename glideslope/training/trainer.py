@@ -3,19 +3,25 @@
 Time is the global step: environment steps summed over all parallel environments. A vector step of N environments
 passes N steps, and one update falls on every multiple of ``update_every_steps`` among them, written with the
 learning rates of exactly that step. So neither N nor the update ratio changes the rate at a given step.
+
+With ``parallel_collection`` the environments step on a thread of their own while the updates are made, which then
+sample what the steps before have brought. Between two iterations of the loop nothing is under way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from glideslope.agent import DivergedError
 from glideslope.envs.gym import Observation
+from glideslope.runs.resume_source import Resumption
 from glideslope.settings.schedules import NOISE
 from glideslope.training.run import (
     StoppedError,
@@ -35,6 +41,7 @@ class Trainer:
         self._run = run
         self._parts = parts
         self._observation: Observation = {}  # what the next actions answer; empty before the first
+        self._learnt = 0  # the last global step whose update, if it has one, is made
 
     @property
     def frame(self) -> int:
@@ -45,10 +52,11 @@ class Trainer:
         """End after the vector step under way."""
         self._run.stop.request()
 
-    def resume(self, content: Mapping[str, Any], *, rolling: bool) -> None:
-        """Resume from a snapshot; see :meth:`glideslope.training.snapshot_state.RunSnapshots.restore`."""
-        self._parts.snapshots.restore(content, rolling=rolling)
+    def resume(self, resumption: Resumption) -> None:
+        """Resume from a snapshot; raise as :meth:`glideslope.training.snapshot_state.RunSnapshots.restore`."""
+        self._parts.snapshots.restore(resumption.content, rolling=resumption.is_rolling)
         self._observation = self._run.env.observations()
+        self._learnt = resumption.step - resumption.update_due
 
     def train(self) -> bool:
         """Train to ``num_train_frames``; return whether it got there (False after a stop).
@@ -64,13 +72,13 @@ class Trainer:
         self._show()
         try:
             self._evaluate()  # what a stop cut off
-            while not clock.at_end and not stop.requested:
-                self._vector_step()
-                self._learn()
-                self._show()
-                self._evaluate()
-                if clock.passed(self._run.settings.snapshot_every_frames):
-                    snapshots.save()
+            with ThreadPoolExecutor(1, thread_name_prefix="collection") as collector:
+                while not clock.at_end and not stop.requested:
+                    self._iterate(collector)
+                    self._show()
+                    self._evaluate()
+                    if clock.passed(self._run.settings.snapshot_every_frames):
+                        snapshots.save()
         except StoppedError:
             pass
         if not snapshots.is_saved:
@@ -86,12 +94,37 @@ class Trainer:
         self._observation, _ = self._run.env.reset(seed=[int(seed) for seed in seeds])
         self._parts.experience.begin(self._observation)
 
-    def _vector_step(self) -> None:
-        """Act once in every environment, store what follows, advance the curriculum by the episodes that ended."""
+    def _iterate(self, collector: ThreadPoolExecutor) -> None:
+        """Act once in every environment, and make the updates that belong to this vector step."""
+        settings = self._run.settings
+        updates = update_steps(settings, self._run.clock.step, self._learnt)
+        actions = self._parts.actions.explore(self._observation)
+        if settings.parallel_collection:
+            under_way = collector.submit(self._run.env.step, actions)
+            try:
+                self._learn(updates.during)
+            finally:
+                wait([under_way])
+            collected = under_way.result()
+        else:
+            collected = self._run.env.step(actions)
+        self._store(actions, *collected)
+        self._learn(updates.behind)
+        self._learnt = updates.learnt
+
+    def _store(
+        self,
+        actions: NDArray[Any],
+        following: Observation,
+        reward: NDArray[Any],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+        infos: dict[str, Any],
+    ) -> None:
+        """Store what the actions brought, and advance the curriculum by the episodes that ended."""
         run, parts = self._run, self._parts
-        actions = parts.actions.explore(self._observation)
-        self._observation, reward, terminated, truncated, infos = run.env.step(actions)
-        parts.experience.add(actions, self._observation, reward, terminated, truncated, infos)
+        self._observation = following
+        parts.experience.add(actions, following, reward, terminated, truncated, infos)
         run.clock.advance()
         parts.records.step_taken(infos)
         changed = False
@@ -106,11 +139,11 @@ class Trainer:
         self._run.display.episode_ended(float(final["episode_length"][env]))
         return parts.stages.episode_ended(int(final["stage"][env]), bool(final["success"][env]))
 
-    def _learn(self) -> None:
-        """Make the updates that fall into the last vector step."""
+    def _learn(self, steps: Sequence[int]) -> None:
+        """Make the updates of these global steps."""
         losses = []
         try:
-            for step in update_steps(self._run.settings, self._run.clock.step):
+            for step in steps:
                 losses += self._update(step)
         except DivergedError as error:
             raise TrainingError(f"{error} at frame {self.frame:,}") from error

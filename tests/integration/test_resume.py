@@ -23,7 +23,11 @@ BUSY = (
     *("curriculum.require_consecutive_windows=1", "curriculum.min_stage_episodes=12"),
     *("curriculum.cooldown_episodes=2", "curriculum.replay_earlier_stages=0.2"),
 )
-SENSES = {"pixels": (), "state": ("encoder_bundle@agent=state",)}
+SENSES = {
+    "pixels": (),
+    "state": ("encoder_bundle@agent=state",),
+    "parallel": ("encoder_bundle@agent=state", "parallel_collection=true"),
+}
 
 
 @pytest.fixture(scope="module", params=SENSES)

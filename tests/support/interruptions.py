@@ -27,11 +27,11 @@ def at_frame(frame: int, action: Callable[[Trainer], object]) -> Iterator[None]:
     """Do something to the trainer once, before the updates of the first vector step that reaches ``frame``."""
     original, pending = Trainer._learn, [True]
 
-    def learn(self: Trainer) -> None:
+    def learn(self: Trainer, *arguments: Any) -> None:
         if pending and self.frame >= frame:
             pending.clear()
             action(self)
-        original(self)
+        original(self, *arguments)
 
     Trainer._learn = learn  # type: ignore[method-assign]
     try:

@@ -231,22 +231,29 @@ def rates_at_updates(
     rate: Rate, steps_of: Callable[[Any, int], list[tuple[int, int]]], **sizes: int
 ) -> dict[int, float]:
     """Frame → rate of every update of a training, as the training loop asks for them."""
-    settings = SimpleNamespace(**{"seed_steps": 0, "update_every_steps": 2, "total_steps": TOTAL} | sizes)
+    defaults = {"seed_steps": 0, "update_every_steps": 2, "total_steps": TOTAL, "parallel_collection": False}
+    settings = SimpleNamespace(**defaults | sizes)
     ends = range(settings.num_envs, TOTAL + settings.num_envs, settings.num_envs)
     return {at: rate(asked) for end in ends for at, asked in steps_of(settings, end)}
 
 
+def updates_in(settings: Any, end: int) -> list[int]:
+    """The updates of the vector step that ends at ``end``."""
+    begin = end - settings.num_envs
+    return [*update_steps(settings, begin, begin).behind]
+
+
 def own_steps(settings: Any, end: int) -> list[tuple[int, int]]:
-    return [(at, at) for at in update_steps(settings, end)]
+    return [(at, at) for at in updates_in(settings, end)]
 
 
 def steps_of_the_vector_step(settings: Any, end: int) -> list[tuple[int, int]]:
-    return [(at, end) for at in update_steps(settings, end)]
+    return [(at, end) for at in updates_in(settings, end)]
 
 
 def steps_of_the_counter(settings: Any, end: int) -> list[tuple[int, int]]:
     """Time counted in calls of the environments, as where each knows only of its own steps."""
-    return [(at, end // settings.num_envs) for at in update_steps(settings, end)]
+    return [(at, end // settings.num_envs) for at in updates_in(settings, end)]
 
 
 def check_environments(rate: Rate, steps_of: Any, num_envs: int, every: int, seed_frames: int) -> None:

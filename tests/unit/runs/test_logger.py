@@ -143,6 +143,22 @@ def test_a_chain_of_resumes_to_later_and_earlier_frames(tmp_path: Path) -> None:
     assert read_csv_table(tmp_path / "train.csv")["frame"].tolist() == [10, 16, 30]
 
 
+def test_the_rows_of_an_update_that_is_due_still_are_replaced(tmp_path: Path) -> None:
+    """Those of the evaluation at the same frame stay."""
+    with Logger(tmp_path) as logger:
+        logger.log_train(10, {"curriculum/stage": 0})
+        logger.log_eval(20, {"eval/success_rate": 0.5})
+        logger.log_train(20, {"curriculum/stage": 0})
+    with Logger(tmp_path, resume_frame=20, update_due=True) as logger:
+        assert logger.last_train_frame == 10
+        logger.log_train(20, {"curriculum/stage": 1})
+    assert read_csv_table(tmp_path / "train.csv")["curriculum/stage"].tolist() == [0.0, 1.0]
+    assert read_csv_table(tmp_path / "eval.csv")["frame"].tolist() == [20.0]
+    found = events(tmp_path)
+    assert [(event.step, event.value) for event in found.Scalars("curriculum/stage")] == [(10, 0.0), (20, 1.0)]
+    assert [event.step for event in found.Scalars("eval/success_rate")] == [20]
+
+
 @pytest.mark.parametrize("resume_frame", [20, -1])
 def test_a_tensorboard_that_is_open_meanwhile_drops_what_it_has_read(tmp_path: Path, resume_frame: int) -> None:
     with Logger(tmp_path) as logger:
