@@ -64,8 +64,8 @@ PARTS: dict[str, tuple[Call, ...]] = {
 }
 WHOLE = {"evaluations", "snapshots"}
 CASES = {
-    "profile=cpu, parallel_collection=false": ("profile=cpu", "parallel_collection=false"),
-    "profile=cpu, parallel_collection=true": ("profile=cpu", "parallel_collection=true"),
+    "profile=cpu, parallel=false": ("profile=cpu", "parallel=false"),
+    "profile=cpu, parallel=true": ("profile=cpu", "parallel=true"),
     "profile=state": ("profile=state",),
 }
 

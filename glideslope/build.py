@@ -97,6 +97,7 @@ def make_agent(settings: Settings, device: str) -> DrQV2Agent:
         value_range=settings.value_range,
         auxiliary_weight=settings.auxiliary_weight,
         auxiliary_target=settings.auxiliary_target,
+        auxiliary_input=settings.auxiliary_input,
         gimbal_limits_deg=np.rad2deg(ANGLE_LIMITS).tolist(),
         device=device,
         seed=settings.seed,

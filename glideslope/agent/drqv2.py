@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from glideslope.agent.augmentation import random_brightness, random_shift
-from glideslope.agent.auxiliary import GimbalPrediction, PadPrediction
+from glideslope.agent.auxiliary import Auxiliary, GimbalPrediction, PadPrediction
 from glideslope.agent.dormancy import DormantUnits
 from glideslope.agent.networks.actor_critic import ActionParts, Actor, Critic, Sizes, initialize
 from glideslope.agent.networks.encoders import Encoder, EncoderInput
@@ -57,12 +57,22 @@ class Peers(NamedTuple):
     encoder: Encoder
     actor: Actor
     critic: Critic
+    predictor: Auxiliary | None  # what the actor reads beside the state, if it does
     generator: torch.Generator
 
-    def network(self, name: str) -> nn.Module:
-        """Return a network by its name."""
-        network: nn.Module = getattr(self, name)
-        return network
+    @property
+    def modules(self) -> list[nn.Module]:
+        """All that has weights."""
+        return [part for part in self[:-1] if isinstance(part, nn.Module)]
+
+    def policy(self, features: Tensor, state: Tensor | None, prediction: Tensor | None = None) -> Tensor:
+        """Return the pre-tanh output (B, A), given the prediction or after making it."""
+        if self.predictor is None:
+            return self.actor(features, state)
+        seen = self.predictor(features, state) if prediction is None else prediction
+        # The prediction stays one: the actor's loss does not bend it.
+        known = seen.detach() if state is None else torch.cat((state, seen.detach()), dim=1)
+        return self.actor(features, known)
 
 
 class DrQV2Agent:
@@ -81,7 +91,8 @@ class DrQV2Agent:
     a categorical value between the ends of value_range, 1 for a scalar one. auxiliary_weight: weight of the
     encoder's auxiliary task beside the loss that trains it, 0 for none. auxiliary_target: `gimbal_angles`, the angles
     that look at the pad as shares of gimbal_limits_deg, which are then the last of a batch's privileged values, or
-    `pad_motion`, the first six. seed: of the initial weights and of all draws.
+    `pad_motion`, the first six. auxiliary_input: whether the actor reads what the task predicts, beside the state.
+    seed: of the initial weights and of all draws.
 
     Raises ValueError for sizes and names that do not fit.
     """
@@ -111,6 +122,7 @@ class DrQV2Agent:
         value_range: tuple[float, float] = (-2.0, 2.0),
         auxiliary_weight: float = 0.0,
         auxiliary_target: Literal["gimbal_angles", "pad_motion"] = "gimbal_angles",
+        auxiliary_input: bool = False,
         gimbal_limits_deg: Sequence[float] = (),
         device: torch.device | str,
         seed: int,
@@ -153,16 +165,19 @@ class DrQV2Agent:
                 value_bins,
             )
             critic_reads = privileged_dim if privileged_critic else 0
-            self.actor, self.critic = build_actor_critic(actor_critic, sizes, parts, critic_reads)
+            self._predicts = bool(auxiliary_weight) and auxiliary_input
+            task = GimbalPrediction if auxiliary_target == "gimbal_angles" else PadPrediction
+            predicted_dim = task.size if self._predicts else 0
+            self.actor, self.critic = build_actor_critic(actor_critic, sizes, parts, critic_reads, predicted_dim)
             networks = (self.encoder, self.actor, self.critic)
             self.networks: dict[str, nn.Module] = dict(zip(NETWORKS, networks, strict=True))
             for network in networks:
                 initialize(network)
                 network.to(self.device)
-            self.auxiliary: GimbalPrediction | PadPrediction | None = None
+            self.auxiliary: Auxiliary | None = None
             if auxiliary_weight:
                 features = self.encoder.feature_size
-                if auxiliary_target == "gimbal_angles":
+                if task is GimbalPrediction:
                     self.auxiliary = GimbalPrediction(features, feature_dim, gimbal_limits_deg, auxiliary_weight)
                 else:
                     self.auxiliary = PadPrediction(features, state_dim, feature_dim, hidden_dim, auxiliary_weight)
@@ -180,7 +195,8 @@ class DrQV2Agent:
         }
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._actor_generator = torch.Generator(self.device).manual_seed(seed + 1)
-        self._own = Peers(self.encoder, self.actor, self.critic, self._generator)
+        predictor = self.auxiliary if self._predicts else None
+        self._own = Peers(self.encoder, self.actor, self.critic, predictor, self._generator)
         self._frozen: Peers | None = None  # copies of them
 
     @torch.no_grad()
@@ -195,7 +211,7 @@ class DrQV2Agent:
         state = self._to_device(obs["state"]) if self._state_dim else None
         privileged = None if self.encoder.uses_pixels else self._to_device(obs["privileged"])
         observation = self._observation(pixels, state, privileged)
-        mean = torch.tanh(self.actor(self.encoder(observation), observation.state))
+        mean = torch.tanh(self._own.policy(self.encoder(observation), observation.state))
         if stddev is None:
             return mean
         return (mean + self._noise(mean, stddev, self._generator)).clamp_(-1.0, 1.0)
@@ -228,14 +244,14 @@ class DrQV2Agent:
 
     def freeze(self) -> None:
         """Copy the networks for `update_frozen`: what the updates until the next call see of each other."""
+        own = self._own
         if self._frozen is None:
-            networks = (copy.deepcopy(self.networks[name]).requires_grad_(False) for name in NETWORKS)
-            self._frozen = Peers(*networks, self._actor_generator)
-            self._frozen_parameters = [p for name in NETWORKS for p in self._frozen.network(name).parameters()]
+            copies = [copy.deepcopy(part).requires_grad_(False) for part in own.modules]
+            predictor = None if own.predictor is None else copies[-1]
+            self._frozen = Peers(*copies[:3], predictor, self._actor_generator)
             return
         with torch.no_grad():
-            own = [p for name in NETWORKS for p in self.networks[name].parameters()]
-            torch._foreach_copy_(self._frozen_parameters, own)
+            torch._foreach_copy_(_tensors(*self._frozen.modules), _tensors(*own.modules))
 
     def update_frozen(
         self, part: Literal["critic", "actor"], batch: Transitions, stddev: float, *, diagnostics: bool = False
@@ -275,10 +291,14 @@ class DrQV2Agent:
         observation = self._observation(pixels, batch.state, batch.privileged)
         with dormant.watch("encoder"):
             features = self.encoder(observation)
+        prediction = self._predict(features, observation.state)
         with dormant.watch("actor"):
-            loss, measures = self._actor_loss(features, observation.state, batch.privileged, stddev, peers)
+            pretanh = self._own.policy(features, observation.state, prediction)
+        with torch.no_grad():
+            code = self._code(peers.critic, None, None, batch.privileged)
+        loss, measures = self._actor_loss(pretanh, code, stddev, peers.critic, peers.generator)
         self._require_finite("actor", loss)
-        auxiliary_loss, errors = self._auxiliary_loss(features, observation.state, batch.privileged)
+        auxiliary_loss, errors = self._auxiliary_loss(prediction, batch.privileged)
         self._step(loss if auxiliary_loss is None else loss + auxiliary_loss, ("encoder", "actor"))
         return measures | errors | self._diagnostics(before, dormant)
 
@@ -302,13 +322,18 @@ class DrQV2Agent:
             q = self.critic(self._code(self.critic, features, observation.state, None), batch.action)
         loss = self._values.loss(q, target_q)
         self._require_finite("critic", loss)
-        auxiliary_loss, errors = self._auxiliary_loss(features, observation.state, batch.privileged)
+        prediction = self._predict(features, observation.state)
+        auxiliary_loss, errors = self._auxiliary_loss(prediction, batch.privileged)
         self._step(loss if auxiliary_loss is None else loss + auxiliary_loss, ("encoder", "critic"))
         measures = self._after_critic(batch, loss, q, target_q)
 
         if actor:
+            seen, state = features.detach(), observation.state
             with dormant.watch("actor"):
-                loss, actor_measures = self._actor_loss(features.detach(), observation.state, None, stddev, self._own)
+                pretanh = self._own.policy(seen, state, prediction)
+            with torch.no_grad():
+                code = self.critic.code(seen, state)
+            loss, actor_measures = self._actor_loss(pretanh, code, stddev, self.critic, self._generator)
             self._require_finite("actor", loss)
             self._step(loss, ("actor",))
             measures |= actor_measures
@@ -426,33 +451,33 @@ class DrQV2Agent:
         self, features: Tensor, following: EncoderInput, batch: Transitions, stddev: float, peers: Peers
     ) -> Tensor:
         """(B, 1): the n-step return with the smaller of the target critic's two values behind it."""
-        action = self._sample(torch.tanh(peers.actor(features, following.state)), stddev, peers.generator)
+        action = self._sample(torch.tanh(peers.policy(features, following.state)), stddev, peers.generator)
         code = self._code(self.critic_target, features, following.state, batch.next_privileged)
         q = self._values.means(self.critic_target(code, action))
         return torch.addcmul(batch.reward, batch.discount, q.amin(dim=0))
 
     def _actor_loss(
-        self, features: Tensor, state: Tensor | None, privileged: Tensor | None, stddev: float, peers: Peers
+        self, pretanh: Tensor, code: Tensor, stddev: float, critic: Critic, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and what there is to log."""
-        pretanh = self.actor(features, state)
-        action = self._sample(torch.tanh(pretanh), stddev, peers.generator)
-        with torch.no_grad():
-            code = self._code(peers.critic, features, state, privileged)
-        loss = -self._values.means(peers.critic(code, action)).amin(dim=0).mean()
+        """Return the loss of the policy's output (B, A), whose value the critic tells, and what there is to log."""
+        action = self._sample(torch.tanh(pretanh), stddev, generator)
+        loss = -self._values.means(critic(code, action)).amin(dim=0).mean()
         if self._pretanh_penalty:
             loss = loss + self._pretanh_penalty * pretanh.square().mean()
         return loss, {"actor_loss": loss.detach(), "actor_pretanh": pretanh.detach().abs().mean()}
 
+    def _predict(self, features: Tensor, state: Tensor | None) -> Tensor | None:
+        return None if self.auxiliary is None else self.auxiliary(features, state)
+
     def _auxiliary_loss(
-        self, features: Tensor, state: Tensor | None, privileged: Tensor | None
+        self, prediction: Tensor | None, privileged: Tensor | None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """Return the weighted loss of the auxiliary task and its measures; nothing where the task is off."""
-        if self.auxiliary is None:
+        if self.auxiliary is None or prediction is None:
             return None, {}
         if privileged is None:
             raise ValueError("the auxiliary task needs its targets among the batch's privileged values")
-        loss, errors = self.auxiliary.loss(features, state, privileged)
+        loss, errors = self.auxiliary.loss(prediction, privileged)
         weighted = self.auxiliary.weight * loss
         self._require_finite("encoder", weighted)
         return weighted, {"auxiliary_loss": loss.detach(), **errors}
@@ -488,8 +513,8 @@ class DrQV2Agent:
         return measures | {f"diagnostics/{name}_dormant_ratio": r for name, r in dormant.ratios().items()}
 
 
-def _tensors(module: nn.Module) -> list[Tensor]:
-    return list(module.parameters())
+def _tensors(*modules: nn.Module) -> list[Tensor]:
+    return [parameter for module in modules for parameter in module.parameters()]
 
 
 def _norm(tensors: list[Tensor]) -> Tensor:

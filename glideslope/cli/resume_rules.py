@@ -12,7 +12,7 @@ from glideslope.errors import UNSET, Fault, typed
 
 MAY_CHANGE = frozenset(
     (
-        *("num_train_frames", "device", "replay_device", "num_threads", "parallel_collection"),
+        *("num_train_frames", "device", "replay_device", "num_threads", "parallel"),
         "log_every_frames",
         *("eval_every_frames", "num_eval_episodes", "final_eval_episodes", "snapshot_every_frames"),
         *("save_video", "track", "on_write_error", "keep_replay"),

@@ -69,7 +69,6 @@ class Batch:
             moved[field.name] = None if value is None else value.to(device, non_blocking=True)
         return replace(self, **moved)
 
-
     def split(self, size: int) -> list[Batch]:
         """Return batches of `size` transitions, of which there is a multiple: views of this one."""
         parts = {f.name: None if (v := getattr(self, f.name)) is None else v.split(size) for f in fields(self)}

@@ -63,7 +63,7 @@ class Resumption:
         """Whether the update of its own step, if it has one, is still to be made: parallel collection lags so."""
         saved = self.content["settings"]
         amid = self.step < saved["num_train_frames"] // saved["action_repeat"]
-        return amid and bool(saved.get("parallel_collection"))
+        return amid and bool(saved.get("parallel"))
 
 
 def require_length(num_train_frames: int, done: int) -> None:

@@ -46,8 +46,8 @@ class Settings(CheckedSettings):
     """Where networks are trained and images rendered: auto, cpu, cuda or cuda:N."""
     num_threads: Threads = 0
     """Threads for physics and networks; 0 for all cores."""
-    parallel_collection: Flag = False
-    """Whether environments step on a thread of their own while the networks learn from what came before."""
+    parallel: Flag = False
+    """Whether environments step, and the actor learns if the critic is privileged, on a second thread meanwhile."""
 
     lr: Rate = 1.0e-4
     """Base learning rate of every network."""
@@ -122,6 +122,8 @@ class Settings(CheckedSettings):
     """Weight of the encoder's auxiliary task beside the loss that trains the encoder; 0 for none."""
     auxiliary_target: Literal["gimbal_angles", "pad_motion"] = "gimbal_angles"
     """What the auxiliary task asks for, the angles that look at the pad or the pad's relative position and velocity."""
+    auxiliary_input: Flag = False
+    """Whether the actor reads what the auxiliary task predicts."""
 
     log_every_frames: SomeFrames = 1_000
     """Frames between rows of the training log."""

@@ -50,7 +50,7 @@ def measure_costs(settings: Settings, device: str) -> Costs:
     frames = settings.num_envs * settings.action_repeat  # of a vector step
     collect, updates = step[settings.num_envs], update * settings.num_envs / settings.update_every_steps
     # A single processor does one thing after the other all the same.
-    hidden = settings.parallel_collection and usable_processors() > 1
+    hidden = settings.parallel and usable_processors() > 1
     weights = 4 * sum(p.numel() for network in agent.networks.values() for p in network.parameters())
     interval = min(settings.snapshot_every_frames, settings.num_train_frames) / settings.replay_buffer_size
     # A snapshot has weights, target weights and two moments, and the replay buffer's new part.

@@ -101,12 +101,12 @@ def update_steps(settings: Settings, begin: int, learnt: int) -> UpdateSteps:
     """Return the updates of the vector step that begins at ``begin``, where those up to ``learnt`` are made.
 
     Over a whole training they are the multiples of ``update_every_steps`` after the seed frames, whatever the number
-    of environments. With ``parallel_collection`` that of the vector step's own end waits for the next one: the end may
+    of environments. With ``parallel`` that of the vector step's own end waits for the next one: the end may
     enter a stage, on which rates may depend. Behind the last vector step nothing is left to wait for.
     """
     end = begin + settings.num_envs
-    during = end - 1 if settings.parallel_collection else learnt
-    last = end if not settings.parallel_collection or end >= settings.total_steps else during
+    during = end - 1 if settings.parallel else learnt
+    last = end if not settings.parallel or end >= settings.total_steps else during
 
     def due(after: int, until: int) -> list[int]:
         steps = range(max(after, settings.seed_steps) + 1, min(until, settings.total_steps) + 1)

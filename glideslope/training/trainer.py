@@ -4,32 +4,26 @@ Time is the global step: environment steps summed over all parallel environments
 passes N steps, and one update falls on every multiple of ``update_every_steps`` among them, written with the
 learning rates of exactly that step. So neither N nor the update ratio changes the rate at a given step.
 
-With ``parallel_collection`` the environments step on a thread of their own while the updates are made, which then
-sample what the steps before have brought. Between two iterations of the loop nothing is under way.
+With ``parallel`` a second thread steps the environments, and then makes the updates of the actor where it can, while
+the other updates are made, which sample what the steps before have brought. Between two iterations of the loop nothing
+is under way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from glideslope.agent import DivergedError
 from glideslope.envs.gym import Observation
 from glideslope.runs.resume_source import Resumption
-from glideslope.settings.schedules import NOISE
 from glideslope.training.run import (
     StoppedError,
-    TrainingError,
     TrainingRun,
-    diverged,
     update_steps,
-    updates_actor,
 )
 from glideslope.training.wiring import Parts
 
@@ -72,9 +66,9 @@ class Trainer:
         self._show()
         try:
             self._evaluate()  # what a stop cut off
-            with ThreadPoolExecutor(1, thread_name_prefix="collection") as collector:
+            with ThreadPoolExecutor(1, thread_name_prefix="worker") as worker:
                 while not clock.at_end and not stop.requested:
-                    self._iterate(collector)
+                    self._iterate(worker)
                     self._show()
                     self._evaluate()
                     if clock.passed(self._run.settings.snapshot_every_frames):
@@ -94,22 +88,22 @@ class Trainer:
         self._observation, _ = self._run.env.reset(seed=[int(seed) for seed in seeds])
         self._parts.experience.begin(self._observation)
 
-    def _iterate(self, collector: ThreadPoolExecutor) -> None:
+    def _iterate(self, worker: ThreadPoolExecutor) -> None:
         """Act once in every environment, and make the updates that belong to this vector step."""
         settings = self._run.settings
         updates = update_steps(settings, self._run.clock.step, self._learnt)
         actions = self._parts.actions.explore(self._observation)
-        if settings.parallel_collection:
-            under_way = collector.submit(self._run.env.step, actions)
+        if settings.parallel:
+            under_way = worker.submit(self._run.env.step, actions)
             try:
-                self._learn(updates.during)
+                self._parts.updates.make_beside(updates.during, worker)
             finally:
                 wait([under_way])
             collected = under_way.result()
         else:
             collected = self._run.env.step(actions)
         self._store(actions, *collected)
-        self._learn(updates.behind)
+        self._parts.updates.make(updates.behind)
         self._learnt = updates.learnt
 
     def _store(
@@ -138,31 +132,6 @@ class Trainer:
         parts.records.episode_ended(final, env)
         self._run.display.episode_ended(float(final["episode_length"][env]))
         return parts.stages.episode_ended(int(final["stage"][env]), bool(final["success"][env]))
-
-    def _learn(self, steps: Sequence[int]) -> None:
-        """Make the updates of these global steps."""
-        losses = []
-        try:
-            for step in steps:
-                losses += self._update(step)
-        except DivergedError as error:
-            raise TrainingError(f"{error} at frame {self.frame:,}") from error
-        # One look for all of them: a GPU is waited for once.
-        if losses and not bool(torch.stack(losses).isfinite().all()):
-            raise diverged("a loss is not a number", self._run.learner.agent, self.frame)
-
-    def _update(self, step: int) -> list[Tensor]:
-        """Make one gradient update with the rates of ``step``; return the losses."""
-        learner, records = self._run.learner, self._parts.records
-        agent, schedules, history = learner.agent, learner.schedules, self._run.curriculum.history
-        records.before_update(step)  # before the rates are written over
-        schedules.write(agent.optimizers, step, history)
-        stddev = schedules.rate(NOISE, step, history)
-        batch = learner.replay.sample(self._run.settings.batch_size).to(agent.device)
-        actor = updates_actor(self._run.settings, step)
-        metrics = agent.update(batch, stddev, actor=actor, diagnostics=records.is_due(step))
-        records.after_update(step, metrics)
-        return [loss for name, loss in metrics.items() if name.endswith("_loss")]
 
     def _evaluate(self) -> None:
         """Make the evaluation that is due, and keep the policy if it is among the best."""

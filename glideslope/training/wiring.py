@@ -14,6 +14,7 @@ from glideslope.training.run import TrainingRun
 from glideslope.training.snapshot_state import RunSnapshots
 from glideslope.training.stage_changes import StageChanges
 from glideslope.training.training_log import Records
+from glideslope.training.updates import Updates
 
 
 class Parts:
@@ -27,6 +28,7 @@ class Parts:
         files: Snapshots,
     ) -> None:
         self.actions, self.records = Actions(run), Records(run)
+        self.updates = Updates(run, self.records)
         self.experience = Experience(run.learner.replay, run.settings.reward_scale)
         scorer = Scorer(run, eval_env, self.actions.greedy)
         self.validation = Validation(run, scorer)

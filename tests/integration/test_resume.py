@@ -26,7 +26,7 @@ BUSY = (
 SENSES = {
     "pixels": (),
     "state": ("encoder_bundle@agent=state",),
-    "parallel": ("encoder_bundle@agent=state", "parallel_collection=true"),
+    "parallel": ("encoder_bundle@agent=state", "parallel=true"),
 }
 
 

@@ -161,10 +161,14 @@ class AutoregressiveActor(Actor):
 
 
 class TwinLinear(nn.Module):
-    """Two Linear layers in one product: (2, B, inputs), or (B, inputs) for both, to (2, B, outputs)."""
+    """Two Linear layers in one product: (2, B, inputs), or (B, inputs) for both, to (2, B, outputs).
 
-    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+    gain: factor on the initial weights.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True, gain: float = 1.0) -> None:
         super().__init__()
+        self.gain = gain
         self.weight = nn.Parameter(torch.empty(2, inputs, outputs))
         self.bias = nn.Parameter(torch.zeros(2, 1, outputs)) if bias else None
 
@@ -190,7 +194,8 @@ class TwinLayers(nn.Module):
         width = sizes.hidden_dim
         self.first = TwinLinear(inputs, width)
         self.second = TwinLinear(width, width)
-        self.output = TwinLinear(width, sizes.value_bins)
+        # Normalised layers are so large that first values would be far off: it would take long to unlearn them.
+        self.output = TwinLinear(width, sizes.value_bins, gain=0.01 if sizes.critic_layer_norm else 1.0)
         self.activation = TwinReLU()
         # No weights of its own: the Linear layers behind it have them.
         self.norm = nn.LayerNorm(width, elementwise_affine=False) if sizes.critic_layer_norm else nn.Identity()
@@ -263,6 +268,7 @@ def initialize(module: nn.Module) -> None:
         elif isinstance(part, TwinLinear):
             for weight in part.weight:
                 nn.init.orthogonal_(weight.T)
+                weight.mul_(part.gain)
         else:
             continue
         if part.bias is not None:

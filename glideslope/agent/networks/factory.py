@@ -54,14 +54,16 @@ def build_encoder(
 
 
 def build_actor_critic(
-    settings: AnyActorCriticSettings, sizes: Sizes, parts: ActionParts, privileged_dim: int
+    settings: AnyActorCriticSettings, sizes: Sizes, parts: ActionParts, privileged_dim: int, predicted_dim: int = 0
 ) -> tuple[Actor, Critic]:
     """Return the actor and the critic that `settings.name` names; the critic of `privileged_dim` values, if not 0.
+
+    The actor's state is longer by `predicted_dim`.
 
     Raises:
         ValueError: they treat drone and gimbal apart, and one of them has no axis.
     """
-    actor, build_critic = _pair(settings, sizes, parts)
+    actor, build_critic = _pair(settings, sizes._replace(state_dim=sizes.state_dim + predicted_dim), parts)
     if privileged_dim:
         return actor, PrivilegedCritic(privileged_dim, sizes, build_critic)
     return actor, build_critic(sizes)

@@ -211,8 +211,8 @@ def test_each_augmentation_is_switched_by_itself_and_drawn_from_the_agents_gener
     for pad, brightness in ((0, 0.0), (2, 0.0), (0, 0.3), (2, 0.3)):
         agent = make_agent(augmentation_pad=pad, augmentation_brightness=brightness)
         twin = make_agent(augmentation_pad=pad, augmentation_brightness=brightness)
-        augmented = agent._augment(batch.pixels)
-        assert torch.equal(augmented, twin._augment(batch.pixels))
+        augmented = agent._augment(batch.pixels, agent._generator)
+        assert torch.equal(augmented, twin._augment(batch.pixels, twin._generator))
         assert torch.equal(augmented, batch.pixels) == (pad == 0 and brightness == 0.0)
         generator = torch.Generator().manual_seed(3)
         expected = random_brightness(random_shift(batch.pixels, pad, generator), brightness, generator)

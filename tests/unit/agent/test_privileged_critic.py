@@ -125,8 +125,9 @@ def test_the_pads_motion_is_predicted_from_the_first_six_values_by_hand() -> Non
     batch = told()
     assert agent.auxiliary is not None
     seen = agent._observation(batch.pixels, batch.state, None)
-    loss, measures = agent.auxiliary.loss(agent.encoder(seen), seen.state, batch.privileged)
-    error = agent.auxiliary(agent.encoder(seen), seen.state) - batch.privileged[:, :6]
+    motion = agent.auxiliary(agent.encoder(seen), seen.state)
+    loss, measures = agent.auxiliary.loss(motion, batch.privileged)
+    error = motion - batch.privileged[:, :6]
     torch.testing.assert_close(loss, error.square().mean())
     torch.testing.assert_close(measures["auxiliary_error_m"], 5.0 * error[:, :3].norm(dim=1).mean().detach())
     torch.testing.assert_close(measures["auxiliary_error_mps"], 2.0 * error[:, 3:].norm(dim=1).mean().detach())

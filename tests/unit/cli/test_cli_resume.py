@@ -368,7 +368,7 @@ ALLOWED = {
     "device": ("cpu", "auto -> cpu"),
     "replay_device": ("cpu", "auto -> cpu"),
     "num_threads": ("2", "1 -> 2"),
-    "parallel_collection": ("false", "true -> false"),
+    "parallel": ("false", "true -> false"),
     "log_every_frames": ("1k", "500 -> 1000"),
     "eval_every_frames": ("1e3", "5000 -> 1000"),
     "num_eval_episodes": ("7", "50 -> 7"),

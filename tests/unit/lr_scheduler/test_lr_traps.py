@@ -231,7 +231,7 @@ def rates_at_updates(
     rate: Rate, steps_of: Callable[[Any, int], list[tuple[int, int]]], **sizes: int
 ) -> dict[int, float]:
     """Frame → rate of every update of a training, as the training loop asks for them."""
-    defaults = {"seed_steps": 0, "update_every_steps": 2, "total_steps": TOTAL, "parallel_collection": False}
+    defaults = {"seed_steps": 0, "update_every_steps": 2, "total_steps": TOTAL, "parallel": False}
     settings = SimpleNamespace(**defaults | sizes)
     ends = range(settings.num_envs, TOTAL + settings.num_envs, settings.num_envs)
     return {at: rate(asked) for end in ends for at, asked in steps_of(settings, end)}

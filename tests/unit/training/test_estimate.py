@@ -11,7 +11,7 @@ from glideslope.training import estimate
 
 def cost_of_learning(monkeypatch: pytest.MonkeyPatch, step: float, update: float, *, processors: int = 2) -> float:
     """The estimated seconds per frame where a vector step of 16 environments and an update take so long."""
-    overrides = ["profile=cpu", "encoder_bundle@agent=state", "save_video=false", "parallel_collection=true"]
+    overrides = ["profile=cpu", "encoder_bundle@agent=state", "save_video=false", "parallel=true"]
     settings = compose(TRAIN_CONFIG, overrides, Settings).settings
     assert (settings.num_envs, settings.update_every_steps) == (16, 2)
 

@@ -14,7 +14,7 @@ from glideslope.training.run import UpdateSteps, update_steps
 
 def sizes(*, parallel: bool, envs: int = 4, every: int = 3, seed: int = 8, total: int = 24) -> Any:
     return SimpleNamespace(
-        num_envs=envs, update_every_steps=every, seed_steps=seed, total_steps=total, parallel_collection=parallel
+        num_envs=envs, update_every_steps=every, seed_steps=seed, total_steps=total, parallel=parallel
     )
 
 

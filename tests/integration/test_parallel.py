@@ -13,10 +13,11 @@ from glideslope.agent import DivergedError, DrQV2Agent
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.storage.csv_table import read_csv_table
 from glideslope.training.trainer import Trainer
+from glideslope.training.updates import Updates
 from tests.support.interruptions import RUN
 from tests.support.training import train
 
-PARALLEL = (*RUN, "parallel_collection=true")
+PARALLEL = (*RUN, "parallel=true")
 PIXELS = (*PARALLEL, "encoder_bundle@agent=original_small", "num_train_frames=300")
 
 
@@ -37,11 +38,36 @@ def test_a_run_is_the_same_every_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_actor_and_critic_side_by_side_are_the_same_every_time_and_across_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows fall where no block of updates ends, and a rate jumps within one."""
+    beside = (*PIXELS, "critic_observation=privileged", "actor_every_updates=2", "auxiliary_weight=1")
+    beside = (*beside, "auxiliary_target=pad_motion", "lr_schedule=aggressive_decay", "log_every_frames=18")
+    for name in ("one", "other"):
+        assert train(tmp_path / name, *beside) == 0
+
+    def stop(self: Trainer) -> None:
+        if self.frame == 212:
+            self.stop()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_show", stop)
+        assert train(tmp_path / "stopped", *beside) == 130
+    assert train(tmp_path / "stopped", *beside) == 0
+    for name in ("other", "stopped"):
+        assert differences(state_of(tmp_path / "one"), state_of(tmp_path / name)) == []
+    rows = read_csv_table(tmp_path / "one" / "train.csv")
+    rates = {int(frame): rate for frame, rate in zip(rows["frame"], rows["lr_actor"], strict=True)}
+    assert rates[150] == 0.25 * rates[104]  # of exactly that step
+
+
+@pytest.mark.slow
 def test_updates_and_their_rates_fall_on_the_frames_of_the_serial_loop(tmp_path: Path) -> None:
     tables = []
     for name, parallel in (("serial", "false"), ("parallel", "true")):
         run = tmp_path / name
-        made = (*RUN, "lr_schedule=exponential_smooth", "log_every_frames=1", f"parallel_collection={parallel}")
+        made = (*RUN, "lr_schedule=exponential_smooth", "log_every_frames=1", f"parallel={parallel}")
         assert train(run, *made, "curriculum.last_stage=0", "num_train_frames=402") == 0
         tables.append(read_csv_table(run / "train.csv"))
     for column in ("frame", "lr_encoder", "lr_actor", "lr_critic", "train/stddev"):
@@ -87,9 +113,9 @@ def test_a_finished_run_goes_on_with_more_frames(straight: Path, tmp_path: Path)
 @pytest.mark.parametrize("first", ["true", "false"])
 def test_a_resume_may_change_the_way(first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []
-    update = Trainer._update
+    update = Updates._update
 
-    def noted(self: Trainer, step: int) -> Any:
+    def noted(self: Updates, step: int) -> Any:
         steps.append(step)
         return update(self, step)
 
@@ -97,13 +123,13 @@ def test_a_resume_may_change_the_way(first: str, tmp_path: Path, monkeypatch: py
         if self.frame == 300:
             self.stop()
 
-    monkeypatch.setattr(Trainer, "_update", noted)
+    monkeypatch.setattr(Updates, "_update", noted)
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_show", stop)
-        assert train(run, *RUN, f"parallel_collection={first}", "num_train_frames=500") == 130
+        assert train(run, *RUN, f"parallel={first}", "num_train_frames=500") == 130
     second = "false" if first == "true" else "true"
-    assert train(run, *RUN, f"parallel_collection={second}", "num_train_frames=500") == 0
+    assert train(run, *RUN, f"parallel={second}", "num_train_frames=500") == 0
     assert steps == list(range(102, 501, 2))
 
 
@@ -143,8 +169,8 @@ def test_a_fault_of_the_environments_ends_the_run_as_itself(
 
     monkeypatch.setattr(LandingVectorEnv, "step", failing)
     with pytest.raises(MemoryError, match="no room for a view"):
-        train(tmp_path / "run", *RUN, f"parallel_collection={parallel}")
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("collection")]
+        train(tmp_path / "run", *RUN, f"parallel={parallel}")
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker")]
 
 
 @pytest.mark.parametrize("both", [False, True])
@@ -174,4 +200,4 @@ def test_a_divergence_waits_for_the_step_under_way_and_ends_the_run(
     assert train(tmp_path / "run", *PARALLEL) == 1
     assert "critic loss is nan at frame 100" in capsys.readouterr().out
     assert begun == ended == [26]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("collection")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker")]
