@@ -68,7 +68,7 @@ _PAGES: Mapping[type[CheckedSettings], _Page] = {
         ),
         groups=("curriculum_preset", "task"),
         keys=(
-            *("run", "policy", "inspect", "stage", "episodes", "video", "out", "compare", "sweep"),
+            *("run", "policy", "inspect", "stage", "episodes", "video", "out", "compare", "sweep", "benchmark"),
             *("seed", "num_envs", "num_threads", "device"),
         ),
         groups_go_with=", with policy=...; a run plays its own",

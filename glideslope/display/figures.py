@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from glideslope.display.results import place_label
+from glideslope.settings import SWEPT
 from glideslope.storage.atomic_files import replacing
 from glideslope.storage.csv_table import read_csv_table
 
@@ -42,7 +44,6 @@ _POLICIES: dict[str, dict[str, Any]] = {
     "fixed_camera": {"color": _VERMILION, "marker": "^", "markersize": 5.5, "linestyle": (0, (2, 1.5))},
     "random": {"color": _GREY, "marker": "X", "markersize": 5.5, "linestyle": (0, (1, 1.5))},
 }
-_SWEPT = {"pad_speed": "pad speed (m/s)", "wind": "largest wind (m/s)"}
 _MOST_ANNOTATED = 8  # values along an axis; numbers in more cells than that could not be read
 SEED_LABEL = "seed frames: no updates"
 _SEED_STYLE: Any = {"facecolor": "none", "edgecolor": "0.6", "hatch": "////", "linewidth": 0}
@@ -194,41 +195,43 @@ def plot_run(run_dir: Path, *, stage_names: Sequence[str] = ()) -> list[Path]:
 
 
 def plot_evaluation(path: Path, results: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
-    """Draw success rates with their intervals: by stage, over the values of a sweep, or over the grid of two.
+    """Draw success rates with their intervals: by condition, over the values of a sweep, or over the grid of two.
 
     The results are the entries of evaluation.json and evaluation_compared.json: `policy`, `stage`, `name`,
-    `pad_speed`, `wind`, `success_rate`, `low` and `high` of each. The folder must exist.
+    `success_rate`, `low` and `high` of each, and the values that are swept. Of more than two that are swept, there is
+    a grid for each combination of the others. The folder must exist.
 
     Raises:
         ValueError: there are no results.
     """
     if not results:
         raise ValueError("no results to draw")
-    swept = [key for key in _SWEPT if any(row[key] is not None for row in results)]
-    if not swept:
-        _plot_stages(path, results, title)
+    swept = [key for key in SWEPT if any(row.get(key) is not None for row in results)]
+    whole = all(row.get(key) is not None for row in results for key in swept)
+    if not swept or not whole:
+        _plot_conditions(path, results, title)
     elif len(swept) == 1:
         _plot_sweep(path, results, swept[0], title)
     else:
-        _plot_grid(path, results, title)
+        _plot_grid(path, results, swept[0], swept[1], title)
 
 
-def _plot_stages(path: Path, results: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Draw a row per stage, the policies below each other in it."""
-    stages, policies = _of(results, "name"), _of(results, "policy")
-    with drawing(path, height=1.1 + len(stages) * (0.16 + 0.13 * len(policies))) as figure:
+def _plot_conditions(path: Path, results: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Draw a row per condition, the policies below each other in it."""
+    places, policies = list(dict.fromkeys(map(place_label, results))), _of(results, "policy")
+    with drawing(path, height=1.1 + len(places) * (0.16 + 0.13 * len(policies))) as figure:
         axes = figure.subplots()
         for place, policy in enumerate(policies):
             rows = [row for row in results if row["policy"] == policy]
             offset = (place - (len(policies) - 1) / 2) * 0.75 / len(policies)
-            y = [stages.index(row["name"]) + offset for row in rows]
+            y = [places.index(place_label(row)) + offset for row in rows]
             x, errors = _intervals(rows)
             axes.errorbar(x, y, xerr=errors, **{**_bars(policy), "linestyle": "none"})
-        for edge in range(1, len(stages)):
+        for edge in range(1, len(places)):
             axes.axhline(edge - 0.5, color="0.85", linewidth=0.6)
         axes.set(xlabel="landed, with 95% interval", xlim=(-0.02, 1.02), xticks=np.linspace(0, 1, 6))
         axes.xaxis.set_major_formatter("{x:.0%}")
-        axes.set(ylim=(len(stages) - 0.5, -0.5), yticks=range(len(stages)), yticklabels=stages)
+        axes.set(ylim=(len(places) - 0.5, -0.5), yticks=range(len(places)), yticklabels=places)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", color="0.9", linewidth=0.6)
         if len(policies) > 1:
@@ -258,7 +261,7 @@ def _plot_sweep(path: Path, results: Sequence[Mapping[str, Any]], key: str, titl
             success_axis(axes)
             axes.tick_params(labelbottom=True)
         for axes in panels.flat[max(0, len(stages) - columns) : len(stages)]:
-            axes.set_xlabel(_SWEPT[key])
+            axes.set_xlabel(SWEPT[key].axis)
         for axes in panels[:, 0]:
             axes.set_ylabel("landed")
         if len(policies) > 1:
@@ -267,28 +270,29 @@ def _plot_sweep(path: Path, results: Sequence[Mapping[str, Any]], key: str, titl
         _captions(figure, panels[0, 0], title, "")
 
 
-def _plot_grid(path: Path, results: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Draw a map per stage and policy: the darker, the fewer landings; intervals in small figures."""
-    stages, policies = _of(results, "name"), _of(results, "policy")
-    speeds, winds = (sorted({row[key] for row in results}) for key in _SWEPT)
-    numbered = max(len(speeds), len(winds)) <= _MOST_ANNOTATED
-    with drawing(path, height=0.9 + len(stages) * max(1.5, 0.36 * len(winds) + 0.5)) as figure:
-        panels = figure.subplots(len(stages), len(policies), sharex=True, sharey=True, squeeze=False)
-        for at, stage in enumerate(stages):
+def _plot_grid(path: Path, results: Sequence[Mapping[str, Any]], across: str, up: str, title: str) -> None:
+    """Draw a map per policy, and stage with what else is swept: the darker, the fewer landings."""
+    places = [place_label(row, without=(across, up)) for row in results]
+    kinds, policies = list(dict.fromkeys(places)), _of(results, "policy")
+    columns, lines = (sorted({row[key] for row in results}) for key in (across, up))
+    numbered = max(len(columns), len(lines)) <= _MOST_ANNOTATED
+    with drawing(path, height=0.9 + len(kinds) * max(1.5, 0.36 * len(lines) + 0.5)) as figure:
+        panels = figure.subplots(len(kinds), len(policies), sharex=True, sharey=True, squeeze=False)
+        for at, kind in enumerate(kinds):
             for axes, policy in zip(panels[at], policies, strict=True):
-                rates = np.full((len(winds), len(speeds)), np.nan)
-                for row in results:
-                    if (row["policy"], row["name"]) != (policy, stage):
+                rates = np.full((len(lines), len(columns)), np.nan)
+                for row, place in zip(results, places, strict=True):
+                    if (row["policy"], place) != (policy, kind):
                         continue
-                    x, y = speeds.index(row["pad_speed"]), winds.index(row["wind"])
+                    x, y = columns.index(row[across]), lines.index(row[up])
                     rates[y, x] = row["success_rate"]
                     if numbered:
                         _number_cell(axes, x, y, row)
                 image = axes.imshow(rates, cmap="cividis", vmin=0, vmax=1, origin="lower", aspect="auto")
                 axes.spines[:].set_visible(False)
                 name = policy.replace("_", " ")
-                axes.set_title(name if len(stages) == 1 else f"{stage}\n{name}", fontsize=8)
-        _value_ticks(panels, speeds, winds)
+                axes.set_title(name if len(kinds) == 1 else f"{kind}\n{name}", fontsize=8)
+        _value_ticks(panels, (across, columns), (up, lines))
         bar = figure.colorbar(image, ax=panels, shrink=0.8, aspect=30)
         bar.ax.yaxis.set_major_formatter("{x:.0%}")
         bar.set_label("landed")
@@ -302,13 +306,13 @@ def _number_cell(axes: Axes, x: int, y: int, row: Mapping[str, Any]) -> None:
     axes.text(x, y - 0.06, f"{100 * row['low']:.0f}–{100 * row['high']:.0f}", va="top", fontsize=4.8, **style)
 
 
-def _value_ticks(panels: NDArray[Any], speeds: Sequence[float], winds: Sequence[float]) -> None:
-    """Name the swept values along the outer axes, not more of them than there is room for."""
-    for outer, axis, key, values in ((panels[-1], "x", "pad_speed", speeds), (panels[:, 0], "y", "wind", winds)):
+def _value_ticks(panels: NDArray[Any], across: tuple[str, Sequence[float]], up: tuple[str, Sequence[float]]) -> None:
+    """Name the swept keys' values along the outer axes, not more of them than there is room for."""
+    for outer, axis, (key, values) in ((panels[-1], "x", across), (panels[:, 0], "y", up)):
         shown = range(0, len(values), -(-len(values) // _MOST_ANNOTATED))
         names = [f"{values[i]:g}" for i in shown]
         for axes in outer:
-            axes.set(**{f"{axis}label": _SWEPT[key], f"{axis}ticks": shown, f"{axis}ticklabels": names})
+            axes.set(**{f"{axis}label": SWEPT[key].axis, f"{axis}ticks": shown, f"{axis}ticklabels": names})
 
 
 def _of(results: Sequence[Mapping[str, Any]], key: str) -> list[Any]:

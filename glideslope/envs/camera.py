@@ -27,6 +27,7 @@ Image = NDArray[np.uint8]
 
 ONBOARD_GROUPS = (0,)
 _ALL_GROUPS = (0, 1, 2)
+_FEWEST_WORLDS = 4  # for fewer a thread of their own doesn't pay
 TEXTURE_ROLE_RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 
 
@@ -117,6 +118,7 @@ class Camera:
         """As :meth:`render`, on warp's current device, which is process-wide: safe to call from several threads."""
         rows = np.resize(ids, self.num_worlds)
         data = self._data
+        data.nworld = len(ids)  # no rays are cast for the others
         _write(data.geom_xpos, physics.geom_xpos[rows])
         _write(data.geom_xmat, physics.geom_xmat[rows].reshape(self.num_worlds, -1, 3, 3))
         _write(data.cam_xpos, physics.cam_xpos[rows])
@@ -179,30 +181,29 @@ class OnboardCamera:
         On the CPU the views are shared among ``num_threads`` contexts, each drawn by a thread of its own.
         """
         on_cpu = device == "cpu"
-        parts = max(1, min(num_threads, num_envs // 4)) if on_cpu else 1
+        parts = max(1, min(num_threads, num_envs // _FEWEST_WORLDS)) if on_cpu else 1
 
         def make(worlds: int) -> Camera:
             return Camera(model, "onboard", num_worlds=worlds, resolution=(image_size, image_size), device=device)
 
         self._device = warp_device(device)
-        self._parts = [(ids, make(len(ids))) for ids in np.array_split(np.arange(num_envs), parts)]
-        # Ended episodes are few: a context of one world draws their last views without drawing everyone's.
-        self._single = make(1)
+        self._everyone = np.arange(num_envs)
+        self._cameras = [make(len(ids)) for ids in np.array_split(self._everyone, parts)]
         self._pool = ThreadPoolExecutor(parts, thread_name_prefix="camera") if parts > 1 else None
 
     def render(self, physics: Physics, scenarios: Scenarios, ids: Ids | None = None) -> Image:
-        """Return grayscale views (n, size, size) of the environments ``ids``, all of them if None."""
-        if ids is not None:
-            views = [self._single.render(physics, scenarios, np.array([env])) for env in ids]
-            return _grayscale(np.concatenate(views))
-        if self._pool is None:
-            return _grayscale(self._parts[0][1].render(physics, scenarios, self._parts[0][0]))
+        """Return grayscale views (n, size, size) of the environments ``ids``, of which there is one; of all if None."""
+        if ids is None:
+            ids = self._everyone
+        parts = np.array_split(ids, min(len(self._cameras), -(-len(ids) // _FEWEST_WORLDS)))
+        if self._pool is None or len(parts) == 1:
+            return _grayscale(self._cameras[0].render(physics, scenarios, parts[0]))
 
-        def draw(part: tuple[Ids, Camera]) -> Image:
-            return _grayscale(part[1].draw(physics, scenarios, part[0]))
+        def draw(camera: Camera, part: Ids) -> Image:
+            return _grayscale(camera.draw(physics, scenarios, part))
 
         with wp.ScopedDevice(self._device):
-            return np.concatenate(list(self._pool.map(draw, self._parts)))
+            return np.concatenate(list(self._pool.map(draw, self._cameras, parts)))
 
     def close(self) -> None:
         """Stop the drawing threads."""

@@ -318,7 +318,11 @@ class LandingVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         """Append everybody's newest frame to the stacks."""
         if self._with_pixels:
             self._pixels[:, :-1] = self._pixels[:, 1:]
-            self._pixels[:, -1] = self._task.views()
+            if not self._idle.any():
+                self._pixels[:, -1] = self._task.views()
+            elif not self._idle.all():
+                seeing = np.flatnonzero(~self._idle)
+                self._pixels[seeing, -1] = self._task.views(seeing)
         self._states[:, :-1] = self._states[:, 1:]
         self._states[:, -1] = self._task.state()
 

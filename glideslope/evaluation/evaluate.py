@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from glideslope.display.time_left import Kind
 from glideslope.display.workload import FILM_EPISODES
 from glideslope.envs.gym import LandingVectorEnv, Observation
 from glideslope.errors import UserError, failure
+from glideslope.evaluation.benchmark import fixed
 from glideslope.evaluation.filming import best_and_worst, record_episodes, record_grid
 from glideslope.evaluation.plan import EvaluationPlan, plan_for_policy, plan_for_run
 from glideslope.evaluation.report import Condition, EvaluationReport
@@ -39,6 +41,8 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> int:
             episode is played.
     """
     console = console or screen()
+    if settings.benchmark:
+        settings = fixed(settings)
     device = resolve_device(settings.device)
     plan = (
         plan_for_run(settings, device, lambda note: say(console, note))
@@ -71,8 +75,16 @@ def _evaluate(settings: EvaluateSettings, plan: EvaluationPlan, out: Path, devic
     for note in plan.notes:
         say(console, f"Note: {note}")
     asked = settings.to_plain()
-    info = {key: asked[key] for key in ("stage", "episodes", "seed", "sweep")}
-    report = EvaluationReport(out, plan.players[0].name, plan.title, info={**plan.info, **info}, notes=plan.notes)
+    info = {key: asked[key] for key in ("stage", "episodes", "seed", "sweep", "benchmark")}
+    report = EvaluationReport(
+        out,
+        plan.players[0].name,
+        plan.title,
+        swept={key for condition in plan.conditions for key, _ in condition.point},
+        info={**plan.info, **info},
+        notes=plan.notes,
+        benchmark=plan.benchmark,
+    )
     with Progress(
         plan.episodes, unit="episodes", whole=plan.work, transient=True, console=console, line_seconds=_LINE_SECONDS
     ) as progress:
@@ -100,15 +112,16 @@ def _play(plan: EvaluationPlan, report: EvaluationReport, progress: Progress) ->
     kept = {}
     for player in plan.players:
         act = _ticking(player.act, progress)
-        with player.environment(plan.num_envs) as env:
-            for condition in plan.conditions:
-                name = f"{player.name}, {condition.label}"
-                total = len(plan.seeds)
-                with progress.activity("evaluate", name, units=plan.steps, total=total, unit="episodes"):
-                    episodes = play(env, act, condition.stage, condition.index, plan.seeds, progress.advance)
-                report.add(player.name, condition, episodes)
-                if player is plan.players[0]:
-                    kept[condition] = episodes
+        for task, conditions in groupby(plan.conditions, lambda condition: condition.task):
+            with player.environment(task, plan.num_envs) as env:
+                for condition in conditions:
+                    name = f"{player.name}, {condition.label}"
+                    total = len(plan.seeds)
+                    with progress.activity("evaluate", name, units=plan.steps, total=total, unit="episodes"):
+                        episodes = play(env, act, condition.stage, condition.index, plan.seeds, progress.advance)
+                    report.add(player.name, condition, episodes)
+                    if player is plan.players[0]:
+                        kept[condition] = episodes
     return kept
 
 
@@ -130,7 +143,7 @@ def _film(
         path = out / film_name(condition.file_name)
         stage, index = condition.stage, condition.index
         pictures = FILM_EPISODES * plan.longest
-        with _naming_failures(path), filming("film", pictures), player.environment(1, film=True) as env:
+        with _naming_failures(path), filming("film", pictures), player.environment(condition.task, 1, film=True) as env:
             record_episodes(env, act, stage, index, plan.seeds[:FILM_EPISODES], path)
         yield path
         best, worst = best_and_worst(episodes)
@@ -141,7 +154,11 @@ def _film(
         ]
         path = path.with_stem(f"{path.stem}_grid")
         count = len(best) + len(worst)
-        with _naming_failures(path), filming("grid", plan.longest), player.environment(count, film=True) as env:
+        with (
+            _naming_failures(path),
+            filming("grid", plan.longest),
+            player.environment(condition.task, count, film=True) as env,
+        ):
             record_grid(env, act, stage, index, rows, path, device)
         yield path
 
@@ -159,10 +176,10 @@ def _naming_failures(path: Path) -> Iterator[None]:
 def _product(plan: EvaluationPlan) -> str:
     """Return the number of episodes as a product, such as `4 policies, 5 stages, 100 scenarios each`."""
     stages = len({condition.index for condition in plan.conditions})
+    played = ((stages, "stages", "stage"), (len(plan.conditions) // stages, "points of the sweep", ""))
     counts = (
         (len(plan.players), "policies", "policy"),
-        (stages, "stages", "stage"),
-        (len(plan.conditions) // stages, "points of the sweep", ""),
+        *(((len(plan.conditions), "conditions", ""),) if plan.benchmark else played),
         (len(plan.seeds), "scenarios each", "scenario each"),
     )
     return ", ".join(f"{count} {one if count == 1 else many}" for count, many, one in counts if count > 1 or one)
@@ -170,6 +187,8 @@ def _product(plan: EvaluationPlan) -> str:
 
 def _name(settings: EvaluateSettings, plan: EvaluationPlan) -> list[str]:
     """Return the words of the folder's name that tell this evaluation from others of the run."""
+    if settings.benchmark:
+        return ["benchmark", plan.what]
     stages = dict.fromkeys(condition.stage.name for condition in plan.conditions)
-    swept = [key for key, values in settings.sweep.to_plain().items() if values is not None]
-    return ["all" if settings.stage == "all" else "_".join(stages), *swept, str(settings.episodes), plan.what]
+    where = "all" if settings.stage == "all" else "_".join(stages)
+    return [where, *settings.sweep.values, str(settings.episodes), plan.what]

@@ -18,9 +18,11 @@ from glideslope.display.time_left import Work
 from glideslope.display.workload import FILM_EPISODES, scoring_steps
 from glideslope.envs.baselines import make_policy
 from glideslope.envs.gym import LandingVectorEnv, Observation
+from glideslope.envs.landing import ACTION_DIM, Outcome
 from glideslope.errors import SettingsError, UserError
+from glideslope.evaluation import benchmark
 from glideslope.evaluation.inspection import locate
-from glideslope.evaluation.report import Condition, conditions
+from glideslope.evaluation.report import Condition, points_in_stages
 from glideslope.evaluation.scoring import TEST_SEED, Act
 from glideslope.runs.run_folder import FINISHED
 from glideslope.runs.snapshots import load, newest_snapshot
@@ -29,14 +31,13 @@ from glideslope.settings import (
     CurriculumSettings,
     EvaluateSettings,
     Settings,
-    SweepSettings,
     TaskSettings,
     select_stages,
 )
 
 TRAINED = "trained"
 SCRIPTED = ("expert", "fixed_camera", "random")
-_BATCH = 16
+_BATCH = 32
 _SCENARIOS_PER_SEED = 100_000
 
 
@@ -46,12 +47,12 @@ class Player:
 
     name: str
     act: Act
-    make_env: Callable[[int, bool], LandingVectorEnv]  # (number of environments, whether for a film)
+    make_env: Callable[[TaskSettings, int, bool], LandingVectorEnv]  # (…, number of environments, whether for a film)
 
     @contextmanager
-    def environment(self, num_envs: int, *, film: bool = False) -> Iterator[LandingVectorEnv]:
+    def environment(self, task: TaskSettings, num_envs: int, *, film: bool = False) -> Iterator[LandingVectorEnv]:
         """Return the task; for a film with images, even where the policy doesn't need them."""
-        env = self.make_env(num_envs, film)
+        env = self.make_env(task, num_envs, film)
         try:
             yield env
         finally:
@@ -71,6 +72,7 @@ class EvaluationPlan:
     longest: float  # environment steps of an episode that times out
     num_envs: int
     film: bool
+    benchmark: bool
     notes: tuple[str, ...] = ()
     info: Mapping[str, Any] = field(default_factory=dict)  # plain data, of the snapshot
 
@@ -117,22 +119,22 @@ def plan_for_run(settings: EvaluateSettings, device: str, tell: Callable[[str], 
         raise UserError(f"{snapshot}: its settings don't fit this version: {error}") from error
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{snapshot}: its networks don't fit its settings: {error}") from error
-    trained = trained.model_copy(
-        update={"task": _with_moving_pad(trained.task, settings.sweep), "num_threads": settings.num_threads}
-    )
+    trained = trained.model_copy(update={"num_threads": settings.num_threads})
 
     compared = SCRIPTED if settings.compare is None else settings.compare
-    others = (
-        _scripted_player(name, settings, trained.task, trained.curriculum, device, trained.action_repeat)
-        for name in compared
-    )
+    others = (_scripted_player(name, settings, device, trained.action_repeat) for name in compared)
+    conditions = _conditions(settings, trained.curriculum, trained.task, stage)
     eyes = "pixels" if uses_pixels(trained) else "state"
     names = trained.curriculum.stage_names
-    notes = _notes(settings, path, reached, names, frame, trained.num_train_frames)
+    notes = [
+        *_notes(settings, path, reached, names, frame, trained.num_train_frames),
+        *(benchmark.notes(trained.task) if settings.benchmark else ()),
+    ]
     info = {"snapshot": snapshot.name, "frame": frame, "snapshot_stage": stage, "last_stage": len(names) - 1}
 
-    def environment(num_envs: int, film: bool) -> LandingVectorEnv:
-        return make_env(trained, num_envs, trained.curriculum.stages[0], device, film=film)
+    def environment(task: TaskSettings, num_envs: int, film: bool) -> LandingVectorEnv:
+        played = trained.model_copy(update={"task": task})
+        return make_env(played, num_envs, trained.curriculum.stages[0], device, film=film)
 
     return EvaluationPlan(
         title=(
@@ -140,13 +142,14 @@ def plan_for_run(settings: EvaluateSettings, device: str, tell: Callable[[str], 
             f" ({eyes}, frame {frame:,}, stage {stage} of 0-{len(names) - 1})"
         ),
         players=(Player(TRAINED, _act_greedily(agent), environment), *others),
-        conditions=_conditions(settings, trained.curriculum, stage),
+        conditions=conditions,
         seeds=_seeds(settings),
         home=path if path.is_dir() else path.parent,
         what=snapshot.stem,
-        longest=trained.task.episode_decisions / trained.action_repeat,
+        longest=conditions[0].task.episode_decisions / trained.action_repeat,
         num_envs=min(settings.num_envs, settings.episodes),
         film=settings.video,
+        benchmark=settings.benchmark,
         notes=tuple(notes),
         info=info,
     )
@@ -169,35 +172,33 @@ def plan_for_policy(settings: EvaluateSettings, device: str) -> EvaluationPlan:
     Raises:
         UserError: a stage or the sweep can't be used.
     """
-    name = str(settings.policy)
-    task = _with_moving_pad(settings.task, settings.sweep)
+    name, task = str(settings.policy), settings.task
+    conditions = _conditions(settings, settings.curriculum, task, None)
     return EvaluationPlan(
         title=f"the scripted policy {name}",
-        players=(_scripted_player(name, settings, task, settings.curriculum, device, action_repeat=1),),
-        conditions=_conditions(settings, settings.curriculum, None),
+        players=(_scripted_player(name, settings, device, action_repeat=1),),
+        conditions=conditions,
         seeds=_seeds(settings),
         home=Path.cwd(),
         what=name,
-        longest=task.episode_decisions,
+        longest=conditions[0].task.episode_decisions,
         num_envs=min(settings.num_envs, settings.episodes),
         film=settings.video,
+        benchmark=settings.benchmark,
+        notes=tuple(benchmark.notes(task) if settings.benchmark else ()),
     )
 
 
-def _with_moving_pad(task: TaskSettings, sweep: SweepSettings) -> TaskSettings:
-    """Return the task; for a sweep of the pad's speed without the path on which the pad stands still."""
-    if sweep.pad_speed is None:
-        return task
-    if not task.moving_paths:
-        raise UserError(f"sweep.pad_speed={list(sweep.pad_speed)}: {NO_MOVING_PATHS}")
-    return task.model_copy(update={"pad_paths": task.moving_paths})
-
-
 def _conditions(
-    settings: EvaluateSettings, curriculum: CurriculumSettings, default: int | None
+    settings: EvaluateSettings, curriculum: CurriculumSettings, task: TaskSettings, default: int | None
 ) -> tuple[Condition, ...]:
+    if settings.benchmark:
+        return tuple(benchmark.benchmark_conditions(curriculum, benchmark.fixed_task(task)))
+    sweep = settings.sweep
+    if sweep.pad_speed is not None and not task.moving_paths:
+        raise UserError(f"sweep.pad_speed={list(sweep.pad_speed)}: {NO_MOVING_PATHS}")
     chosen = select_stages(default if settings.stage is None else settings.stage, curriculum)
-    return tuple(conditions(curriculum.stages, chosen, settings.sweep))
+    return tuple(points_in_stages(curriculum.stages, chosen, task, sweep))
 
 
 def _seeds(settings: EvaluateSettings) -> range:
@@ -205,25 +206,17 @@ def _seeds(settings: EvaluateSettings) -> range:
     return range(first, first + settings.episodes)
 
 
-def _scripted_player(
-    name: str,
-    settings: EvaluateSettings,
-    task: TaskSettings,
-    curriculum: CurriculumSettings,
-    device: str,
-    action_repeat: int,
-) -> Player:
+def _scripted_player(name: str, settings: EvaluateSettings, device: str, action_repeat: int) -> Player:
     """Return the scripted policy of this name, on a task without images."""
     policy = make_policy(name, settings.seed)
 
     def act(env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
         return policy(env.task)
 
-    def environment(num_envs: int, film: bool) -> LandingVectorEnv:
+    def environment(task: TaskSettings, num_envs: int, film: bool) -> LandingVectorEnv:
         return LandingVectorEnv(
             num_envs,
             task=task,
-            stage=curriculum.stages[0],
             pixels=film,
             action_repeat=action_repeat,
             device=device,
@@ -234,17 +227,19 @@ def _scripted_player(
 
 
 def _act_greedily(agent: DrQV2Agent) -> Act:
-    """Return the agent without noise, asked in batches of one size.
+    """Return the agent without noise, asked in batches of one size for those that fly.
 
     Batches of other sizes are rounded otherwise: an action, and so a landing, would depend on how many fly.
     """
 
     def act(env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
-        parts = []
-        for start in range(0, env.num_envs, _BATCH):
-            rows = np.minimum(np.arange(start, start + _BATCH), env.num_envs - 1)
-            actions = agent.act({name: values[rows] for name, values in observation.items()}, None)
-            parts.append(actions.cpu().numpy()[: env.num_envs - start])
-        return np.concatenate(parts)
+        actions = np.zeros((env.num_envs, ACTION_DIM), np.float32)
+        flying = np.flatnonzero(env.task.outcome == Outcome.RUNNING)
+        for start in range(0, len(flying), _BATCH):
+            rows = flying[start : start + _BATCH]
+            filled = np.resize(rows, _BATCH)
+            answer = agent.act({name: values[filled] for name, values in observation.items()}, None)
+            actions[rows] = answer.cpu().numpy()[: len(rows)]
+        return actions
 
     return act

@@ -7,6 +7,7 @@ evaluation.json                 the evaluated policy's results, one for each sta
 evaluation_compared.json        those of the policies that it is compared with
 evaluation_episodes.csv         every episode of all of them
 evaluation.md                   the terminal's table as Markdown
+benchmark.md                    the benchmark's table
 evaluation.png                  success rates with their intervals
 evaluation_<stage>.mp4, ..._grid.mp4    films, if asked for
 """
@@ -31,7 +32,9 @@ RESULTS = "evaluation.json"
 COMPARED = "evaluation_compared.json"
 EPISODES = "evaluation_episodes.csv"
 MARKDOWN = "evaluation.md"
+BENCHMARK = "benchmark.md"
 PICTURE = "evaluation.png"
+FILES = (INFO, RESULTS, COMPARED, EPISODES, MARKDOWN, BENCHMARK, PICTURE)
 
 _LONGEST_NAME = 120
 
@@ -85,8 +88,7 @@ def take_folder(out: Path) -> Path:
 
 def holds_evaluation(folder: Path) -> bool:
     """Return whether there is a file of an evaluation, also of an earlier version's, in a folder."""
-    names = (INFO, RESULTS, COMPARED, EPISODES, MARKDOWN, PICTURE)
-    return any((folder / name).exists() for name in names) or any(folder.glob(film_name("*")))
+    return any((folder / name).exists() for name in FILES) or any(folder.glob(film_name("*")))
 
 
 def _numbered(out: Path) -> Iterator[Path]:

@@ -51,6 +51,8 @@ class Score:
     timeout_rate: float
     touchdown_error_m: float | None  # mean distance from the pad's centre over landings; None without any
     touchdown_speed: float | None  # mean vertical speed at landing, m/s
+    touchdown_error_median_m: float | None
+    touchdown_speed_median: float | None
     episode_reward: float  # mean undiscounted return
     episode_length: float  # mean environment steps
 
@@ -129,6 +131,8 @@ def summarise(episodes: Sequence[Episode], stage: StageSettings, index: int) -> 
         timeout_rate=sum(e.outcome == Outcome.TIMED_OUT for e in episodes) / len(episodes),
         touchdown_error_m=float(np.mean(errors)) if errors else None,
         touchdown_speed=float(np.mean(speeds)) if speeds else None,
+        touchdown_error_median_m=float(np.median(errors)) if errors else None,
+        touchdown_speed_median=float(np.median(speeds)) if speeds else None,
         episode_reward=float(np.mean([e.episode_reward for e in episodes])),
         episode_length=float(np.mean([e.episode_length for e in episodes])),
     )

@@ -18,9 +18,11 @@ from glideslope.settings.curriculum import CurriculumSettings as CurriculumSetti
 from glideslope.settings.curriculum import StageSettings as StageSettings
 from glideslope.settings.curriculum import select_stages as select_stages
 from glideslope.settings.evaluation import NO_MOVING_PATHS as NO_MOVING_PATHS
+from glideslope.settings.evaluation import SWEPT as SWEPT
 from glideslope.settings.evaluation import EvaluateSettings as EvaluateSettings
 from glideslope.settings.evaluation import Point as Point
 from glideslope.settings.evaluation import SweepSettings as SweepSettings
+from glideslope.settings.evaluation import at_point as at_point
 from glideslope.settings.networks import KERNEL as KERNEL
 from glideslope.settings.networks import ActorCriticSettings as ActorCriticSettings
 from glideslope.settings.networks import AgentSettings as AgentSettings

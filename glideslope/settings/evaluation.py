@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from glideslope.errors import SettingsError
+from glideslope.errors import SettingsError, listed
 from glideslope.settings.checks import (
     Broken,
     CheckedSettings,
@@ -22,39 +24,86 @@ from glideslope.settings.checks import (
     Text,
     Threads,
 )
-from glideslope.settings.curriculum import CurriculumSettings, select_stages
+from glideslope.settings.curriculum import CurriculumSettings, StageSettings, select_stages
 from glideslope.settings.task import TaskSettings
 
-Point: TypeAlias = tuple[float | None, float | None]
-"""A point of a sweep: (pad speed, wind) in m/s, None for the stage's own value."""
+Point: TypeAlias = tuple[tuple[str, float], ...]
+"""A point of a sweep: (key, value) of each that is swept."""
 
 NO_MOVING_PATHS = "the task's pad_paths are static only: its pad never moves"
 _MOST_POINTS = 1_000
 _MOST_FILMED_POINTS = 20
 
+_Played: TypeAlias = tuple[StageSettings, TaskSettings]
+
+
+def _pad_speed(value: float, stage: StageSettings, task: TaskSettings) -> _Played:
+    # Without the path on which the pad stands still.
+    moving = task.model_copy(update={"pad_paths": task.moving_paths})
+    return stage.model_copy(update={"pad_speed": (value, value)}), moving
+
+
+def _wind(value: float, stage: StageSettings, task: TaskSettings) -> _Played:
+    return stage.model_copy(update={"wind": value}), task
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a key of a sweep is called, and where its value goes."""
+
+    label: str  # with a place for the value
+    axis: str  # its name along a plot's axis, with the unit
+    applied: Callable[[float, StageSettings, TaskSettings], _Played]  # returns them with the value in place
+
+
+_Values: TypeAlias = Annotated[tuple[NonNegative, ...], Field(min_length=1, max_length=_MOST_POINTS)]
+
 
 class SweepSettings(CheckedSettings):
-    """Conditions that are played one after the other in place of the stage's own; of two lists, every combination."""
+    """Conditions that are played one after the other in place of the policy's own; of lists, every combination.
 
-    pad_speed: Annotated[tuple[NonNegative, ...], Field(min_length=1, max_length=_MOST_POINTS)] | None = None
+    Each field is a condition that can be swept: labels, files, tables and plots follow from it.
+    """
+
+    pad_speed: Annotated[_Values | None, Swept("pad {:g} m/s", "pad speed (m/s)", _pad_speed)] = None
     """Speeds of a moving pad in m/s, such as [0,0.5,1,2], the largest on a sinusoidal path; null for the stage's."""
-    wind: Annotated[tuple[NonNegative, ...], Field(min_length=1, max_length=_MOST_POINTS)] | None = None
+    wind: Annotated[_Values | None, Swept("wind {:g} m/s", "largest wind (m/s)", _wind)] = None
     """Largest wind speeds in m/s, such as [0,1,2]; null for the stage's."""
 
     @property
+    def values(self) -> Mapping[str, tuple[float, ...]]:
+        """The values of each key that is swept."""
+        return {key: values for key in SWEPT if (values := getattr(self, key)) is not None}
+
+    @property
     def points(self) -> tuple[Point, ...]:
-        """The conditions in order, the pad's speed outermost; without a sweep the stage's own, once."""
-        return tuple(product(self.pad_speed or (None,), self.wind or (None,)))
+        """The conditions in order, the first key outermost; without a sweep the policy's own, once."""
+        return tuple(tuple(zip(self.values, point, strict=True)) for point in product(*self.values.values()))
 
     def broken_rules(self) -> Iterator[Broken]:
-        for key, values in (("pad_speed", self.pad_speed), ("wind", self.wind)):
-            if values is not None and len(set(values)) < len(values):
+        for key, values in self.values.items():
+            if len(set(values)) < len(values):
                 yield Broken(key, "must name each value once", values)
-        if self.pad_speed and self.wind and len(self.points) > _MOST_POINTS:
-            rule = (
-                f"must make at most {_MOST_POINTS} points with pad_speed, not {len(self.pad_speed)} * {len(self.wind)}"
-            )
-            yield Broken("wind", rule, self.wind, ("pad_speed",))
+        counts = [len(values) for values in self.values.values()]
+        if prod(counts) > _MOST_POINTS:
+            *others, last = self.values
+            told = " * ".join(map(str, counts))
+            rule = f"must make at most {_MOST_POINTS} points with {listed(others, 'and')}, not {told}"
+            yield Broken(last, rule, self.values[last], tuple(others))
+
+
+SWEPT: Mapping[str, Swept] = {
+    key: next(part for part in field.metadata if isinstance(part, Swept))
+    for key, field in SweepSettings.model_fields.items()
+}
+"""The conditions that can be swept, by key."""
+
+
+def at_point(point: Point, stage: StageSettings, task: TaskSettings) -> tuple[StageSettings, TaskSettings]:
+    """Return the stage and the task with the point's values in place of their own."""
+    for key, value in point:
+        stage, task = SWEPT[key].applied(value, stage, task)
+    return stage, task
 
 
 class EvaluateSettings(CheckedSettings):
@@ -73,14 +122,16 @@ class EvaluateSettings(CheckedSettings):
     episodes: Annotated[Count, Field(le=100_000)] = 100
     """Episodes of each stage, or of each point of a sweep in each stage."""
     sweep: SweepSettings = SweepSettings()
-    """Pad speeds and winds to be played in place of the stages' own."""
+    """Conditions to be played in place of the stages' and the task's own."""
+    benchmark: Flag = False
+    """Whether the benchmark is played, whose stages, sweeps, episodes and seed are fixed."""
     compare: tuple[Literal["expert", "fixed_camera", "random"], ...] | None = None
     """Scripted policies that play a run's scenarios too; null for all of them."""
     video: Flag = False
     """Whether videos are recorded: of some episodes, and of the best and the worst side by side."""
     seed: Seed = 12345
     """Seed of the episodes' scenarios."""
-    num_envs: EnvCount = 25
+    num_envs: EnvCount = 128
     """Environments side by side."""
     num_threads: Threads = 0
     """Threads for physics and networks; 0 for all cores."""

@@ -105,9 +105,11 @@ def place(task: LandingTask, poses: list[Pose]) -> None:
     task.physics.refresh()
 
 
-def make_task(num: int, *, pixels: bool = True, stabilized: bool = True, pad_size: float = 0.4) -> LandingTask:
+def make_task(
+    num: int, *, pixels: bool = True, stabilized: bool = True, pad_size: float = 0.4, num_threads: int = 1
+) -> LandingTask:
     settings = pinned_task(image_size=SIZE, pad_size=pad_size, gimbal_stabilized=stabilized, pad_paths=("static",))
-    task = LandingTask(num, settings, FULL_TASK, pixels=pixels, num_threads=1)
+    task = LandingTask(num, settings, FULL_TASK, pixels=pixels, num_threads=num_threads)
     task.reset(np.arange(num), [np.random.default_rng(i) for i in range(num)])
     return task
 
@@ -383,6 +385,19 @@ def test_single_views_equal_those_of_the_batch(scene: LandingTask) -> None:
     together = scene.views()
     np.testing.assert_array_equal(scene.views(np.array([3, 0])), together[[3, 0]])
     assert len({view.tobytes() for view in together}) == 5
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3])
+def test_some_views_equal_those_of_the_batch_however_they_are_shared_out(num_threads: int) -> None:
+    """Among threads, of which each draws a part of them."""
+    task = make_task(13, num_threads=num_threads)
+    place(task, [straight_down(3.0 + 0.1 * env, y=0.1 * env, heading=env) for env in range(13)])
+    together = task.views()
+    assert len({view.tobytes() for view in together}) == 13
+    for count in range(1, 14):
+        some = np.random.default_rng(count).permutation(13)[:count]
+        np.testing.assert_array_equal(task.views(some), together[some])
+    task.close()
 
 
 def test_gray_is_the_luma_of_the_colour_picture(scene: LandingTask) -> None:

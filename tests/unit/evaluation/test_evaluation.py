@@ -29,13 +29,13 @@ from glideslope.display import figures as plots
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.envs.landing import Outcome
 from glideslope.errors import SettingsError
+from glideslope.evaluation import benchmark, plan
 from glideslope.evaluation import evaluate as evaluation
-from glideslope.evaluation import plan
 from glideslope.evaluation import results_folder as evaluation_folder
-from glideslope.evaluation.report import Condition, EvaluationReport, conditions
+from glideslope.evaluation.report import Condition, EvaluationReport, points_in_stages
 from glideslope.evaluation.scoring import Episode
 from glideslope.runs import snapshots as checkpoint
-from glideslope.settings import EvaluateSettings, Settings, StageSettings, SweepSettings, TaskSettings
+from glideslope.settings import SWEPT, EvaluateSettings, Settings, StageSettings, SweepSettings, TaskSettings
 from glideslope.storage import atomic_files as files
 from tests.support.paths import ROOT
 from tests.support.tasks import pinned_task
@@ -158,10 +158,10 @@ def test_a_sweep_gives_a_row_for_each_point_in_each_stage(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("speed", [0.0, 0.5, 2.0])
 def test_a_swept_pad_moves_at_that_speed(speed: float) -> None:
-    task = plan._with_moving_pad(TaskSettings(), SweepSettings(pad_speed=(speed,)))
-    condition = Condition.at(StageSettings(name="S3_mid"), 3, (speed, 1.25))
+    point = (("pad_speed", speed), ("wind", 1.25))
+    condition = Condition.at(StageSettings(name="S3_mid"), 3, TaskSettings(), point)
     assert condition.stage.wind == 1.25
-    env = LandingVectorEnv(60, task=task, stage=condition.stage, pixels=False, num_threads=1)
+    env = LandingVectorEnv(60, task=condition.task, stage=condition.stage, pixels=False, num_threads=1)
     env.reset(seed=0)
     scenarios = env.task.scenarios
     speeds = np.stack([np.linalg.norm(scenarios.pad_motion(np.full(60, t))[1], axis=1) for t in range(5)])
@@ -174,12 +174,12 @@ def test_a_swept_pad_moves_at_that_speed(speed: float) -> None:
 
 
 def test_without_a_sweep_a_stage_is_played_as_it_is() -> None:
-    stages = [StageSettings(name="easy", wind=0.25), StageSettings(name="hard")]
-    assert conditions(stages, (1, 0), SweepSettings()) == [
-        Condition(stages[1], 1, None, None),
-        Condition(stages[0], 0, None, None),
+    stages, task = [StageSettings(name="easy", wind=0.25), StageSettings(name="hard")], TaskSettings()
+    assert points_in_stages(stages, (1, 0), task, SweepSettings()) == [
+        Condition(stages[1], 1, task),
+        Condition(stages[0], 0, task),
     ]
-    (windless,) = conditions(stages, (0,), SweepSettings(wind=(0.0,)))
+    (windless,) = points_in_stages(stages, (0,), task, SweepSettings(wind=(0.0,)))
     assert windless.stage == stages[0].model_copy(update={"wind": 0.0})
     assert (windless.label, windless.file_name) == ("0 easy, wind 0 m/s", "easy_wind_0")
 
@@ -302,6 +302,86 @@ def test_evaluations_that_cannot_be_read_are_named(run: Path, capsys: pytest.Cap
     assert f"{folder / 'a' / 'evaluation_info.json'}: is damaged: " in told
     assert f"{folder / 'b' / 'evaluation.json'}: is damaged: a result lacks " in told
     assert "unfinished" in told
+
+
+# --- the benchmark ---
+
+
+@pytest.fixture
+def short_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two episodes in place of 500, each at most four seconds long and from close by."""
+    monkeypatch.setitem(benchmark.FIXED, "episodes", 2)
+    monkeypatch.setitem(benchmark.TASK, "start_height", (0.8, 1.2))
+    monkeypatch.setitem(benchmark.TASK, "episode_seconds", 4.0)
+
+
+@pytest.mark.usefixtures("short_benchmark")
+def test_the_benchmark_plays_the_stages_then_the_sweeps(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(f"run={run}", "benchmark=true", "compare=[fixed_camera,expert]") == 0
+    out = newest(run)
+    assert out.name.endswith("_benchmark_snapshot")
+    own, compared = rows(out / "evaluation.json"), rows(out / "evaluation_compared.json")
+    found = [(row["stage"], row["name"], *(row[key] for key in SWEPT if key in row)) for row in own]
+    count = len(found[0]) - 2
+    expected = [(index, name, *[None] * count) for index, name in enumerate(STAGES)]
+    for sweep in benchmark.SWEEPS:
+        for ((key, value),) in sweep.points:
+            values = [value if key == other else None for other in SWEPT if other in own[0]]
+            expected.append((4, "S4_full", *values))
+    assert found == expected
+    assert len(compared) == 2 * len(own)
+    assert {row["episodes"] for row in own + compared} == {2}
+    assert {int(e["scenario"]) for e in played(out)} == {1_254_500_000, 1_254_500_001}
+    info = json.loads((out / "evaluation_info.json").read_text())
+    assert (info["benchmark"], info["stage"], info["seed"], info["complete"]) == (True, "all", 12345, True)
+
+    page = (out / "benchmark.md").read_text(encoding="utf-8")
+    assert "The benchmark fixes, in place of the policy's own task: max_touchdown_speed=0.6" in page
+    table = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in table[0]] == [
+        *("condition", "landed", "95% interval", "median off centre", "median sink rate", "expert", "fixed camera")
+    ]
+    assert [line[0].strip() for line in table[2:8]] == [
+        *(f"{index} {name}" for index, name in enumerate(STAGES)),
+        "4 S4_full, pad 0 m/s",
+    ]
+    assert len(table) == 2 + len(own)
+    experts = [f" {row['success_rate']:.1%} " for row in compared if row["policy"] == "expert"]
+    assert [line[5] for line in table[2:]] == experts
+    assert f"{2 * 3 * len(own)} episodes: 3 policies, {len(own)} conditions, 2 scenarios each" in (
+        capsys.readouterr().out.replace("\n", " ")
+    )
+
+
+@pytest.mark.usefixtures("short_benchmark")
+def test_the_benchmark_of_a_scripted_policy_has_no_columns_of_others(tmp_path: Path) -> None:
+    assert evaluate("policy=expert", "benchmark=true", "curriculum_preset=none", f"out={tmp_path}") == 0
+    head = (tmp_path / "benchmark.md").read_text(encoding="utf-8").splitlines()
+    assert "| condition | landed | 95% interval | median off centre | median sink rate |" in head
+    assert [row["name"] for row in rows(tmp_path / "evaluation.json")][:2] == ["full_task", "S4_full"]
+
+
+@pytest.mark.parametrize("given", ["stage=all", "episodes=100", "sweep.wind=[1]", "seed=12345", "sweep.pad_speed=null"])
+def test_what_the_benchmark_fixes_can_not_be_given(given: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not even the value that it has."""
+    assert evaluate(f"run={run}", "benchmark=true", given) == 2
+    told = capsys.readouterr().err
+    assert told == f"Error: {given}: can't be combined with benchmark=true, which fixes it: see docs/benchmark.md\n"
+    assert names(run) == {"snapshot.pt"}
+
+
+def test_the_benchmark_is_what_its_page_says() -> None:
+    page = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    fixed = dict(re.findall(r"^\| `task\.(\w+)` \| `?([^|`]+?)`? \|", page, re.MULTILINE))
+    played = TaskSettings(**benchmark.TASK).to_plain()
+    assert fixed == {key: str(played[key]) for key in benchmark.TASK}
+    for sweep in benchmark.SWEEPS:
+        for key, values in sweep.values.items():
+            assert f"| `{key}` | {', '.join(f'{value:g}' for value in values)} |" in page
+    assert f"{benchmark.FIXED['episodes']} episodes" in page
+    seeds = plan._seeds(EvaluateSettings(policy="expert", curriculum={"stages": [{"name": "a"}]}, episodes=500))
+    assert f"{seeds[0]:,} to {seeds[-1]:,}" in page
+    assert benchmark.FIXED["seed"] == 12345
 
 
 # --- how far the curriculum came ---
@@ -513,17 +593,16 @@ def test_the_table_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
     for policies in (("expert",), ("trained", "fixed_camera")):
         report = EvaluationReport(tmp_path, policies[0], "a run")
         for policy in policies:
-            for point in ((None, None), (0.25, 2.5)):
-                condition = Condition.at(StageSettings(name="S2_yaw_pitch_small"), 2, point)
+            for point in ((), (("pad_speed", 0.25), ("wind", 2.5))):
+                condition = Condition.at(StageSettings(name="S2_yaw_pitch_small"), 2, TaskSettings(), point)
                 report.add(policy, condition, score_of(100, 100))
         out = io.StringIO()
         Console(file=out, width=80).print(report.table())
         lines = out.getvalue().splitlines()
         assert max(map(len, lines)) <= 80
         # Figures stay whole.
-        assert len([line for line in lines if "100.0%  96%–100%     0.0%   0.0%  0.25 m  0.50 m/s" in line]) == 2 * len(
-            policies
-        )
+        figures = "100.0%  96%–100%     0.0%   0.0%  0.25 m  0.25 m  0.50 m/s"
+        assert len([line for line in lines if figures in line]) == 2 * len(policies)
 
 
 def result(policy: str, name: str, landed: int, **point: float) -> dict[str, Any]:
@@ -593,6 +672,21 @@ def test_the_picture_of_a_grid(tmp_path: Path, drawn: list[Figure]) -> None:
     np.testing.assert_allclose(axes.images[0].get_array(), np.array([[1, 0], [11, 10], [21, 20]]) / 50)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2"]
     assert {"42%", "29–56", "0%", "0–7"} <= {text.get_text() for text in axes.texts}
+
+
+def test_the_picture_of_conditions_that_make_no_grid(tmp_path: Path, drawn: list[Figure]) -> None:
+    """Such as those of the benchmark: a row for each."""
+    results = [
+        result(policy, "S4_full", landed, **point)
+        for policy in ("trained", "expert")
+        for landed, point in ((50, {}), (40, {"pad_speed": 2.0}), (5, {"wind": 3.0}))
+    ]
+    plots.plot_evaluation(tmp_path / "conditions.png", results)
+    (axes,) = drawn[0].axes
+    named = [label.get_text() for label in axes.get_yticklabels()]
+    assert named == ["S4_full", "S4_full, pad 2 m/s", "S4_full, wind 3 m/s"]
+    points, _ = bars(axes)["trained"]
+    np.testing.assert_allclose(points[:, 0], [1.0, 0.8, 0.1])
 
 
 def test_a_picture_of_nothing_is_refused(tmp_path: Path) -> None:
@@ -689,7 +783,8 @@ def test_listing_loads_no_simulator() -> None:
 
 
 def test_the_task_for_a_sweep_differs_in_its_paths_alone() -> None:
-    task = pinned_task(pad_paths=("circular", "static"))
-    moving = plan._with_moving_pad(task, SweepSettings(pad_speed=(0.0, 1.0)))
-    assert moving == pinned_task(pad_paths=("circular",))
-    assert plan._with_moving_pad(task, SweepSettings(wind=(0.0, 1.0))) is task
+    task, stage = pinned_task(pad_paths=("circular", "static")), StageSettings(name="S4_full")
+    (moving,) = points_in_stages([stage], (0,), task, SweepSettings(pad_speed=(1.0,)))
+    assert moving.task == pinned_task(pad_paths=("circular",))
+    (windy,) = points_in_stages([stage], (0,), task, SweepSettings(wind=(1.0,)))
+    assert windy.task == task

@@ -39,11 +39,11 @@ class ScriptedEnv:
     """Ends episodes as told: (step, environment, scenario, outcome, error, speed, return, length)."""
 
     SCRIPT = (
-        (1, 0, 0, Outcome.LANDED, 0.3, 0.6, 10.0, 20),
+        (1, 0, 0, Outcome.LANDED, 0.3, 0.9, 10.0, 20),
         (2, 1, 1, Outcome.CRASHED, np.nan, np.nan, -12.0, 30),
         (3, 0, 2, Outcome.LANDED, 0.1, 0.4, 12.0, 40),
         (3, 1, 3, Outcome.TIMED_OUT, np.nan, np.nan, -4.0, 108),
-        (5, 1, 4, Outcome.LANDED, 0.2, 0.5, 9.0, 22),
+        (5, 1, 4, Outcome.LANDED, 0.35, 0.5, 9.0, 22),
     )
 
     def __init__(self) -> None:
@@ -103,8 +103,10 @@ def test_score_by_hand() -> None:
         high=high,
         crash_rate=0.2,
         timeout_rate=0.2,
-        touchdown_error_m=pytest.approx(0.2),
-        touchdown_speed=pytest.approx(0.5),
+        touchdown_error_m=pytest.approx(0.25),
+        touchdown_speed=pytest.approx(0.6),
+        touchdown_error_median_m=0.3,
+        touchdown_speed_median=0.5,
         episode_reward=pytest.approx(3.0),
         episode_length=pytest.approx(44.0),
     )
@@ -115,11 +117,11 @@ def test_every_episode_is_told_in_the_order_of_the_scenarios() -> None:
     ended: list[int] = []
     episodes = play(env, lambda *_: np.zeros((2, 5)), STAGE, 3, range(40, 45), ended.append)
     assert episodes == [
-        Episode(40, Outcome.LANDED, 0.3, 0.6, 10.0, 20),
+        Episode(40, Outcome.LANDED, 0.3, 0.9, 10.0, 20),
         Episode(41, Outcome.CRASHED, None, None, -12.0, 30),
         Episode(42, Outcome.LANDED, 0.1, 0.4, 12.0, 40),
         Episode(43, Outcome.TIMED_OUT, None, None, -4.0, 108),
-        Episode(44, Outcome.LANDED, 0.2, 0.5, 9.0, 22),
+        Episode(44, Outcome.LANDED, 0.35, 0.5, 9.0, 22),
     ]
     assert ended == [1, 1, 2, 1]
     assert summarise(episodes, STAGE, 3) == score(
@@ -138,6 +140,8 @@ def test_without_landings_there_is_no_touchdown() -> None:
     assert result.success_rate == 0.0
     assert result.touchdown_error_m is None
     assert result.touchdown_speed is None
+    assert result.touchdown_error_median_m is None
+    assert result.touchdown_speed_median is None
     assert result.timeout_rate == 1.0
     assert result.episode_length == 24.0
     plain = json.loads(json.dumps(result.to_plain(), allow_nan=False))
