@@ -1,4 +1,4 @@
-"""Where a training's time goes, as shares of wall time. ``python -m benchmarks.bench_shares [FRAMES]``.
+"""Where a training's time goes, as shares of wall time. ``python -m benchmarks.bench_shares [FRAMES [OVERRIDES]]``.
 
 Real trainings in this process, stopped early; their parts are wrapped here to take the time. Of nested calls each has
 what its inner ones leave. What environments do on a thread of their own is no share of the loop's time and told apart.
@@ -127,9 +127,9 @@ def shares(overrides: Iterable[str], frames: int) -> tuple[dict[str, float], dic
     return loop, beside
 
 
-def main(frames: int = 10000) -> None:
+def main(frames: int = 10000, *more: str) -> None:
     """Print the table."""
-    found = [shares(overrides, frames) for overrides in CASES.values()]
+    found = [shares([*overrides, *more], frames) for overrides in CASES.values()]
     print(f"| {frames:,} frames | {' | '.join(CASES)} |\n| --- |{' ---: |' * len(CASES)}")
     for name, places in (("", 0), ("beside the loop: ", 1)):
         for part in PARTS:
@@ -140,4 +140,4 @@ def main(frames: int = 10000) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))
+    main(*map(int, sys.argv[1:2]), *sys.argv[2:])

@@ -109,7 +109,7 @@ class Camera:
     def render(self, physics: Physics, scenarios: Scenarios, ids: Ids) -> Image:
         """Return images (n, height, width, 3) in RGB of the environments ``ids``, at most ``num_worlds`` of them.
 
-        The physics' derived poses must be up to date (:meth:`Physics.refresh`). Any thread may call it, but one at a time:
+        The physics' derived poses must be up to date (:meth:`Physics.refresh`). Any thread may call it, one at a time:
         it sets warp's current device, which is process-wide.
         """
         with wp.ScopedDevice(self._device):
