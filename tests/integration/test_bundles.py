@@ -39,6 +39,7 @@ NARROW = {
     "enc_B": ("agent.encoder.d_model=16",),
     "original": ("agent.encoder.channels=8",),
     "original_small": ("agent.encoder.channels=8",),
+    "original_tiny": ("agent.encoder.channels=8",),
     "state": ("agent.encoder.hidden_dim=32",),
 }
 LEARNING_BY_HEART = ("augmentation_pad=0", "stddev_clip=0.0")

@@ -35,7 +35,7 @@ def test_a_name_of_no_file_shows_the_files() -> None:
     assert faults("encoder=foo", "lr_scedule=gentle_decay", "encodr=3", "curriculum=balanced") == (
         "curriculum=balanced: is chosen with curriculum_preset=...",
         "encoder=foo: is chosen with encoder_bundle@agent=...;"
-        " there are enc_A, enc_B, original, original_small and state",
+        " there are enc_A, enc_B, original, original_small, original_tiny and state",
         "lr_scedule=gentle_decay: unknown key; did you mean lr_schedule?",
         "encodr=3: unknown key; did you mean lr_encoder?",
     )
