@@ -201,6 +201,9 @@ class Settings(CheckedSettings):
         elif self.auxiliary_weight:
             rule = "must be 0 with the encoder 'state', which is given what the auxiliary task asks for"
             yield Broken("auxiliary_weight", rule, self.auxiliary_weight, ("agent.encoder",))
+        if self.auxiliary_input and not self.auxiliary_weight:
+            rule = "must be false without an auxiliary task: auxiliary_weight is 0"
+            yield Broken("auxiliary_input", rule, self.auxiliary_input, ("auxiliary_weight",))
         if self.value_range[0] >= self.value_range[1]:
             yield Broken("value_range", "the lowest return must be below the highest", self.value_range)
         for i, stage in enumerate(self.curriculum.stages):
@@ -227,10 +230,17 @@ class Settings(CheckedSettings):
         if self.num_seed_frames >= self.num_train_frames:
             rule = f"must be greater than num_seed_frames ({self.num_seed_frames})"
             yield Broken("num_train_frames", rule, self.num_train_frames, ("num_seed_frames",))
-        elif self.total_steps // self.update_every_steps <= self.seed_steps // self.update_every_steps:
-            rule = "no update would fall between num_seed_frames and the end of the training"
+        else:
             reads = ("num_train_frames", "num_seed_frames", "action_repeat")
-            yield Broken("update_every_steps", rule, self.update_every_steps, reads)
+            for key, of_whom, every in (
+                ("update_every_steps", "", self.update_every_steps),
+                ("actor_every_updates", " of the actor", self.actor_every_updates * self.update_every_steps),
+            ):
+                if self.total_steps // every <= self.seed_steps // every:
+                    rule = f"no update{of_whom} would fall between num_seed_frames and the end of the training"
+                    yield Broken(key, rule, getattr(self, key), reads)
+                    break
+                reads = (*reads, key)
         least = self.num_envs * (self.nstep + 1) * self.action_repeat
         if self.num_seed_frames < least:
             rule = (

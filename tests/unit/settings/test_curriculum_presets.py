@@ -118,16 +118,16 @@ def test_every_profile_goes_with_every_preset(profile: str, preset: str) -> None
 @pytest.mark.parametrize("preset", ["none", "full_gimbal_only"])
 def test_rates_are_shown_with_the_new_presets(preset: str, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stages = PRESETS[preset][3]
-    steps = ",".join(str(30_000 * stage) for stage in range(len(stages)))
+    steps = ",".join(str(18_000 * stage) for stage in range(len(stages)))
     argv = [f"curriculum_preset={preset}", "profile=cpu", "lr_schedule=stage_based"]
-    argv += [f"stage_steps=[{steps}]", "steps=[0,30000,60000]"]
+    argv += [f"stage_steps=[{steps}]", "steps=[0,18000,36000]"]
     assert run_cli(preview, PREVIEW_CONFIG, PreviewSettings, argv) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in stages)
     assert f"the last stage is {len(stages) - 1}" in shown
     rows = (workplace / "lr_schedule.csv").read_text(encoding="utf-8").splitlines()
     assert [float(row.split(",")[1]) for row in rows[1:]] == pytest.approx(
-        [6e-4, 6e-4, 6e-4] if preset == "none" else [6e-4, 5e-4, 3.5e-4]
+        [1.2e-3, 1.2e-3, 1.2e-3] if preset == "none" else [1.2e-3, 1.0e-3, 0.7e-3]  # of the encoder
     )
 
 
