@@ -117,7 +117,7 @@ def shares(overrides: Iterable[str], frames: int) -> tuple[dict[str, float], dic
 
     def advance_or_stop(clock: Clock) -> None:
         advance(clock)
-        if clock.frame > frames:
+        if clock.frame > frames + composed.settings.num_envs:  # behind the evaluation that is due there
             signal.raise_signal(signal.SIGINT)
 
     with tempfile.TemporaryDirectory() as folder, stopwatch.running(), patch.object(Clock, "advance", advance_or_stop):
