@@ -22,7 +22,7 @@ from glideslope.envs.landing import PRIVILEGED_DIM, state_dim
 from glideslope.settings import Settings
 from glideslope.training.process import keep_freed_memory
 
-ENCODERS = ("original_small", "original", "state", "enc_A", "enc_B")
+ENCODERS = ("original_small", "original_tiny", "original", "state", "enc_A", "enc_B")
 PAIRS = (
     *("original", "autoregressive_gimbal_first", "autoregressive_drone_first"),
     *("multihead_attention", "multihead_attention_factored"),
