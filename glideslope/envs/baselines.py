@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 APPROACH_GAIN = 1.4  # 1/s, horizontal
 DESCENT_CONE = 0.22  # m of offset allowed per m of height while descending, beyond the pad's own quarter
-LEAD_TIME = 0.15  # s, about the velocity loop's lag
+LEAD_TIME = 0.25  # s, about the velocity loop's lag
 
 
 class Policy(Protocol):
@@ -30,15 +30,15 @@ class Policy(Protocol):
 
 def expert(task: LandingTask) -> Array:
     """Return the actions of a visual-servo law: match the pad's velocity, close in, descend inside a cone."""
-    position, velocity = task.pad_relative()
-    return _servo(task, position, velocity, known=np.ones(task.num_envs, bool), point_gimbal=True)
+    position, _ = task.pad_relative()
+    return _servo(task, position, known=np.ones(task.num_envs, bool), point_gimbal=True)
 
 
 def fixed_camera(task: LandingTask) -> Array:
     """Return the servo law's actions with the camera held straight down; out of the pad's view it climbs."""
-    position, velocity = task.pad_relative()
+    position, _ = task.pad_relative()
     _, visible = task.pad_in_view()
-    return _servo(task, position, velocity, known=visible, point_gimbal=False)
+    return _servo(task, position, known=visible, point_gimbal=False)
 
 
 class RandomPolicy:
@@ -67,18 +67,15 @@ def make_policy(name: str, seed: int = 0) -> Policy:
     return policies[name]
 
 
-def _servo(
-    task: LandingTask, position: Array, relative_velocity: Array, known: NDArray[np.bool_], point_gimbal: bool
-) -> Array:
+def _servo(task: LandingTask, position: Array, known: NDArray[np.bool_], point_gimbal: bool) -> Array:
     settings = task.task
-    pad_velocity = relative_velocity + rotate_about_z(task.physics.velocity, -task.scenarios.heading)
-    ahead = position[:, :2] + LEAD_TIME * relative_velocity[:, :2]
+    pad_position, pad_velocity = _pad_ahead(task)
     command = np.zeros((task.num_envs, 3))
-    command[:, :2] = APPROACH_GAIN * ahead + pad_velocity[:, :2]
+    command[:, :2] = APPROACH_GAIN * pad_position + pad_velocity
     distance = np.linalg.norm(position[:, :2], axis=1)
     height = np.maximum(-position[:, 2], 0.0)
     inside = distance < 0.18 * settings.pad_size + DESCENT_CONE * height
-    sink = np.minimum(0.7 * settings.max_touchdown_speed + 0.35 * height, settings.max_vertical_speed)
+    sink = np.minimum(0.55 * settings.max_touchdown_speed + 0.35 * height, settings.max_vertical_speed)
     command[:, 2] = np.where(inside, -sink, 0.0)
     command[~known] = [0.0, 0.0, 0.5 * settings.max_vertical_speed]
     limit = np.array([settings.max_horizontal_speed, settings.max_horizontal_speed, settings.max_vertical_speed])
@@ -87,6 +84,19 @@ def _servo(
     if point_gimbal:
         action[:, 3:] = _point(task, position)
     return np.clip(action, -1.0, 1.0)
+
+
+def _pad_ahead(task: LandingTask) -> tuple[Array, Array]:
+    """Return where the pad will be (N, 2), m, relative to the drone, and its velocity (N, 2), m/s, a lead time ahead.
+
+    In the heading frame; the drone is taken to keep its velocity until then.
+    """
+    pad_position, pad_velocity, _ = task.scenarios.pad_motion(task.time + LEAD_TIME)
+    drone = task.physics.position[:, :2] + LEAD_TIME * task.physics.velocity[:, :2]
+    still = np.zeros((task.num_envs, 1))
+    relative, moving = np.hstack([pad_position - drone, still]), np.hstack([pad_velocity, still])
+    heading = task.scenarios.heading
+    return rotate_about_z(relative, -heading)[:, :2], rotate_about_z(moving, -heading)[:, :2]
 
 
 def _point(task: LandingTask, position: Array) -> Array:

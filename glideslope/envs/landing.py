@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from glideslope.envs import rewards
 from glideslope.envs.controller import VelocityController
 from glideslope.envs.gimbal import ANGLE_LIMITS, AccelerationGimbal, angles_towards, build_gimbal, view_quaternion
+from glideslope.envs.optics import expose
 from glideslope.envs.physics import GIMBAL_DROP, HULL_BOTTOM, PAD_TOP_HEIGHT, Ids, Physics, build_model, read_airframe
 from glideslope.envs.range_finder import distance_below, reading
 from glideslope.envs.rotation import quat_about, quat_multiply, quat_to_matrix, rotate_about_z
+from glideslope.envs.rotors import Rotors
 from glideslope.envs.scenario import Scenarios, StageMix
 from glideslope.envs.state import State, conform, copies, restore
 from glideslope.settings import REWARD_TERMS, StageSettings, TaskSettings
@@ -93,7 +95,10 @@ class LandingTask:
         self._action_repeat = action_repeat
         self.action_seconds = action_repeat / task.decision_hz  # s for which an action is held
         self.max_decisions = task.episode_decisions
-        self._controller = VelocityController(read_airframe(self.model), num_envs, self._dt)
+        airframe = read_airframe(self.model)
+        self._controller = VelocityController(airframe, num_envs, self._dt)
+        self._rotors = Rotors(num_envs, airframe, self._dt)
+        self._commanded = np.zeros((num_envs, ACTION_DIM))  # the action of the decision before
         self.gimbal = build_gimbal(num_envs, task)
         self.scenarios = Scenarios.empty(num_envs, task)
         self._camera: OnboardCamera | None = None
@@ -155,7 +160,9 @@ class LandingTask:
         self.time[ids] = 0.0
         self.decisions[ids] = 0
         self.outcome[ids] = Outcome.RUNNING
+        self._commanded[ids] = 0.0
         self._controller.reset(ids)
+        self._rotors.reset(ids)
         self.gimbal.reset(ids)
         scenarios = self.scenarios
         attitude = quat_about(2, scenarios.heading[ids])
@@ -209,6 +216,8 @@ class LandingTask:
     def _fly(self, actions: Array, error: Array, speed: Array) -> None:
         """Run the controller and the physics for one decision; sets outcomes and touchdown figures."""
         physics, scenarios = self.physics, self.scenarios
+        late = scenarios.late[np.arange(self.num_envs), self.decisions]
+        actions, self._commanded[:] = np.where(late[:, None], self._commanded, actions), actions
         command = rotate_about_z(actions[:, :3] * self._velocity_limit, scenarios.heading)
         running = self.outcome == Outcome.RUNNING
         self.decisions += running
@@ -219,8 +228,9 @@ class LandingTask:
             thrusts = self._controller.thrusts(
                 physics.rotation, physics.velocity, physics.body_rate, command, scenarios.heading
             )
+            thrusts = scenarios.thrust[:, None] * self._rotors.follow(thrusts, scenarios.motor_lag)
             moving = None if running.all() else np.flatnonzero(running)
-            physics.step(thrusts, scenarios.wind(self.time), self._substeps, moving)
+            physics.step(thrusts, scenarios.wind(self.time), self._substeps, moving, scenarios.mass)
             self.gimbal.advance(actions[:, 3:], self.gimbal_scale, self._dt, running)
             self.time += np.where(running, self._dt, 0.0)
             position, _, course = scenarios.pad_motion(self.time)
@@ -273,6 +283,7 @@ class LandingTask:
             "smooth_penalty": self._smooth_penalty,
             "distance": self._distance,
             "descent": self._descent,
+            "commanded": self._commanded,
         }
 
     def state_dict(self) -> State:
@@ -280,6 +291,7 @@ class LandingTask:
         return copies(self._rows()) | {
             "physics": self.physics.state_dict(),
             "controller": self._controller.state_dict(),
+            "rotors": self._rotors.state_dict(),
             "gimbal": self.gimbal.state_dict(),
             "scenarios": self.scenarios.state_dict(),
             "mix": self._mix.state_dict(),
@@ -298,6 +310,7 @@ class LandingTask:
         self._mix = StageMix.from_state_dict(state["mix"], stages)
         restore(self._rows(), state)
         self._controller.load_state_dict(state["controller"])
+        self._rotors.load_state_dict(state["rotors"])
         self.gimbal.load_state_dict(state["gimbal"])
         self.scenarios.load_state_dict(state["scenarios"])
         self.physics.load_state_dict(state["physics"])
@@ -415,10 +428,14 @@ class LandingTask:
         return np.clip(towards / ANGLE_LIMITS, -1.0, 1.0).astype(np.float32)
 
     def views(self, ids: Ids | None = None) -> NDArray[np.uint8]:
-        """Onboard grayscale views (n, size, size) of ``ids``, all if None."""
+        """Return the onboard grayscale views (n, size, size) of ``ids``, all if None."""
         if self._camera is None:
             raise RuntimeError("the task was built without pixels")
-        return self._camera.render(self.physics, self.scenarios, ids)
+        views = self._camera.render(self.physics, self.scenarios, ids)
+        if not self.task.randomization.of_images:
+            return views
+        rows, scenarios = np.arange(self.num_envs) if ids is None else ids, self.scenarios
+        return expose(views, scenarios.blur[rows], scenarios.exposure[rows, self.decisions[rows]])
 
     def close(self) -> None:
         """Stop the cameras' threads."""

@@ -132,7 +132,7 @@ class Physics:
         self._mocap_pos[ids, self._gimbal] = camera[ids]
         self._mocap_quat[ids, self._gimbal] = orientation[ids]
 
-    def step(self, thrusts: Array, wind: Array, nstep: int, ids: Ids | None = None) -> None:
+    def step(self, thrusts: Array, wind: Array, nstep: int, ids: Ids | None = None, mass: Array | float = 1.0) -> None:
         """Advance the simulations ``ids`` (all if None) by ``nstep`` substeps under rotor thrusts and wind drag.
 
         Args:
@@ -140,9 +140,12 @@ class Physics:
             wind: (N, 3) m/s, the air's velocity.
             nstep: substeps of the model's time step.
             ids: the simulations to move; the others stand still in time.
+            mass: (N,) share of the model's mass and inertia that the drone has. Under gravity and contact with what
+                it can't move, all others being forces, it flies exactly as the model under forces divided by it.
         """
-        self._ctrl[:] = thrusts
-        self._wrench[:, self._drone, :3] = ROTOR_DRAG * (wind - self.velocity)
+        share = np.reshape(mass, (-1, 1))
+        self._ctrl[:] = thrusts / share
+        self._wrench[:, self._drone, :3] = ROTOR_DRAG * (wind - self.velocity) / share
         self._batch.step(ids, nstep=nstep)
 
     def refresh(self, ids: Ids | None = None) -> None:

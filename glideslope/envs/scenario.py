@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glideslope.envs.state import State, copies, restore
-from glideslope.settings import StageSettings, TaskSettings
+from glideslope.settings import RandomizationSettings, StageSettings, TaskSettings
 
 Array = NDArray[np.float64]
 Ids = NDArray[np.intp]
 
 GROUND_TEXTURES = ("ground_asphalt", "ground_grass", "ground_tiles", "ground_dirt", "ground_concrete")
 PAD_TEXTURES = ("pad_h", "pad_rings", "pad_cross", "pad_quarters")
+MAX_PAD_ACCELERATION = 3.0  # m/s², sideways: a ground vehicle on tyres skids at twice to three times as much
 
 
 @dataclass(frozen=True)
@@ -90,18 +91,29 @@ class Scenarios:
     sun_diffuse: Array  # (N,)
     sun_ambient: Array  # (N,)
     range_error: Array  # (N, D + 1), the range finder's by decision, as a share of the distance
+    mass: Array  # (N,) share of the nominal mass and inertia
+    thrust: Array  # (N,) share of the nominal thrust
+    motor_lag: Array  # (N,) s, time constant of the rotors
+    late: NDArray[np.bool_]  # (N, D + 1), whether the decision's action takes effect at the next one
+    exposure: Array  # (N, D + 1), factor on each image's brightness
+    blur: Array  # (N,) pixels, standard deviation
 
     @classmethod
     def empty(cls, num_envs: int, task: TaskSettings) -> Scenarios:
-        """Return rows for ``num_envs`` environments, all zero; D is the longest episode's number of decisions."""
+        """Return rows for ``num_envs`` environments, all zero but the shares of mass and thrust, which divide.
+
+        D is the longest episode's number of decisions.
+        """
         vectors = {"start_position", "start_velocity", "wind_mean", "gust", "sun_direction"}
         vectors |= {"ground_tint", "pad_tint", "vehicle_tint"}
         columns = {}
         for field in fields(cls):
             width = (3,) if field.name in vectors else (2,) if field.name == "pad_origin" else ()
-            width = (task.episode_decisions + 1,) if field.name == "range_error" else width
-            dtype = np.int64 if field.name in ("ground_texture", "pad_texture") else np.float64
+            width = (task.episode_decisions + 1,) if field.name in ("range_error", "late", "exposure") else width
+            dtype = {"ground_texture": np.int64, "pad_texture": np.int64, "late": np.bool_}.get(field.name, np.float64)
             columns[field.name] = np.zeros((num_envs, *width), dtype)
+        columns["mass"] += 1.0
+        columns["thrust"] += 1.0
         return cls(**columns)
 
     def state_dict(self) -> State:
@@ -125,6 +137,7 @@ class Scenarios:
         self._draw_look(env, rng, task.randomize_visuals)
         # What came later is drawn later: what is above stays what it was.
         self.range_error[env] = task.range_finder_noise * rng.standard_normal(self.range_error.shape[1])
+        self._draw_randomization(env, rng, task.randomization)
 
     def _draw_pad(self, env: int, rng: np.random.Generator, task: TaskSettings, stage: StageSettings) -> None:
         path = task.pad_paths[rng.integers(len(task.pad_paths))]
@@ -138,10 +151,11 @@ class Scenarios:
         if path == "sinusoidal":
             # 0.8 ahead and at most 0.6 sideways: the speed never exceeds the one drawn.
             self.pad_speed[env] = 0.8 * speed
+            sway_rate = min(sway_rate, MAX_PAD_ACCELERATION / (0.6 * speed)) if speed else sway_rate
             self.pad_sway[env] = 0.6 * speed / sway_rate
             self.pad_sway_rate[env] = sway_rate
         elif path == "circular":
-            self.pad_turn_rate[env] = turn * speed / radius
+            self.pad_turn_rate[env] = turn * speed / max(radius, speed**2 / MAX_PAD_ACCELERATION)
 
     def _draw_wind(self, env: int, rng: np.random.Generator, stage: StageSettings) -> None:
         strength, bearing = rng.uniform(0.0, stage.wind), rng.uniform(-np.pi, np.pi)
@@ -163,6 +177,15 @@ class Scenarios:
         self.sun_direction[env] = [np.sin(tilt) * np.cos(bearing), np.sin(tilt) * np.sin(bearing), -np.cos(tilt)]
         self.sun_diffuse[env] = 0.7 + spread * rng.uniform(-0.2, 0.15)
         self.sun_ambient[env] = 0.3 + spread * rng.uniform(-0.1, 0.15)
+
+    def _draw_randomization(self, env: int, rng: np.random.Generator, ranges: RandomizationSettings) -> None:
+        self.mass[env] = rng.uniform(*ranges.mass)
+        self.thrust[env] = rng.uniform(*ranges.thrust)
+        self.motor_lag[env] = rng.uniform(*ranges.motor_lag)
+        latency = rng.uniform(*ranges.latency)
+        self.late[env] = rng.random(self.late.shape[1]) < latency
+        self.exposure[env] = rng.uniform(*ranges.exposure, self.exposure.shape[1])
+        self.blur[env] = rng.uniform(*ranges.blur)
 
     def pad_motion(self, time: Array) -> tuple[Array, Array, Array]:
         """Return the pad's position (N, 2) m, velocity (N, 2) m/s and heading (N,) rad at ``time`` (N,) s."""

@@ -38,6 +38,7 @@ from glideslope.settings.networks import StateEncoderSettings as StateEncoderSet
 from glideslope.settings.networks import least_image_size as least_image_size
 from glideslope.settings.preview import PreviewSettings as PreviewSettings
 from glideslope.settings.task import REWARD_TERMS as REWARD_TERMS
+from glideslope.settings.task import RandomizationSettings as RandomizationSettings
 from glideslope.settings.task import RewardSettings as RewardSettings
 from glideslope.settings.task import TaskSettings as TaskSettings
 from glideslope.settings.training import NETWORKS as NETWORKS

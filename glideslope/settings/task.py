@@ -7,10 +7,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from glideslope.settings.checks import Broken, CheckedSettings, Count, Flag, NonNegative, Positive
+from glideslope.settings.checks import Broken, CheckedSettings, Count, Flag, NonNegative, Positive, Real, Share
 
 LARGEST_IMAGE = 1024
 """Largest edge of an image in pixels."""
+
+_Factor = Annotated[Real, Field(ge=0.5, le=1.5)]
+_Lag = Annotated[Real, Field(ge=0, le=1)]
+_Exposure = Annotated[Real, Field(ge=0.1, le=10)]
+_Blur = Annotated[Real, Field(ge=0, le=20)]
 
 
 class RewardSettings(CheckedSettings):
@@ -30,6 +35,34 @@ class RewardSettings(CheckedSettings):
     """Penalty for a crash; a share of it for touching the pad too fast."""
 
 
+class RandomizationSettings(CheckedSettings):
+    """What differs from the nominal drone and camera: the lowest and highest value, drawn evenly for each episode."""
+
+    mass: tuple[_Factor, _Factor] = (1.0, 1.0)
+    """Mass and inertia as a share of those that the controller reckons with."""
+    thrust: tuple[_Factor, _Factor] = (1.0, 1.0)
+    """Thrust of the rotors as a share of that which the controller reckons with."""
+    motor_lag: tuple[_Lag, _Lag] = (0.0, 0.0)
+    """Time constant of the rotors' thrust in seconds."""
+    latency: tuple[Share, Share] = (0.0, 0.0)
+    """Probability that an action takes effect a decision late."""
+    exposure: tuple[_Exposure, _Exposure] = (1.0, 1.0)
+    """Factor on the brightness of the images, drawn for each image."""
+    blur: tuple[_Blur, _Blur] = (0.0, 0.0)
+    """Standard deviation of a Gaussian blur of the images in pixels."""
+
+    def broken_rules(self) -> Iterator[Broken]:
+        for name in type(self).model_fields:
+            low, high = pair = getattr(self, name)
+            if low > high:
+                yield Broken(name, "the lowest value must not be above the highest", pair)
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the camera's images differ from the rendered ones."""
+        return self.exposure != (1.0, 1.0) or self.blur != (0.0, 0.0)
+
+
 REWARD_TERMS = (*RewardSettings.model_fields, "alignment", "not_visible", "smoothness")
 """The terms of the reward by name; the weights of the last three are the stages' own."""
 
@@ -45,7 +78,7 @@ class TaskSettings(CheckedSettings):
     """Physics steps per second; a whole multiple of controller_hz."""
     controller_hz: Count = 60
     """Updates of the flight controller per second; a whole multiple of decision_hz."""
-    episode_seconds: Positive = 18.0
+    episode_seconds: Annotated[Positive, Field(le=3600)] = 18.0
     """Time limit of an episode in seconds."""
     max_horizontal_speed: Positive = 2.0
     """Largest horizontal speed command in m/s."""
@@ -86,6 +119,8 @@ class TaskSettings(CheckedSettings):
     """Height in metres that is a crash."""
     randomize_visuals: Flag = True
     """Whether textures, colours and light differ by episode."""
+    randomization: RandomizationSettings = RandomizationSettings()
+    """How the drone and its camera differ from the nominal ones."""
     rewards: RewardSettings = RewardSettings()
     """Weights of the reward's terms."""
 

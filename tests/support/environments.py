@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from glideslope.envs.gym import LandingVectorEnv
-from glideslope.settings import StageSettings
+from glideslope.settings import RandomizationSettings, StageSettings
 from tests.support.tasks import pinned_task
 
 # Low starts and three seconds: episodes end often, in every way.
@@ -22,6 +22,9 @@ STAGES = (
     StageSettings(name="locked", lock_down=True, include_viz_reward=False, start_offset=0.3, pad_speed=(0, 0)),
     StageSettings(name="yaw", scale=(0.0, 0.0, 0.3), viz_weight=0.2, smooth_penalty=0.5, start_offset=0.8),
     StageSettings(name="full", not_visible_penalty=0.7, start_offset=1.2, pad_speed=(0.1, 0.5)),
+)
+RANDOMIZATION = RandomizationSettings(
+    mass=(0.9, 1.1), thrust=(0.9, 1.1), motor_lag=(0.0, 0.06), latency=(0.2, 0.6), exposure=(0.7, 1.3), blur=(0.0, 1.5)
 )
 NUM, STEPS, SEED = 3, 45, 5
 SCENARIOS = list(range(40, 52))
@@ -35,6 +38,12 @@ BUILDS: dict[str, dict[str, Any]] = {
     "gimbal acceleration": {
         "pixels": False,
         "task": SHORT.model_copy(update={"gimbal_control": "acceleration"}),
+    },
+    "randomised": {"task": SHORT.model_copy(update={"randomization": RANDOMIZATION})},
+    "randomised, repeated": {
+        "pixels": False,
+        "action_repeat": 2,
+        "task": SHORT.model_copy(update={"randomization": RANDOMIZATION}),
     },
 }
 

@@ -19,6 +19,7 @@ from glideslope.envs.physics import HULL_BOTTOM, PAD_TOP_HEIGHT, Physics
 from glideslope.envs.rotation import quat_about
 from glideslope.envs.scenario import GROUND_TEXTURES, PAD_TEXTURES, Scenarios
 from glideslope.settings import FULL_TASK, REWARD_TERMS, RewardSettings, StageSettings, TaskSettings
+from tests.support.environments import RANDOMIZATION
 from tests.support.tasks import pinned_task
 
 Array = NDArray[np.float64]
@@ -64,6 +65,20 @@ def draws(num: int, task: TaskSettings, stage: StageSettings, seed: int = 0) -> 
 
 
 # --- scenarios ---
+
+
+@pytest.mark.parametrize("path", ["sinusoidal", "circular"])
+def test_fast_pads_turn_no_sharper_than_a_vehicle_can(path: str) -> None:
+    """Slow ones turn as sharply as drawn: radii from 1 m, up to 1.5 rad/s."""
+    unchanged = {1.0: 0.9, 2.0: 1.8} if path == "sinusoidal" else {1.0: 1.0}
+    for speed in (1.0, 2.0, 4.0, 6.0):
+        most = unchanged.get(speed, 3.0)
+        scenarios = draws(100, pinned_task(pad_paths=(path,)), StageSettings(name="S", pad_speed=(speed, speed)))
+        times, step = np.linspace(0.0, 18.0, 200), 1e-4
+        velocities = [[scenarios.pad_motion(np.full(100, t + d))[1] for d in (0.0, step)] for t in times]
+        sharpest = max(np.linalg.norm((b - a) / step, axis=1).max() for a, b in velocities)
+        assert 0.75 * most < sharpest < most + 1e-3
+        assert max(np.linalg.norm(a, axis=1).max() for a, _ in velocities) < speed + 1e-9
 
 
 def test_scenarios_stay_what_they_were() -> None:
@@ -225,7 +240,7 @@ def rows_of(scenarios: Scenarios) -> dict[str, NDArray[Any]]:
 
 def test_scenarios_repeat_with_their_seed_and_differ_otherwise() -> None:
     stage = StageSettings(name="S", pad_speed=(0.1, 0.5))
-    task = pinned_task(pad_paths=("sinusoidal", "circular"))
+    task = pinned_task(pad_paths=("sinusoidal", "circular"), randomization=RANDOMIZATION)
     one, again, other = (rows_of(draws(30, task, stage, seed)) for seed in (1, 1, 2))
     for name, rows in one.items():
         np.testing.assert_array_equal(rows, again[name])
