@@ -5,11 +5,19 @@ What it fixes is written out here: it stays what it is when the defaults of a ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from glideslope.errors import typed
 from glideslope.evaluation.report import Condition, points_in_stages
-from glideslope.settings import CurriculumSettings, EvaluateSettings, StageSettings, SweepSettings, TaskSettings
+from glideslope.settings import (
+    CurriculumSettings,
+    EvaluateSettings,
+    RandomizationSettings,
+    StageSettings,
+    SweepSettings,
+    TaskSettings,
+)
 
 FIXED = {"stage": "all", "episodes": 500, "seed": 12345, "sweep": SweepSettings()}
 """Settings of an evaluation, and their values in the benchmark."""
@@ -23,6 +31,7 @@ TASK: dict[str, Any] = {
     "arena_radius": 8.0,
     "arena_height": 8.0,
     "randomize_visuals": True,
+    "randomization": RandomizationSettings(),
 }
 """Settings of the task, and their values in the benchmark; the others are the policy's own: how it sees and flies."""
 
@@ -32,6 +41,7 @@ STAGE = StageSettings(name="S4_full", pad_speed=(0.0, 0.5), start_offset=2.5, wi
 SWEEPS = (
     SweepSettings(pad_speed=(0.0, 0.5, 1.0, 2.0, 4.0)),
     SweepSettings(wind=(0.0, 1.0, 2.0, 3.0)),
+    SweepSettings(latency=(0.0, 0.5, 1.0)),
 )
 """Played one after the other: what is swept by one is as the stage and the task have it in the others."""
 
@@ -48,9 +58,17 @@ def fixed_task(task: TaskSettings) -> TaskSettings:
 
 def notes(task: TaskSettings) -> Iterator[str]:
     """Yield a sentence where the benchmark's task differs from the policy's own."""
-    others = [f"{key}={value} ({getattr(task, key)})" for key, value in TASK.items() if getattr(task, key) != value]
+    others = ", ".join(_differences(fixed_task(task).to_plain(), task.to_plain()))
     if others:
-        yield f"The benchmark fixes, in place of the policy's own task: {', '.join(others)}."
+        yield f"The benchmark's task, with the policy's own in brackets: {others}."
+
+
+def _differences(played: Mapping[str, Any], own: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for key, value in played.items():
+        if isinstance(value, Mapping):
+            yield from _differences(value, own[key], f"{above}{key}.")
+        elif value != own[key]:
+            yield f"{above}{key}={typed(value)} ({typed(own[key])})"
 
 
 def benchmark_conditions(curriculum: CurriculumSettings, task: TaskSettings) -> Iterator[Condition]:

@@ -109,7 +109,9 @@ def plan_for_run(settings: EvaluateSettings, device: str, tell: Callable[[str], 
     snapshot = newest_snapshot(path, lambda fault: tell(f"Passed over: {fault}")) if path.is_dir() else path
     content = load(snapshot, device)
     try:
-        trained = Settings.from_config(content["settings"])
+        stored = content["settings"]
+        # Runs of versions without a range finder don't name it: their networks read none.
+        trained = Settings.from_config({**stored, "task": {"range_finder": False, **stored["task"]}})
         agent = make_agent(trained, device)
         agent.load_state_dict(content["agent"])
         frame, stage = int(content["frame"]), int(content["stage"])

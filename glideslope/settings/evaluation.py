@@ -20,12 +20,13 @@ from glideslope.settings.checks import (
     Flag,
     NonNegative,
     Seed,
+    Share,
     StageChoice,
     Text,
     Threads,
 )
 from glideslope.settings.curriculum import CurriculumSettings, StageSettings, select_stages
-from glideslope.settings.task import TaskSettings
+from glideslope.settings.task import Blur, Exposure, Factor, Lag, TaskSettings
 
 Point: TypeAlias = tuple[tuple[str, float], ...]
 """A point of a sweep: (key, value) of each that is swept."""
@@ -37,14 +38,19 @@ _MOST_FILMED_POINTS = 20
 _Played: TypeAlias = tuple[StageSettings, TaskSettings]
 
 
-def _pad_speed(value: float, stage: StageSettings, task: TaskSettings) -> _Played:
+def _pad_speed(key: str, value: float, stage: StageSettings, task: TaskSettings) -> _Played:
     # Without the path on which the pad stands still.
     moving = task.model_copy(update={"pad_paths": task.moving_paths})
-    return stage.model_copy(update={"pad_speed": (value, value)}), moving
+    return stage.model_copy(update={key: (value, value)}), moving
 
 
-def _wind(value: float, stage: StageSettings, task: TaskSettings) -> _Played:
-    return stage.model_copy(update={"wind": value}), task
+def _of_stage(key: str, value: float, stage: StageSettings, task: TaskSettings) -> _Played:
+    return stage.model_copy(update={key: value}), task
+
+
+def _randomized(key: str, value: float, stage: StageSettings, task: TaskSettings) -> _Played:
+    randomization = task.randomization.model_copy(update={key: (value, value)})
+    return stage, task.model_copy(update={"randomization": randomization})
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,16 @@ class Swept:
 
     label: str  # with a place for the value
     axis: str  # its name along a plot's axis, with the unit
-    applied: Callable[[float, StageSettings, TaskSettings], _Played]  # returns them with the value in place
+    applied: Callable[[str, float, StageSettings, TaskSettings], _Played]  # returns them with the key's value in place
 
 
-_Values: TypeAlias = Annotated[tuple[NonNegative, ...], Field(min_length=1, max_length=_MOST_POINTS)]
+_SOME = Field(min_length=1, max_length=_MOST_POINTS)
+_Speeds: TypeAlias = Annotated[tuple[NonNegative, ...], _SOME]
+_Factors: TypeAlias = Annotated[tuple[Factor, ...], _SOME]
+_Lags: TypeAlias = Annotated[tuple[Lag, ...], _SOME]
+_Shares: TypeAlias = Annotated[tuple[Share, ...], _SOME]
+_Exposures: TypeAlias = Annotated[tuple[Exposure, ...], _SOME]
+_Blurs: TypeAlias = Annotated[tuple[Blur, ...], _SOME]
 
 
 class SweepSettings(CheckedSettings):
@@ -65,10 +77,22 @@ class SweepSettings(CheckedSettings):
     Each field is a condition that can be swept: labels, files, tables and plots follow from it.
     """
 
-    pad_speed: Annotated[_Values | None, Swept("pad {:g} m/s", "pad speed (m/s)", _pad_speed)] = None
+    pad_speed: Annotated[_Speeds | None, Swept("pad {:g} m/s", "pad speed (m/s)", _pad_speed)] = None
     """Speeds of a moving pad in m/s, such as [0,0.5,1,2], the largest on a sinusoidal path; null for the stage's."""
-    wind: Annotated[_Values | None, Swept("wind {:g} m/s", "largest wind (m/s)", _wind)] = None
+    wind: Annotated[_Speeds | None, Swept("wind {:g} m/s", "largest wind (m/s)", _of_stage)] = None
     """Largest wind speeds in m/s, such as [0,1,2]; null for the stage's."""
+    mass: Annotated[_Factors | None, Swept("mass × {:g}", "mass (factor)", _randomized)] = None
+    """Masses as shares of that which the controller reckons with, such as [0.9,1,1.1]; null for the task's."""
+    thrust: Annotated[_Factors | None, Swept("thrust × {:g}", "thrust (factor)", _randomized)] = None
+    """Thrusts of the rotors as shares of that which the controller reckons with; null for the task's."""
+    motor_lag: Annotated[_Lags | None, Swept("motor lag {:g} s", "motor lag (s)", _randomized)] = None
+    """Time constants of the rotors' thrust in seconds, such as [0,0.05]; null for the task's."""
+    latency: Annotated[_Shares | None, Swept("latency {:g}", "latency (probability)", _randomized)] = None
+    """Probabilities that an action takes effect a decision late, such as [0,0.5,1]; null for the task's."""
+    exposure: Annotated[_Exposures | None, Swept("exposure × {:g}", "exposure (factor)", _randomized)] = None
+    """Factors on the brightness of the images, such as [0.5,1,2]; null for the task's."""
+    blur: Annotated[_Blurs | None, Swept("blur {:g} px", "blur (pixels)", _randomized)] = None
+    """Standard deviations of a Gaussian blur of the images in pixels, such as [0,1]; null for the task's."""
 
     @property
     def values(self) -> Mapping[str, tuple[float, ...]]:
@@ -102,7 +126,7 @@ SWEPT: Mapping[str, Swept] = {
 def at_point(point: Point, stage: StageSettings, task: TaskSettings) -> tuple[StageSettings, TaskSettings]:
     """Return the stage and the task with the point's values in place of their own."""
     for key, value in point:
-        stage, task = SWEPT[key].applied(value, stage, task)
+        stage, task = SWEPT[key].applied(key, value, stage, task)
     return stage, task
 
 

@@ -12,10 +12,10 @@ from glideslope.settings.checks import Broken, CheckedSettings, Count, Flag, Non
 LARGEST_IMAGE = 1024
 """Largest edge of an image in pixels."""
 
-_Factor = Annotated[Real, Field(ge=0.5, le=1.5)]
-_Lag = Annotated[Real, Field(ge=0, le=1)]
-_Exposure = Annotated[Real, Field(ge=0.1, le=10)]
-_Blur = Annotated[Real, Field(ge=0, le=20)]
+Factor = Annotated[Real, Field(ge=0.5, le=1.5)]
+Lag = Annotated[Real, Field(ge=0, le=1)]
+Exposure = Annotated[Real, Field(ge=0.1, le=10)]
+Blur = Annotated[Real, Field(ge=0, le=20)]
 
 
 class RewardSettings(CheckedSettings):
@@ -38,17 +38,17 @@ class RewardSettings(CheckedSettings):
 class RandomizationSettings(CheckedSettings):
     """What differs from the nominal drone and camera: the lowest and highest value, drawn evenly for each episode."""
 
-    mass: tuple[_Factor, _Factor] = (1.0, 1.0)
+    mass: tuple[Factor, Factor] = (1.0, 1.0)
     """Mass and inertia as a share of those that the controller reckons with."""
-    thrust: tuple[_Factor, _Factor] = (1.0, 1.0)
+    thrust: tuple[Factor, Factor] = (1.0, 1.0)
     """Thrust of the rotors as a share of that which the controller reckons with."""
-    motor_lag: tuple[_Lag, _Lag] = (0.0, 0.0)
+    motor_lag: tuple[Lag, Lag] = (0.0, 0.0)
     """Time constant of the rotors' thrust in seconds."""
     latency: tuple[Share, Share] = (0.0, 0.0)
     """Probability that an action takes effect a decision late."""
-    exposure: tuple[_Exposure, _Exposure] = (1.0, 1.0)
+    exposure: tuple[Exposure, Exposure] = (1.0, 1.0)
     """Factor on the brightness of the images, drawn for each image."""
-    blur: tuple[_Blur, _Blur] = (0.0, 0.0)
+    blur: tuple[Blur, Blur] = (0.0, 0.0)
     """Standard deviation of a Gaussian blur of the images in pixels."""
 
     def broken_rules(self) -> Iterator[Broken]:

@@ -35,7 +35,15 @@ from glideslope.evaluation import results_folder as evaluation_folder
 from glideslope.evaluation.report import Condition, EvaluationReport, points_in_stages
 from glideslope.evaluation.scoring import Episode
 from glideslope.runs import snapshots as checkpoint
-from glideslope.settings import SWEPT, EvaluateSettings, Settings, StageSettings, SweepSettings, TaskSettings
+from glideslope.settings import (
+    SWEPT,
+    EvaluateSettings,
+    RandomizationSettings,
+    Settings,
+    StageSettings,
+    SweepSettings,
+    TaskSettings,
+)
 from glideslope.storage import atomic_files as files
 from tests.support.paths import ROOT
 from tests.support.tasks import pinned_task
@@ -171,6 +179,44 @@ def test_a_swept_pad_moves_at_that_speed(speed: float) -> None:
     assert (speeds[:, swaying] <= speed + 1e-12).all()
     assert (speeds[:, swaying] >= 0.8 * speed - 1e-12).all()
     env.close()
+
+
+@pytest.mark.parametrize("key", RandomizationSettings.model_fields)
+def test_a_swept_property_of_the_drone_is_the_same_in_all_episodes(key: str) -> None:
+    stage, task = StageSettings(name="S4_full"), TaskSettings()
+    (condition,) = points_in_stages([stage], (0,), task, SweepSettings.from_config({key: [0.75]}))
+    assert condition.stage == stage
+    assert condition.task == task.model_copy(update={"randomization": RandomizationSettings(**{key: (0.75, 0.75)})})
+    assert condition.file_name == f"S4_full_{key}_0.75"
+
+
+def test_the_files_name_what_is_swept_beside_pad_and_wind(tmp_path: Path) -> None:
+    sweep = ("sweep.mass=[1.5,1]", "sweep.latency=[1]", "episodes=2")
+    assert evaluate("policy=expert", *sweep, f"out={tmp_path}", *NEAR) == 0
+    results = rows(tmp_path / "evaluation.json")
+    keys = ["policy", "pad_speed", "wind", "mass", "latency", "stage"]
+    assert [[row[key] for key in keys] for row in results] == [
+        ["expert", None, None, 1.5, 1.0, 4],
+        ["expert", None, None, 1.0, 1.0, 4],
+    ]
+    assert list(results[0])[: len(keys)] == keys
+    assert list(played(tmp_path)[0])[:7] == ["policy", "stage", "name", "pad_speed", "wind", "mass", "latency"]
+    assert [(e["mass"], e["latency"], e["wind"]) for e in played(tmp_path)] == [
+        *[("1.5", "1.0", "")] * 2,
+        *[("1.0", "1.0", "")] * 2,
+    ]
+    # The environment is another one for each mass.
+    assert results[0]["episode_reward"] != results[1]["episode_reward"]
+    assert "| 4 S4_full, mass × 1.5, latency 1 |" in (tmp_path / "evaluation.md").read_text(encoding="utf-8")
+
+
+def test_a_run_of_a_version_without_range_finder_and_randomization_is_played(tmp_path: Path) -> None:
+    content = content_of(untrained(PIXELS, range_finder=False))
+    older = {"range_finder", "range_finder_range", "range_finder_noise", "randomization"}
+    task = {key: value for key, value in content["settings"]["task"].items() if key not in older}
+    content["settings"]["task"] = task
+    snapshot = checkpoint.save(tmp_path / "snapshot.pt", content)
+    assert evaluate(f"run={snapshot}", "episodes=1", "compare=[]", "sweep.latency=[0.5]") == 0
 
 
 def test_without_a_sweep_a_stage_is_played_as_it_is() -> None:
@@ -316,9 +362,11 @@ def short_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("short_benchmark")
-def test_the_benchmark_plays_the_stages_then_the_sweeps(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_benchmark_plays_the_stages_then_the_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = untrained(pad_size=2.0, randomization={"mass": [0.9, 1.1]})
+    run = checkpoint.save(tmp_path / "snapshot.pt", content_of(settings))
     assert evaluate(f"run={run}", "benchmark=true", "compare=[fixed_camera,expert]") == 0
-    out = newest(run)
+    out = newest(tmp_path)
     assert out.name.endswith("_benchmark_snapshot")
     own, compared = rows(out / "evaluation.json"), rows(out / "evaluation_compared.json")
     found = [(row["stage"], row["name"], *(row[key] for key in SWEPT if key in row)) for row in own]
@@ -336,7 +384,8 @@ def test_the_benchmark_plays_the_stages_then_the_sweeps(run: Path, capsys: pytes
     assert (info["benchmark"], info["stage"], info["seed"], info["complete"]) == (True, "all", 12345, True)
 
     page = (out / "benchmark.md").read_text(encoding="utf-8")
-    assert "The benchmark fixes, in place of the policy's own task: max_touchdown_speed=0.6" in page
+    others = "pad_size=1.4 (2.0), randomization.mass=[1.0, 1.0] ([0.9, 1.1])"
+    assert f"The benchmark's task, with the policy's own in brackets: {others}." in page
     table = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("|")]
     assert [cell.strip() for cell in table[0]] == [
         *("condition", "landed", "95% interval", "median off centre", "median sink rate", "expert", "fixed camera")
@@ -373,8 +422,9 @@ def test_what_the_benchmark_fixes_can_not_be_given(given: str, run: Path, capsys
 def test_the_benchmark_is_what_its_page_says() -> None:
     page = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
     fixed = dict(re.findall(r"^\| `task\.(\w+)` \| `?([^|`]+?)`? \|", page, re.MULTILINE))
-    played = TaskSettings(**benchmark.TASK).to_plain()
-    assert fixed == {key: str(played[key]) for key in benchmark.TASK}
+    played = {key: str(value) for key, value in TaskSettings(**benchmark.TASK).to_plain().items()}
+    assert benchmark.TASK["randomization"] == RandomizationSettings()
+    assert fixed == {key: played[key] for key in benchmark.TASK} | {"randomization": "nominal"}
     for sweep in benchmark.SWEEPS:
         for key, values in sweep.values.items():
             assert f"| `{key}` | {', '.join(f'{value:g}' for value in values)} |" in page
@@ -687,6 +737,22 @@ def test_the_picture_of_conditions_that_make_no_grid(tmp_path: Path, drawn: list
     assert named == ["S4_full", "S4_full, pad 2 m/s", "S4_full, wind 3 m/s"]
     points, _ = bars(axes)["trained"]
     np.testing.assert_allclose(points[:, 0], [1.0, 0.8, 0.1])
+
+
+def test_the_picture_of_three_swept_conditions_has_a_grid_for_each_value_of_the_third(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    results = [
+        result("trained", "S4_full", 10 * late + column, pad_speed=float(column), wind=1.0, latency=late / 4)
+        for late in range(2)
+        for column in range(3)
+    ]
+    plots.plot_evaluation(tmp_path / "grids.png", results)
+    first, second = drawn[0].axes[:2]
+    assert first.get_title() == "S4_full, latency 0\ntrained"
+    assert second.get_title() == "S4_full, latency 0.25\ntrained"
+    np.testing.assert_allclose(second.images[0].get_array(), np.array([[10, 11, 12]]) / 50)
+    assert second.get_xlabel() == "pad speed (m/s)"
 
 
 def test_a_picture_of_nothing_is_refused(tmp_path: Path) -> None:
