@@ -66,7 +66,7 @@ class PadPrediction(nn.Module):
     def loss(self, motion: Tensor, privileged: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the mean squared error, and measures: the mean distances to the position (m) and velocity (m/s)."""
         difference = motion - privileged[:, : self.size]
-        position, velocity = difference.detach().split(3, dim=1)
+        position, velocity = difference.detach()[:, :3], difference.detach()[:, 3:]
         measures = {
             "auxiliary_error_m": POSITION_UNIT * position.norm(dim=1).mean(),
             "auxiliary_error_mps": VELOCITY_UNIT * velocity.norm(dim=1).mean(),

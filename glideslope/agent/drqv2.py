@@ -5,7 +5,7 @@ Shapes: B batch, N environments, K stacked frames, S state values, P privileged 
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from glideslope.agent.networks.encoders import Encoder, EncoderInput
 from glideslope.agent.networks.factory import build_actor_critic, build_encoder
 from glideslope.agent.values import HistogramValues, ScalarValues, Values
 from glideslope.settings import NETWORKS, AnyActorCriticSettings, EncoderSettings
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 # Sampled actions stay this far inside (-1, 1), as in DrQ-v2.
 _ACTION_MARGIN = 1e-6
@@ -246,9 +248,9 @@ class DrQV2Agent:
         """Copy the networks for `update_frozen`: what the updates until the next call see of each other."""
         own = self._own
         if self._frozen is None:
-            copies = [copy.deepcopy(part).requires_grad_(False) for part in own.modules]
-            predictor = None if own.predictor is None else copies[-1]
-            self._frozen = Peers(*copies[:3], predictor, self._actor_generator)
+            predictor = None if own.predictor is None else _frozen_copy(own.predictor)
+            networks = _frozen_copy(own.encoder), _frozen_copy(own.actor), _frozen_copy(own.critic)
+            self._frozen = Peers(*networks, predictor, self._actor_generator)
             return
         with torch.no_grad():
             torch._foreach_copy_(_tensors(*self._frozen.modules), _tensors(*own.modules))
@@ -511,6 +513,10 @@ class DrQV2Agent:
             measures[f"diagnostics/{name}_update_to_weight"] = change / _norm(old)
             measures[f"diagnostics/{name}_param_norm"] = _norm(parameters)
         return measures | {f"diagnostics/{name}_dormant_ratio": r for name, r in dormant.ratios().items()}
+
+
+def _frozen_copy(module: _Network) -> _Network:
+    return copy.deepcopy(module).requires_grad_(False)
 
 
 def _tensors(*modules: nn.Module) -> list[Tensor]:

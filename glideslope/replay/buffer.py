@@ -71,9 +71,12 @@ class Batch:
 
     def split(self, size: int) -> list[Batch]:
         """Return batches of `size` transitions, of which there is a multiple: views of this one."""
-        parts = {f.name: None if (v := getattr(self, f.name)) is None else v.split(size) for f in fields(self)}
-        count = len(self.action) // size
-        return [Batch(**{name: None if v is None else v[i] for name, v in parts.items()}) for i in range(count)]
+        found = []
+        for start in range(0, len(self.action), size):
+            whole = ((field.name, getattr(self, field.name)) for field in fields(self))
+            part: dict[str, Any] = {name: None if v is None else v[start : start + size] for name, v in whole}
+            found.append(replace(self, **part))
+        return found
 
 
 class ReplayBuffer:

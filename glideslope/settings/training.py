@@ -231,7 +231,7 @@ class Settings(CheckedSettings):
             rule = f"must be greater than num_seed_frames ({self.num_seed_frames})"
             yield Broken("num_train_frames", rule, self.num_train_frames, ("num_seed_frames",))
         else:
-            reads = ("num_train_frames", "num_seed_frames", "action_repeat")
+            reads: tuple[str, ...] = ("num_train_frames", "num_seed_frames", "action_repeat")
             for key, of_whom, every in (
                 ("update_every_steps", "", self.update_every_steps),
                 ("actor_every_updates", " of the actor", self.actor_every_updates * self.update_every_steps),
