@@ -120,7 +120,7 @@ class TaskSettings(CheckedSettings):
     randomize_visuals: Flag = True
     """Whether textures, colours and light differ by episode."""
     randomization: RandomizationSettings = RandomizationSettings()
-    """How the drone and its camera differ from the nominal ones."""
+    """Lowest and highest difference of drone and camera from the nominal ones, drawn for each episode."""
     rewards: RewardSettings = RewardSettings()
     """Weights of the reward's terms."""
 

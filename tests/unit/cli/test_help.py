@@ -234,7 +234,7 @@ def test_comments_in_the_files_say_what_the_settings_say() -> None:
 COMPLETE = [
     *("config_gimbal_curriculum", "config_evaluate", "config_preview", "config_compare"),
     *("task/gimbal_landing", "curriculum_preset/balanced"),
-    *(f"curriculum_stages/{name}" for name in ("five_stages", "full_gimbal", "full_task")),
+    *(f"curriculum_stages/{name}" for name in ("five_stages", "full_gimbal", "full_task", "moving_pad")),
     *(f"encoder_bundle/{name}" for name in ("original", "state", "enc_A", "enc_B")),
     *(f"actor_critic_bundle/{name}" for name in ("original", "multihead_attention")),
     "actor_critic_bundle/autoregressive_gimbal_first",
