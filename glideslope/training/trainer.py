@@ -11,8 +11,8 @@ is under way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -96,14 +96,14 @@ class Trainer:
         if settings.parallel:
             under_way = worker.submit(self._run.env.step, actions)
             try:
-                self._parts.updates.make_beside(updates.during, worker)
+                self._learn(updates.during, worker)
             finally:
                 wait([under_way])
             collected = under_way.result()
         else:
             collected = self._run.env.step(actions)
         self._store(actions, *collected)
-        self._parts.updates.make(updates.behind)
+        self._learn(updates.behind)
         self._learnt = updates.learnt
 
     def _store(
@@ -132,6 +132,13 @@ class Trainer:
         parts.records.episode_ended(final, env)
         self._run.display.episode_ended(float(final["episode_length"][env]))
         return parts.stages.episode_ended(int(final["stage"][env]), bool(final["success"][env]))
+
+    def _learn(self, steps: Sequence[int], worker: Executor | None = None) -> None:
+        """Make the updates of these global steps, with a `worker` those of the actor by it."""
+        if worker is None:
+            self._parts.updates.make(steps)
+        else:
+            self._parts.updates.make_beside(steps, worker)
 
     def _evaluate(self) -> None:
         """Make the evaluation that is due, and keep the policy if it is among the best."""
