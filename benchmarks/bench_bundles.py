@@ -27,8 +27,10 @@ PAIRS = (
     *("original", "autoregressive_gimbal_first", "autoregressive_drone_first"),
     *("multihead_attention", "multihead_attention_factored"),
 )
+# DrQ-v2's update, that the encoder `state` knows too.
+PIXELS = ("critic_observation=pixels", "auxiliary_weight=0", "auxiliary_input=false", "frame_stack=3")
 CASES = {
-    "48×48, profile=cpu": ("profile=cpu",),
+    "48×48, profile=cpu, critic on pixels": ("profile=cpu", *PIXELS),
     "84×84, profile=full, batch 64": ("profile=full", "batch_size=64"),
 }
 ENVS = 16
