@@ -22,8 +22,8 @@ KEYS = {
 }
 """What is shown of each result. One of an earlier version has no medians."""
 
-_FIGURES = ("landed", "interval", "crashed", "timed out", "off centre", "median off centre", "sink rate")
-_MORE_FIGURES = ("median sink rate",)
+_FIGURES = ("landed", "interval", "crashed", "timed out", "off centre", "sink rate")
+_MORE_FIGURES = ("median off centre", "median sink rate")
 """What 80 columns have no room for."""
 
 
