@@ -62,7 +62,7 @@ def make_env(
         stage=stage,
         pixels=pixels or film,
         privileged=settings.sees_privileged,
-        oracle_gimbal=_asks_for_angles(settings),
+        oracle_gimbal=settings.auxiliary_task == "gimbal_angles",
         frame_stack=settings.frame_stack,
         action_repeat=settings.action_repeat,
         device=device,
@@ -95,17 +95,13 @@ def make_agent(settings: Settings, device: str) -> DrQV2Agent:
         critic_layer_norm=settings.critic_layer_norm,
         value_bins=settings.value_bins,
         value_range=settings.value_range,
-        auxiliary_weight=settings.auxiliary_weight,
+        auxiliary_weight=settings.auxiliary_weight if settings.auxiliary_task else 0.0,
         auxiliary_target=settings.auxiliary_target,
         auxiliary_input=settings.auxiliary_input,
         gimbal_limits_deg=np.rad2deg(ANGLE_LIMITS).tolist(),
         device=device,
         seed=settings.seed,
     )
-
-
-def _asks_for_angles(settings: Settings) -> bool:
-    return settings.auxiliary_weight > 0 and settings.auxiliary_target == "gimbal_angles"
 
 
 def make_curriculum(settings: Settings) -> Curriculum:
@@ -159,7 +155,7 @@ def _replay_sizes(settings: Settings) -> dict[str, Any]:
         "num_envs": settings.num_envs,
         "frame_shape": (size, size) if pixels else None,
         "state_dim": state_dim(settings.task),
-        "privileged_dim": learnt_from + (len(GIMBAL_AXES) if _asks_for_angles(settings) else 0),
+        "privileged_dim": learnt_from + (len(GIMBAL_AXES) if settings.auxiliary_task == "gimbal_angles" else 0),
         "action_dim": ACTION_DIM,
     }
 

@@ -119,7 +119,7 @@ class Settings(CheckedSettings):
     value_range: tuple[Real, Real] = (-2.0, 2.0)
     """Lowest and highest return that bins hold, of rewards times reward_scale."""
     auxiliary_weight: NonNegative = 0.0
-    """Weight of the encoder's auxiliary task beside the loss that trains the encoder; 0 for none."""
+    """Weight of the encoder's auxiliary task beside the loss that trains the encoder; 0 for none, as with state."""
     auxiliary_target: Literal["gimbal_angles", "pad_motion"] = "gimbal_angles"
     """What the auxiliary task asks for, the angles that look at the pad or the pad's relative position and velocity."""
     auxiliary_input: Flag = False
@@ -155,8 +155,13 @@ class Settings(CheckedSettings):
     def sees_privileged(self) -> bool:
         """Whether the simulator's state is learnt from: by the encoder `state`, the critic or the auxiliary task."""
         of_state = isinstance(self.agent.encoder, StateEncoderSettings)
-        auxiliary = self.auxiliary_weight > 0 and self.auxiliary_target == "pad_motion"
-        return of_state or self.critic_observation == "privileged" or auxiliary
+        return of_state or self.critic_observation == "privileged" or self.auxiliary_task == "pad_motion"
+
+    @property
+    def auxiliary_task(self) -> Literal["gimbal_angles", "pad_motion"] | None:
+        """What the encoder's auxiliary task asks for; None where it is off. The encoder `state` is given the answer."""
+        on = self.auxiliary_weight > 0 and not isinstance(self.agent.encoder, StateEncoderSettings)
+        return self.auxiliary_target if on else None
 
     @property
     def base_rates(self) -> dict[str, float]:
@@ -198,9 +203,6 @@ class Settings(CheckedSettings):
             if self.augmentation_pad >= size:
                 rule = f"must be less than task.image_size ({size})"
                 yield Broken("augmentation_pad", rule, self.augmentation_pad, ("task.image_size",))
-        elif self.auxiliary_weight:
-            rule = "must be 0 with the encoder 'state', which is given what the auxiliary task asks for"
-            yield Broken("auxiliary_weight", rule, self.auxiliary_weight, ("agent.encoder",))
         if self.auxiliary_input and not self.auxiliary_weight:
             rule = "must be false without an auxiliary task: auxiliary_weight is 0"
             yield Broken("auxiliary_input", rule, self.auxiliary_input, ("auxiliary_weight",))

@@ -47,7 +47,7 @@ def objectives(settings: Settings) -> tuple[str, ...]:
         *(f"lr_{network}" for network in NETWORKS),
         *("curriculum/stage", "curriculum/success_rate_window"),
         *(f"train/{name}" for name in _TRAIN),
-        *(_AUXILIARY[settings.auxiliary_target] if settings.auxiliary_weight else ()),
+        *(_AUXILIARY[settings.auxiliary_task] if settings.auxiliary_task else ()),
         *(f"train/reward/{term}" for term in REWARD_TERMS),
         *(f"diagnostics/{network}_{name}" for network in NETWORKS for name in _DIAGNOSTICS),
         *(f"eval/{name}" for name in (*EVAL, "forgetting")),

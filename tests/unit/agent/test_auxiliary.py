@@ -17,7 +17,6 @@ from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.envs.gimbal import ANGLE_LIMITS
 from glideslope.envs.gym import LandingEnv, LandingVectorEnv
 from glideslope.envs.landing import LandingTask
-from glideslope.errors import SettingsError
 from glideslope.settings import FULL_TASK, Settings
 from glideslope.storage.csv_table import read_csv_table
 from glideslope.training.experience import newest
@@ -248,8 +247,15 @@ def test_what_does_not_fit_is_refused() -> None:
         make_agent(auxiliary_weight=1.0)
     with pytest.raises(ValueError, match="its targets"):
         make_agent(**ON).update(make_batch(), 0.2)
-    with pytest.raises(SettingsError, match=r"auxiliary_weight=0\.1: must be 0 with the encoder 'state'"):
-        compose(TRAIN_CONFIG, ["encoder_bundle@agent=state", "auxiliary_weight=0.1"], Settings)
+
+
+def test_the_encoder_of_the_state_has_no_task() -> None:
+    """It is given the answer: a profile with a task goes with it all the same."""
+    words = ["encoder_bundle@agent=state", "auxiliary_weight=0.1", "auxiliary_input=true"]
+    settings = compose(TRAIN_CONFIG, words, Settings).settings
+    agent = assemble_agent(settings, "cpu")
+    assert settings.auxiliary_task is None
+    assert agent.auxiliary is None
 
 
 @pytest.mark.slow

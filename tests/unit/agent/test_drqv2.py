@@ -363,7 +363,7 @@ def test_the_actor_climbs_the_critic():
 def test_the_noise_in_an_update_is_clipped_and_straight_through():
     agent = make_agent(stddev_clip=0.3)
     mean = torch.full((4000, ACTIONS), 0.9, requires_grad=True)
-    action = agent._sample(mean, 1.0)
+    action = agent._sample(mean, 1.0, agent._generator)
     assert action.min() >= 0.6 - 1e-6
     assert action.max() < 1.0
     action.sum().backward()
