@@ -93,7 +93,8 @@ class PositionGimbal(Gimbal):
         self.angles += np.where(moving[:, None], step, 0.0)
 
     def action_towards(self, target: Array, share: Array, hold: float) -> Array:
-        return target / ANGLE_LIMITS
+        reach = share * ANGLE_LIMITS
+        return np.clip(target, -reach, reach) / ANGLE_LIMITS
 
 
 class VelocityGimbal(Gimbal):
