@@ -125,7 +125,7 @@ class LandingTask:
         self._smooth_penalty = np.zeros(num_envs)
         self._distance = np.zeros(num_envs)
         self._descent = np.zeros(num_envs)
-        self._severity = np.zeros(num_envs)  # share of the penalty of a crash in the decision under way
+        self._severity = np.zeros(num_envs)  # share of the penalty that the last crash costs
 
     # --- episodes ---
 
@@ -283,6 +283,7 @@ class LandingTask:
             "smooth_penalty": self._smooth_penalty,
             "distance": self._distance,
             "descent": self._descent,
+            "severity": self._severity,
             "commanded": self._commanded,
         }
 
