@@ -514,13 +514,13 @@ def test_reward_functions_by_hand() -> None:
     np.testing.assert_allclose(
         rewards.descent_potential(np.full(2, 0.5), np.array([3.0, 7.0]), 2.0), [2.0 * np.exp(-0.25), 0.0]
     )
-    # Safe are 0.6 of the touchdown speed on the pad, or below it, and 0.5 m/s more for each metre above it.
-    sink = np.array([-1.0, 0.3, 0.48, 1.0, 1.0, 2.5, 2.5])
+    # Safe are 0.7 of the touchdown speed on the pad, or below it, and 0.7 m/s more for each metre above it.
+    sink = np.array([-1.0, 0.3, 0.56, 1.0, 1.0, 2.5, 2.5])
     height = np.array([0.0, 0.0, 0.0, 0.0, -2.0, 1.0, 4.1])
     np.testing.assert_allclose(
-        rewards.excess_sink_rate(sink, height, 0.8), [0.0, 0.0, 0.0, 0.52, 0.52, 1.52, 0.0], atol=1e-12
+        rewards.excess_sink_rate(sink, height, 0.8), [0.0, 0.0, 0.0, 0.44, 0.44, 1.24, 0.0], atol=1e-12
     )
-    np.testing.assert_allclose(rewards.excess_sink_rate(np.ones(1), np.zeros(1), 1.5), [0.1])
+    np.testing.assert_allclose(rewards.excess_sink_rate(np.full(1, 1.15), np.zeros(1), 1.5), [0.1])
     np.testing.assert_allclose(rewards.alignment(np.array([1.0, 0.5, 0.0, -1.0])), [1.0, 0.03125, 0.0, 0.0])
     np.testing.assert_allclose(rewards.jerkiness(np.array([[0.3, -0.4], [0.0, 0.0]])), [0.25, 0.0])
     np.testing.assert_allclose(rewards.precision(np.array([0.0, 0.35, 0.7, 0.95]), 1.4), [1.0, 0.75, 0.5, 0.5])
@@ -570,7 +570,7 @@ def test_terms_follow_from_what_happened_and_add_up_to_the_reward() -> None:
         expected = {
             "approach": 1.3 * (far - near),
             "descent": 0.7 * (descended(near, -after[:, 2]) - descended(far, -before[:, 2])),
-            "speed": -0.9 * np.maximum(sink - 0.48 - 0.5 * np.maximum(-after[:, 2], 0.0), 0.0),
+            "speed": -0.9 * np.maximum(sink - 0.56 - 0.7 * np.maximum(-after[:, 2], 0.0), 0.0),
             "time": np.full(8, -0.03),
             "landing": 8.0 * (result.outcome == Outcome.LANDED) * centred,
             # What touching the pad too fast costs is worked out for touchdowns, above.

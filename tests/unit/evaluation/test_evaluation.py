@@ -651,7 +651,7 @@ def test_the_table_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
         lines = out.getvalue().splitlines()
         assert max(map(len, lines)) <= 80
         # Figures stay whole.
-        figures = "100.0%  96%–100%     0.0%   0.0%  0.25 m  0.25 m  0.50 m/s"
+        figures = "100.0%  96%–100%     0.0%   0.0%  0.25 m  0.50 m/s"
         assert len([line for line in lines if figures in line]) == 2 * len(policies)
 
 
