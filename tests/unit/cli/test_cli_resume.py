@@ -460,7 +460,7 @@ def test_what_may_not_change(word: str, line: str | None, capsys: pytest.Capture
 
 RATES = [
     ("lr=1e-4", "lr=0.0001: the run has 0.0005; "),
-    ("lr_encoder=1e-4", "lr_encoder=0.0001: the run has null; "),
+    ("lr_encoder=1e-4", "lr_encoder=0.0001: the run has 0.001; "),
     ("lr_schedule=null", "lr_schedule=null: the run has {encoder: "),
     ("~lr_schedule", "~lr_schedule: the run has {encoder: "),
     ("lr_schedule=aggressive_decay", "lr_schedule=aggressive_decay: means lr_schedule.encoder.intervals=["),
