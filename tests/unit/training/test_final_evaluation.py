@@ -36,7 +36,7 @@ class Parts:
         self.settings = SimpleNamespace(num_eval_episodes=3, final_eval_episodes=4, save_video=False)
         self.curriculum = SimpleNamespace(stage=1, reached=1, stages=STAGES, history=[(0, 0), (90, 1)])
         self.display = SimpleNamespace(plan=lambda **left: None, note=lambda text: None)
-        self.clock = SimpleNamespace(frame=600, step=300)
+        self.clock = SimpleNamespace(frame=600, step=300, at_end=False)
         self.logger = SimpleNamespace(log_held_out=self.log, log_eval=self.log)
         self.learner = SimpleNamespace(schedules=SimpleNamespace(evaluated=lambda *told: []))
 
@@ -91,8 +91,15 @@ def test_the_held_out_figures_are_those_of_the_stage_that_was_reached(parts: Any
     assert [row[f"held_out/success_rate_stage{stage}"] for stage in range(3)] == [0.5, 0.0, 0.0]
 
 
-@pytest.mark.parametrize(("due", "stages"), [("stage", [1]), ("all stages", [0, 1, 2]), (None, [])])
-def test_evaluations_in_training_are_on_scenarios_that_choose(parts: Any, due: Any, stages: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("due", "at_end", "stages"),
+    [("stage", False, [1]), ("all stages", False, [0, 1]), ("all stages", True, [0, 1, 2]), (None, True, [])],
+)
+def test_evaluations_in_training_are_on_scenarios_that_choose(
+    parts: Any, due: Any, at_end: bool, stages: list[int]
+) -> None:
+    """Those of all stages reached, at the end of every stage."""
+    parts.clock.at_end = at_end
     validation = Validation(parts, parts)
     validation.due = due
     result = validation.run()
