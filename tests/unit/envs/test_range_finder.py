@@ -80,7 +80,7 @@ def test_the_beam_agrees_with_mujocos_rays() -> None:
             continue  # the beam meets the pad's edge or the vehicle from the side, where the range finder sees through
         on_pad += geom[0] == model.geom("pad_top").id
         assert found[k] == pytest.approx(np.inf if distance < 0 else distance, abs=1e-9)
-    assert 60 < on_pad < 340
+    assert 40 < on_pad < 340  # both surfaces are met often
 
 
 @pytest.mark.parametrize(
