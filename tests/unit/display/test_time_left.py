@@ -142,12 +142,12 @@ def settings(*overrides: str) -> Settings:
 
 @pytest.fixture(scope="module")
 def short() -> Settings:
-    return settings("num_train_frames=4000")
+    return settings("num_train_frames=4000", "num_seed_frames=2000")
 
 
 @pytest.fixture(scope="module")
 def full() -> Settings:
-    return settings()
+    return settings("num_train_frames=50000", "num_seed_frames=2000", "replay_buffer_size=60000")
 
 
 def test_the_whole_run_is_counted_from_its_first_second(short: Settings) -> None:
