@@ -30,7 +30,7 @@ from glideslope.envs.gym import LandingVectorEnv
 from glideslope.envs.physics import Physics
 from glideslope.replay.buffer import ReplayBuffer
 from glideslope.settings import Settings
-from glideslope.training import launch, trainer
+from glideslope.training import launch, trainer, updates
 from glideslope.training.actions import Actions
 from glideslope.training.evaluations import Validation
 from glideslope.training.run import Clock, TrainingDisplay
@@ -47,15 +47,18 @@ PARTS: dict[str, tuple[Call, ...]] = {
     "physics": ((Physics, "step"), (Physics, "refresh")),
     "rendering": ((OnboardCamera, "render"),),
     "controller, rewards, resets": ((LandingVectorEnv, "step"),),
-    "waiting for the environments' thread": ((trainer, "wait"),),
+    "waiting for the other thread": ((trainer, "wait"), (updates, "wait")),
     "replay buffer, adding": ((ReplayBuffer, "add"), (ReplayBuffer, "add_first")),
     "replay buffer, sampling": ((ReplayBuffer, "sample"),),
     "update, augmentation": ((drqv2, "random_shift"), (drqv2, "random_brightness")),
-    "update, forward passes and losses": ((DrQV2Agent, "update"),),
+    "update, forward passes and losses": tuple((DrQV2Agent, name) for name in ("update", "update_frozen", "freeze")),
     "update, backward passes": ((torch.autograd, "backward"),),
     "update, Adam": ((torch.optim.Adam, "step"),),
     "logs, display, curriculum": (
-        *((Records, name) for name in ("before_update", "after_update", "step_taken", "episode_ended", "is_due")),
+        *(
+            (Records, name)
+            for name in ("wants", "before_update", "after_update", "step_taken", "episode_ended", "is_due")
+        ),
         *((Curriculum, "record"), (StageChanges, "episode_ended"), (TrainingDisplay, "show")),
     ),
     "evaluations": ((Validation, "run"),),

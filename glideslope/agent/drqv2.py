@@ -321,7 +321,7 @@ class DrQV2Agent:
         with torch.no_grad():
             target_q = self._target_q(self.encoder(following), following, batch, stddev, self._own)
         with dormant.watch("critic"):
-            q = self.critic(self._code(self.critic, features, observation.state, None), batch.action)
+            q = self.critic(self.critic.code(features, observation.state), batch.action)
         loss = self._values.loss(q, target_q)
         self._require_finite("critic", loss)
         prediction = self._predict(features, observation.state)

@@ -259,11 +259,10 @@ class LandingTask:
         in_pad = rotate_about_z(np.column_stack([offset, np.zeros(len(offset))]), -pad_course)
         inside = np.abs(in_pad[:, :2]).max(axis=1) <= 0.5 * task.pad_size
         ended, on_pad = touched | outside, touched & physics.touches_pad & inside
-        self.outcome[ended] = Outcome.CRASHED
-        severity = rewards.crash_severity(sink_rate, on_pad, task.max_touchdown_speed)
-        self._severity[ended] = severity[ended]
         # Sensors lag one substep behind, so the speed before this tick is the speed of approach.
         landed = on_pad & (sink_rate <= task.max_touchdown_speed)
+        self._severity[ended] = rewards.crash_severity(sink_rate, on_pad, task.max_touchdown_speed)[ended]
+        self.outcome[ended] = Outcome.CRASHED
         self.outcome[landed] = Outcome.LANDED
         error[landed], speed[landed] = distance[landed], sink_rate[landed]
         return self.outcome == Outcome.RUNNING

@@ -47,10 +47,16 @@ def measure_costs(settings: Settings, device: str) -> Costs:
     step = {count: vector_step(count) for count in {settings.num_envs, scoring_envs(settings)}}
     batch = zero_batch(settings).to(agent.device)
     update = _seconds(lambda: agent.update(batch, 1.0), device)
+    critic = _seconds(lambda: agent.update(batch, 1.0, actor=False), device) if _is_split(settings) else update
     frames = settings.num_envs * settings.action_repeat  # of a vector step
-    collect, updates = step[settings.num_envs], update * settings.num_envs / settings.update_every_steps
-    # A single processor does one thing after the other all the same.
-    hidden = settings.parallel and usable_processors() > 1
+    collect, count = step[settings.num_envs], settings.num_envs / settings.update_every_steps
+    critics, actors = critic * count, max(update - critic, 0.0) * count / settings.actor_every_updates
+    if not settings.parallel or usable_processors() == 1:  # which does one thing after the other all the same
+        learn = collect + critics + actors
+    elif settings.critic_observation == "privileged":
+        learn = max(collect + actors, critics)
+    else:
+        learn = max(collect, critics + actors)
     weights = 4 * sum(p.numel() for network in agent.networks.values() for p in network.parameters())
     interval = min(settings.snapshot_every_frames, settings.num_train_frames) / settings.replay_buffer_size
     # A snapshot has weights, target weights and two moments, and the replay buffer's new part.
@@ -62,12 +68,17 @@ def measure_costs(settings: Settings, device: str) -> Costs:
         film += busy * (_ENCODE_SECONDS + _FILM_SECONDS / film_pictures(settings, landing_length(settings)))
     return {
         "collect": collect / frames,
-        "learn": (max(collect, updates) if hidden else collect + updates) / frames,
+        "learn": learn / frames,
         "evaluate": step[scoring_envs(settings)],
         "film": film,
         "save": saved / _WRITE_BYTES_PER_SECOND,
         "draw": busy * _DRAW_SECONDS,
     }
+
+
+def _is_split(settings: Settings) -> bool:
+    """Return whether the updates of critic and actor are counted apart."""
+    return settings.actor_every_updates > 1 or settings.critic_observation == "privileged"
 
 
 def _seconds(action: Callable[[], object], device: str) -> float:

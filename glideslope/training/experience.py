@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glideslope.envs.gym import Observation
 from glideslope.replay.buffer import ReplayBuffer
+
+VectorStep: TypeAlias = tuple[Observation, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
+"""What a step of the environments returns: observations, rewards, terminated, truncated, infos."""
 
 
 class Experience:

@@ -20,11 +20,8 @@ from numpy.typing import NDArray
 
 from glideslope.envs.gym import Observation
 from glideslope.runs.resume_source import Resumption
-from glideslope.training.run import (
-    StoppedError,
-    TrainingRun,
-    update_steps,
-)
+from glideslope.training.experience import VectorStep
+from glideslope.training.run import StoppedError, TrainingRun, update_steps
 from glideslope.training.wiring import Parts
 
 
@@ -102,23 +99,15 @@ class Trainer:
             collected = under_way.result()
         else:
             collected = self._run.env.step(actions)
-        self._store(actions, *collected)
+        self._store(actions, collected)
         self._learn(updates.behind)
         self._learnt = updates.learnt
 
-    def _store(
-        self,
-        actions: NDArray[Any],
-        following: Observation,
-        reward: NDArray[Any],
-        terminated: NDArray[np.bool_],
-        truncated: NDArray[np.bool_],
-        infos: dict[str, Any],
-    ) -> None:
+    def _store(self, actions: NDArray[Any], collected: VectorStep) -> None:
         """Store what the actions brought, and advance the curriculum by the episodes that ended."""
         run, parts = self._run, self._parts
-        self._observation = following
-        parts.experience.add(actions, following, reward, terminated, truncated, infos)
+        self._observation, _, terminated, truncated, infos = collected
+        parts.experience.add(actions, *collected)
         run.clock.advance()
         parts.records.step_taken(infos)
         changed = False

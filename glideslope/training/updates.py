@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, wait
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -32,7 +33,7 @@ class Updates:
             TrainingError: a network has diverged.
         """
         losses: list[Tensor] = []
-        with _Diverging(self._run):
+        with _diverging(self._run):
             for step in steps:
                 self._records.before_update(step)  # before the rates are written over
                 metrics = self._update(step)
@@ -73,7 +74,7 @@ class Updates:
                 block.clear()
             return metrics
 
-        with _Diverging(self._run):
+        with _diverging(self._run):
             for step, batch in zip(steps, batches, strict=True):
                 # What is logged of an update is what the optimizers hold then: it is made by itself.
                 logged = records.wants(step)
@@ -115,18 +116,13 @@ class Updates:
             raise diverged("a loss is not a number", self._run.learner.agent, self._run.clock.frame)
 
 
-class _Diverging:
-    """Tells a diverged network as an error of the training."""
-
-    def __init__(self, run: TrainingRun) -> None:
-        self._run = run
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DivergedError):
-            raise TrainingError(f"{error} at frame {self._run.clock.frame:,}") from error
+@contextmanager
+def _diverging(run: TrainingRun) -> Iterator[None]:
+    """Tell a diverged network as an error of the training."""
+    try:
+        yield
+    except DivergedError as error:
+        raise TrainingError(f"{error} at frame {run.clock.frame:,}") from error
 
 
 def _losses(metrics: Mapping[str, Tensor]) -> list[Tensor]:

@@ -9,13 +9,15 @@ from glideslope.settings import Settings
 from glideslope.training import estimate
 
 
-def cost_of_learning(monkeypatch: pytest.MonkeyPatch, step: float, update: float, *, processors: int = 2) -> float:
+def cost_of_learning(
+    monkeypatch: pytest.MonkeyPatch, step: float, update: float, *more: float, processors: int = 2, words: str = ""
+) -> float:
     """The estimated seconds per frame where a vector step of 16 environments and an update take so long."""
-    overrides = ["profile=cpu", "encoder_bundle@agent=state", "save_video=false", "parallel=true"]
+    overrides = ["profile=cpu", "encoder_bundle@agent=state", "save_video=false", "parallel=true", *words.split()]
     settings = compose(TRAIN_CONFIG, overrides, Settings).settings
     assert (settings.num_envs, settings.update_every_steps) == (16, 2)
 
-    measured = iter([step, step, update])  # of training, of evaluation, and an update
+    measured = iter([step, step, update, *more])  # of training, of evaluation, and an update; one of the critic alone
     monkeypatch.setattr(estimate, "_seconds", lambda *arguments: next(measured))
     monkeypatch.setattr(estimate, "usable_processors", lambda: processors)
     return estimate.measure_costs(settings, "cpu")["learn"]
@@ -23,9 +25,25 @@ def cost_of_learning(monkeypatch: pytest.MonkeyPatch, step: float, update: float
 
 def test_collection_beside_the_updates_costs_what_the_longer_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
     # Eight updates belong to a vector step.
-    assert cost_of_learning(monkeypatch, step=0.032, update=0.02) == pytest.approx(0.16 / 16)
-    assert cost_of_learning(monkeypatch, step=0.32, update=0.02) == pytest.approx(0.32 / 16)
+    words = "critic_observation=pixels actor_every_updates=1"
+    assert cost_of_learning(monkeypatch, 0.032, 0.02, words=words) == pytest.approx(0.16 / 16)
+    assert cost_of_learning(monkeypatch, 0.32, 0.02, words=words) == pytest.approx(0.32 / 16)
 
 
 def test_one_processor_does_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cost_of_learning(monkeypatch, step=0.032, update=0.02, processors=1) == pytest.approx(0.192 / 16)
+    words = "critic_observation=pixels actor_every_updates=1"
+    assert cost_of_learning(monkeypatch, 0.032, 0.02, processors=1, words=words) == pytest.approx(0.192 / 16)
+
+
+def test_an_actor_beside_a_privileged_critic_learns_behind_the_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of 20 ms the critic takes 8: eight of those, or a vector step and four of the actor's 12.
+    assert cost_of_learning(monkeypatch, 0.032, 0.02, 0.008) == pytest.approx((0.032 + 4 * 0.012) / 16)
+    assert cost_of_learning(monkeypatch, 0.002, 0.02, 0.008) == pytest.approx(8 * 0.008 / 16)
+    alone = cost_of_learning(monkeypatch, 0.032, 0.02, 0.008, processors=1)
+    assert alone == pytest.approx((0.032 + 8 * 0.008 + 4 * 0.012) / 16)
+
+
+def test_an_actor_that_is_updated_seldom_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "critic_observation=pixels actor_every_updates=4 parallel=false"
+    cost = cost_of_learning(monkeypatch, 0.032, 0.02, 0.012, words=words)
+    assert cost == pytest.approx((0.032 + 8 * 0.012 + 2 * 0.008) / 16)
