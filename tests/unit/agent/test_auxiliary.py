@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from glideslope.agent.auxiliary import POSITION_UNIT, VELOCITY_UNIT
 from glideslope.build import make_agent as assemble_agent
 from glideslope.build import make_env, make_replay, replay_bytes
 from glideslope.cli.main import TRAIN_CONFIG, compose
@@ -71,6 +72,16 @@ def test_angles_beyond_the_range_are_clipped_to_its_end() -> None:
     pitch, yaw = task.oracle_gimbal()[0]
     assert pitch == 1.0
     assert yaw == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_units_of_the_pads_motion_are_those_of_the_privileged_values() -> None:
+    task = LandingTask(4, pinned_task(), FULL_TASK, pixels=False, num_threads=1)
+    task.reset(np.arange(4), [np.random.default_rng(seed) for seed in range(4)])
+    task.step(np.random.default_rng(0).uniform(-1.0, 1.0, (4, 5)))
+    position, velocity = task.pad_relative()
+    told = task.privileged()
+    np.testing.assert_allclose(told[:, :3] * POSITION_UNIT, position, rtol=1e-5)
+    np.testing.assert_allclose(told[:, 3:6] * VELOCITY_UNIT, velocity, rtol=1e-5)
 
 
 def test_the_environment_tells_the_target_on_request_alone() -> None:
