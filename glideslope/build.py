@@ -10,14 +10,17 @@ import psutil
 import torch
 
 from glideslope.agent import DrQV2Agent
+from glideslope.agent.auxiliary import Instruments
 from glideslope.curriculum.stages import Curriculum
 from glideslope.envs.gimbal import ANGLE_LIMITS
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, privileged_dim, state_dim
 from glideslope.envs.physics import usable_processors
+from glideslope.envs.symmetry import mirrors
 from glideslope.errors import UserError, data_size
 from glideslope.lr_scheduler import LiveSchedules, Schedules
 from glideslope.replay.buffer import Batch, ReplayBuffer
+from glideslope.replay.mirroring import Mirror
 from glideslope.replay.store import ReplayStore
 from glideslope.runs.resume_source import REPLAY, Learner
 from glideslope.runs.snapshots import Note, Snapshots
@@ -73,7 +76,7 @@ def make_env(
 def make_agent(settings: Settings, device: str) -> DrQV2Agent:
     """Return an untrained agent."""
     pixels = uses_pixels(settings)
-    size = settings.task.image_size
+    task, size = settings.task, settings.task.image_size
     return DrQV2Agent(
         pixels_shape=(settings.frame_stack, size, size) if pixels else None,
         state_dim=settings.frame_stack * state_dim(settings.task) if pixels else 0,
@@ -99,6 +102,11 @@ def make_agent(settings: Settings, device: str) -> DrQV2Agent:
         auxiliary_target=settings.auxiliary_target,
         auxiliary_input=settings.auxiliary_input,
         gimbal_limits_deg=np.rad2deg(ANGLE_LIMITS).tolist(),
+        instruments=Instruments(
+            state_dim(task),
+            (task.max_horizontal_speed, task.max_horizontal_speed, task.max_vertical_speed),
+            task.gimbal_stabilized,
+        ),
         device=device,
         seed=settings.seed,
     )
@@ -181,10 +189,24 @@ def make_replay(settings: Settings, device: str) -> ReplayBuffer:
         frame_stack=settings.frame_stack,
         nstep=settings.nstep,
         discount=settings.discount,
+        mirrors=make_mirrors(settings),
         device=device,
         # The agent draws from the seed itself; equal streams would tie its noise to the transitions drawn.
         seed=int(np.random.SeedSequence([settings.seed, 2]).generate_state(1)[0]),
     )
+
+
+def make_mirrors(settings: Settings) -> list[Mirror]:
+    """Return the mirrors of `augmentation_mirror`."""
+    if not settings.augmentation_mirror:
+        return []
+    signs = mirrors(
+        settings.task,
+        settings.frame_stack,
+        privileged=settings.sees_privileged,
+        oracle_gimbal=settings.auxiliary_task == "gimbal_angles",
+    )
+    return [Mirror(*each) for each in signs]
 
 
 def zero_batch(settings: Settings) -> Batch:

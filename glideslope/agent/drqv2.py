@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from glideslope.agent.augmentation import random_brightness, random_shift
-from glideslope.agent.auxiliary import Auxiliary, GimbalPrediction, PadPrediction
+from glideslope.agent.auxiliary import Auxiliary, GimbalPrediction, Instruments, PadPrediction
 from glideslope.agent.dormancy import DormantUnits
 from glideslope.agent.networks.actor_critic import ActionParts, Actor, Critic, Sizes, initialize
 from glideslope.agent.networks.encoders import Encoder, EncoderInput
@@ -93,7 +93,8 @@ class DrQV2Agent:
     a categorical value between the ends of value_range, 1 for a scalar one. auxiliary_weight: weight of the
     encoder's auxiliary task beside the loss that trains it, 0 for none. auxiliary_target: `gimbal_angles`, the angles
     that look at the pad as shares of gimbal_limits_deg, which are then the last of a batch's privileged values, or
-    `pad_motion`, the first six. auxiliary_input: whether the actor reads what the task predicts, beside the state.
+    `pad_motion`, the first six. instruments: how the state tells of motion, which `pad_motion` then makes use of.
+    auxiliary_input: whether the actor reads what the task predicts, beside the state.
     seed: of the initial weights and of all draws.
 
     Raises ValueError for sizes and names that do not fit.
@@ -126,6 +127,7 @@ class DrQV2Agent:
         auxiliary_target: Literal["gimbal_angles", "pad_motion"] = "gimbal_angles",
         auxiliary_input: bool = False,
         gimbal_limits_deg: Sequence[float] = (),
+        instruments: Instruments | None = None,
         device: torch.device | str,
         seed: int,
     ) -> None:
@@ -182,7 +184,9 @@ class DrQV2Agent:
                 if task is GimbalPrediction:
                     self.auxiliary = GimbalPrediction(features, feature_dim, gimbal_limits_deg, auxiliary_weight)
                 else:
-                    self.auxiliary = PadPrediction(features, state_dim, feature_dim, hidden_dim, auxiliary_weight)
+                    self.auxiliary = PadPrediction(
+                        features, state_dim, feature_dim, hidden_dim, auxiliary_weight, instruments
+                    )
                 initialize(self.auxiliary)
                 self.auxiliary.to(self.device)
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from glideslope.replay.mirroring import Mirror, mirror_at_random
+
 Array: TypeAlias = torch.Tensor | NDArray[Any]
 Ints: TypeAlias = NDArray[np.int64]
 # name -> (shape of one slot's entry, dtype)
@@ -87,6 +89,7 @@ class ReplayBuffer:
     state_dim, privileged_dim, action_dim: S, P and A; 0 for none.
     frame_stack: K, 1 to 256; before an episode's start its first observation is repeated.
     nstep: n, at least 1. discount: per step, in [0, 1].
+    mirrors: in each of them every sampled transition is mirrored with a probability of one half.
     device: where frames, states and actions are kept and where batches are.
     seed: what is sampled is a function of the seed and the calls alone, the same on every device.
 
@@ -108,13 +111,14 @@ class ReplayBuffer:
         frame_stack: int,
         nstep: int,
         discount: float,
+        mirrors: Sequence[Mirror] = (),
         device: torch.device | str = "cpu",
         seed: int,
     ) -> None:
         _check_settings(capacity, num_envs, frame_stack, nstep, discount)
         self.device = torch.device(device)
         self._num_envs, self._slots = num_envs, capacity // num_envs
-        self._frame_stack, self._nstep = frame_stack, nstep
+        self._frame_stack, self._nstep, self._mirrors = frame_stack, nstep, tuple(mirrors)
 
         on_device = _device_layout(frame_shape, state_dim, privileged_dim, action_dim)
         # By row: slot s of environment e is row e * L + s.
@@ -238,7 +242,7 @@ class ReplayBuffer:
         states = self._rows["state"].index_select(0, stacked)
         state, next_state = states.view(2, batch_size, self._frame_stack * states.shape[1]).unbind()
         returns = self._send(np.stack([reward, discount]).astype(np.float32)[:, :, None])
-        return Batch(
+        batch = Batch(
             pixels=pixels,
             state=state,
             privileged=privileged,
@@ -249,6 +253,7 @@ class ReplayBuffer:
             next_state=next_state,
             next_privileged=next_privileged,
         )
+        return mirror_at_random(batch, self._mirrors, self._generator)
 
     def settings(self) -> dict[str, Any]:
         """Return what another buffer must have in common to take over this one's rows: plain numbers."""
