@@ -1,9 +1,9 @@
 """The task's mirror symmetries: what a landing looks like in a mirror is a landing too, as likely as the first.
 
 The mirrors are upright planes of the heading frame, one facing x, one facing y. A vector changes its sign along the
-axis that the mirror faces, a rotation's quaternion along the two others. Walking is taught so, too: Abdolhosseini et al.
-2019, "On Learning Symmetric Locomotion". Of the pads' markings, quarters become quarters turned by a right angle;
-all others stay what they are.
+axis that the mirror faces, a rotation's quaternion along the two others. Walking is taught so, too: Abdolhosseini,
+Ling, Xie, Peng & van de Panne 2019, "On Learning Symmetric Locomotion". Of the pads' markings, quarters become quarters
+turned by a right angle; all others stay what they are.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glideslope.replay.mirroring import Mirror, mirror_at_random
+from glideslope.replay.mirroring import Mirror, mirror_in_turn
 
 Array: TypeAlias = torch.Tensor | NDArray[Any]
 Ints: TypeAlias = NDArray[np.int64]
@@ -89,7 +89,7 @@ class ReplayBuffer:
     state_dim, privileged_dim, action_dim: S, P and A; 0 for none.
     frame_stack: K, 1 to 256; before an episode's start its first observation is repeated.
     nstep: n, at least 1. discount: per step, in [0, 1].
-    mirrors: in each of them every sampled transition is mirrored with a probability of one half.
+    mirrors: of their combinations, none of them included, each has its share of a sampled batch.
     device: where frames, states and actions are kept and where batches are.
     seed: what is sampled is a function of the seed and the calls alone, the same on every device.
 
@@ -253,7 +253,8 @@ class ReplayBuffer:
             next_state=next_state,
             next_privileged=next_privileged,
         )
-        return mirror_at_random(batch, self._mirrors, self._generator)
+        mirror_in_turn(batch, self._mirrors)
+        return batch
 
     def settings(self) -> dict[str, Any]:
         """Return what another buffer must have in common to take over this one's rows: plain numbers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,36 +29,32 @@ class Mirror:
     privileged: Signs
     action: Signs
 
-    def apply(self, batch: Batch, chosen: Tensor) -> Batch:
-        """Return the batch with the ``chosen`` (B,) transitions mirrored."""
-        rows = chosen.view(-1, 1)
-
-        def signed(values: Tensor, signs: Signs) -> Tensor:
-            return torch.where(rows, values * torch.from_numpy(signs).to(values.device), values)
-
-        def flipped(pixels: Tensor | None) -> Tensor | None:
-            if pixels is None:
-                return None
-            return torch.where(chosen.view(-1, 1, 1, 1), pixels.flip(self.image_dim), pixels)
-
-        def private(values: Tensor | None) -> Tensor | None:
-            return None if values is None else signed(values, self.privileged)
-
-        return replace(
-            batch,
-            pixels=flipped(batch.pixels),
-            state=signed(batch.state, self.state),
-            privileged=private(batch.privileged),
-            action=signed(batch.action, self.action),
-            next_pixels=flipped(batch.next_pixels),
-            next_state=signed(batch.next_state, self.state),
-            next_privileged=private(batch.next_privileged),
+    def apply(self, batch: Batch, rows: slice) -> None:
+        """Mirror these rows of the batch in place."""
+        for pixels in (batch.pixels, batch.next_pixels):
+            if pixels is not None:
+                pixels[rows].copy_(pixels[rows].flip(self.image_dim))
+        signed = (
+            (self.state, (batch.state, batch.next_state)),
+            (self.privileged, (batch.privileged, batch.next_privileged)),
+            (self.action, (batch.action,)),
         )
+        for signs, values in signed:
+            for value in values:
+                if value is not None:
+                    value[rows].mul_(_on(value, signs))
 
 
-def mirror_at_random(batch: Batch, mirrors: Sequence[Mirror], generator: torch.Generator) -> Batch:
-    """Mirror each transition in each of the ``mirrors`` with a probability of one half, drawn on the CPU."""
-    for mirror in mirrors:
-        chosen = torch.rand(len(batch.action), generator=generator) < 0.5
-        batch = mirror.apply(batch, chosen.to(batch.action.device))
-    return batch
+def mirror_in_turn(batch: Batch, mirrors: Sequence[Mirror]) -> None:
+    """Mirror the batch in place: one transition in none, the next in the first mirror, and so on with all combinations.
+
+    The transitions come in a random order, so their places serve as well as draws, and whole strides are copied fast.
+    """
+    for number, mirror in enumerate(mirrors):
+        period = 2 << number
+        for first in range(period // 2, period):
+            mirror.apply(batch, slice(first, None, period))
+
+
+def _on(value: Tensor, signs: Signs) -> Tensor:
+    return torch.from_numpy(signs).to(value.device)

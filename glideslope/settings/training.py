@@ -109,7 +109,7 @@ class Settings(CheckedSettings):
     augmentation_brightness: Annotated[NonNegative, Field(lt=1)] = 0.0
     """Largest random change of the images' brightness, as a share of it; 0 for none."""
     augmentation_mirror: Flag = False
-    """Whether transitions are mirrored at random, left to right and fore to aft."""
+    """Whether half of a batch is mirrored left to right, and half of each half fore to aft."""
     critic_observation: Literal["pixels", "privileged"] = "pixels"
     """What the critic sees, the encoder's features or the simulator's state; the policy never sees the latter."""
     actor_every_updates: Count = 1

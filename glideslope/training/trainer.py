@@ -4,16 +4,15 @@ Time is the global step: environment steps summed over all parallel environments
 passes N steps, and one update falls on every multiple of ``update_every_steps`` among them, written with the
 learning rates of exactly that step. So neither N nor the update ratio changes the rate at a given step.
 
-With ``parallel`` a second thread makes the updates of the actor while this one steps the environments and updates the
-critic, or steps the environments where actor and critic can't be told apart. The updates sample what the steps before
-have brought. Between two iterations of the loop nothing is under way.
+With ``parallel`` a second thread steps the environments, and then makes the updates of the actor where it can, while
+the other updates are made, which sample what the steps before have brought. Between two iterations of the loop nothing
+is under way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -91,13 +90,17 @@ class Trainer:
         settings = self._run.settings
         updates = update_steps(settings, self._run.clock.step, self._learnt)
         actions = self._parts.actions.explore(self._observation)
-        env, maker = self._run.env, self._parts.updates
         if settings.parallel:
-            collected = maker.make_beside(updates.during, worker, partial(env.step, actions))
+            under_way = worker.submit(self._run.env.step, actions)
+            try:
+                self._learn(updates.during, worker)
+            finally:
+                wait([under_way])
+            collected = under_way.result()
         else:
-            collected = env.step(actions)
+            collected = self._run.env.step(actions)
         self._store(actions, collected)
-        maker.make(updates.behind)
+        self._learn(updates.behind)
         self._learnt = updates.learnt
 
     def _store(self, actions: NDArray[Any], collected: VectorStep) -> None:
@@ -118,6 +121,13 @@ class Trainer:
         parts.records.episode_ended(final, env)
         self._run.display.episode_ended(float(final["episode_length"][env]))
         return parts.stages.episode_ended(int(final["stage"][env]), bool(final["success"][env]))
+
+    def _learn(self, steps: Sequence[int], worker: Executor | None = None) -> None:
+        """Make the updates of these global steps, with a `worker` those of the actor by it."""
+        if worker is None:
+            self._parts.updates.make(steps)
+        else:
+            self._parts.updates.make_beside(steps, worker)
 
     def _evaluate(self) -> None:
         """Make the evaluation that is due, and keep the policy if it is among the best."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, wait
 from contextlib import contextmanager
 from typing import Literal
@@ -14,7 +14,6 @@ from glideslope.agent import DivergedError
 from glideslope.replay.buffer import Batch
 from glideslope.settings import NETWORKS
 from glideslope.settings.schedules import NOISE
-from glideslope.training.experience import VectorStep
 from glideslope.training.run import TrainingError, TrainingRun, diverged, updates_actor
 from glideslope.training.training_log import Records
 
@@ -42,42 +41,31 @@ class Updates:
                 losses += _losses(metrics)
         self._require_finite(losses)
 
-    def make_beside(self, steps: Sequence[int], worker: Executor, collect: Callable[[], VectorStep]) -> VectorStep:
-        """Make the updates of these global steps beside `collect`; return what that does. The `worker` has one thread.
+    def make_beside(self, steps: Sequence[int], worker: Executor) -> None:
+        """Make the updates of these global steps, those of the actor by the `worker`, which has one thread.
 
-        With a privileged critic the worker makes the actor's updates, which take longest, and this thread the rest.
         Critic and actor see each other as they were before the first of the updates, so neither waits for the other
-        and the results don't depend on which is faster. Without one they can't be told apart: the worker collects.
+        and the results don't depend on which is faster. Without a privileged critic they can't be told apart: all
+        updates are made here.
 
         Raises:
             TrainingError: a network has diverged.
         """
-        agent = self._run.learner.agent
-        if agent.privileged_critic and steps:
-            return self._make_apart(steps, worker, collect)
-        under_way = worker.submit(collect)
-        try:
-            self.make(steps)
-        finally:
-            wait([under_way])
-        return under_way.result()
-
-    def _make_apart(self, steps: Sequence[int], worker: Executor, collect: Callable[[], VectorStep]) -> VectorStep:
         agent, records = self._run.learner.agent, self._records
+        if not agent.privileged_critic or not steps:
+            self.make(steps)
+            return
         size = self._run.settings.batch_size
         batches = self._run.learner.replay.sample(size * len(steps)).to(agent.device).split(size)
         agent.freeze()
         losses: list[Tensor] = []
         block: list[tuple[int, Batch]] = []
-        collected: list[VectorStep] = []
 
         def flush() -> Metrics:
             metrics: Metrics = {}
             if block:
                 later = worker.submit(self._update_part, "actor", block)
                 try:
-                    if not collected:
-                        collected.append(collect())
                     metrics = self._update_part("critic", block)
                 finally:
                     wait([later])
@@ -98,7 +86,6 @@ class Updates:
                     records.after_update(step, flush())
             flush()
         self._require_finite(losses)
-        return collected[0]
 
     def _update(self, step: int) -> Metrics:
         learner, settings = self._run.learner, self._run.settings
