@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from glideslope.agent.auxiliary import POSITION_UNIT, VELOCITY_UNIT
+from glideslope.agent.auxiliary import POSITION_UNIT, VELOCITY_UNIT, Instruments, PadPrediction, rotation_matrices
 from glideslope.build import make_agent as assemble_agent
 from glideslope.build import make_env, make_replay, replay_bytes
 from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.envs.gimbal import ANGLE_LIMITS
 from glideslope.envs.gym import LandingEnv, LandingVectorEnv
 from glideslope.envs.landing import LandingTask
+from glideslope.envs.rotation import quat_about, quat_multiply, quat_to_matrix, rotate_about_z
 from glideslope.settings import FULL_TASK, Settings
 from glideslope.storage.csv_table import read_csv_table
 from glideslope.training.experience import newest
@@ -82,6 +83,55 @@ def test_the_units_of_the_pads_motion_are_those_of_the_privileged_values() -> No
     told = task.privileged()
     np.testing.assert_allclose(told[:, :3] * POSITION_UNIT, position, rtol=1e-5)
     np.testing.assert_allclose(told[:, 3:6] * VELOCITY_UNIT, velocity, rtol=1e-5)
+
+
+def test_rotation_matrices_are_those_of_the_environment() -> None:
+    quaternions = np.random.default_rng(0).normal(size=(6, 4))
+    quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
+    found = rotation_matrices(torch.from_numpy(quaternions))
+    np.testing.assert_allclose(found, quat_to_matrix(quaternions), atol=1e-12)
+
+
+@pytest.mark.parametrize("stabilized", [True, False])
+def test_the_pads_motion_is_told_from_the_cameras_frame(stabilized: bool) -> None:
+    """What is right in the camera's frame is right in the heading frame, whatever the view and the speed."""
+    settings = pinned_task(gimbal_stabilized=stabilized, max_horizontal_speed=3.0)
+    task = LandingTask(6, settings, FULL_TASK, pixels=False, num_threads=1)
+    task.reset(np.arange(6), [np.random.default_rng(seed) for seed in range(6)])
+    rng = np.random.default_rng(1)
+    for _ in range(4):
+        task.step(rng.uniform(-1.0, 1.0, (6, 5)))
+    state = torch.from_numpy(np.hstack([rng.normal(size=(6, 2 * 12)).astype(np.float32), task.state()]))
+    _, velocity, _ = task.scenarios.pad_motion(task.time)
+    ground = rotate_about_z(np.hstack([velocity, np.zeros((6, 1))]), -task.scenarios.heading)
+    position, _ = task.pad_relative()
+    base = quat_about(2, task.scenarios.heading)
+    inverse = base * [1.0, -1.0, -1.0, -1.0]
+    view = quat_to_matrix(quat_multiply(inverse, task.camera_orientation()))  # of the camera in the heading frame
+    in_camera = [np.einsum("nji,nj->ni", view, each) for each in (position / POSITION_UNIT, ground / VELOCITY_UNIT)]
+    told = torch.from_numpy(np.hstack(in_camera).astype(np.float32))
+
+    instruments = Instruments(12, (3.0, 3.0, settings.max_vertical_speed), stabilized)
+    prediction = PadPrediction(4, 36, 5, 8, 1.0, instruments)
+    prediction.output = torch.nn.Identity()
+    prediction.hidden = torch.nn.Identity()
+    prediction.trunk = Told(told)
+    found = prediction(torch.zeros(6, 4), state).numpy()
+    np.testing.assert_allclose(found, task.privileged()[:, :6], atol=1e-5)
+    # Without them it is told as it comes.
+    prediction._instruments = None
+    assert torch.equal(prediction(torch.zeros(6, 4), state), told)
+
+
+class Told(torch.nn.Module):
+    """Layers that answer with a given tensor."""
+
+    def __init__(self, answer: torch.Tensor) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, features: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+        return self.answer
 
 
 def test_the_environment_tells_the_target_on_request_alone() -> None:
