@@ -12,9 +12,10 @@ _LANDING_SECONDS = 4.0  # of a trained policy, measured with profile=state and p
 _LEARNING_FRAMES = {True: 150, False: 5000}  # by whether it sees the state
 
 
-def scoring_envs(settings: Settings) -> int:
-    """Return the number of environments that evaluations run at once."""
-    return min(settings.num_eval_episodes, _MOST_SCORING_ENVS)
+def scoring_envs(settings: Settings) -> tuple[int, ...]:
+    """Return the numbers of environments that evaluations run at once: with `parallel` on two threads, else on one."""
+    count = min(settings.num_eval_episodes, _MOST_SCORING_ENVS)
+    return ((count + 1) // 2, count // 2) if settings.parallel and count > 1 else (count,)
 
 
 def film_episodes(settings: Settings) -> int:
@@ -71,7 +72,7 @@ def work_left(
     left = _changes_left(settings, frame, stage, changes)
     # Where a stage is entered, that and those before it are scored.
     of_all = left * (stage + 1) + left * (left + 1) / 2 + stages * (frame < total)
-    envs, longest = scoring_envs(settings), longest_episode(settings)
+    envs, longest = sum(scoring_envs(settings)), longest_episode(settings)
     present, last = _lengths(settings, frame, episode_length)
     on_the_way = scoring_steps(settings.num_eval_episodes, envs, (present + last) / 2.0, longest)
     at_the_end = scoring_steps(settings.num_eval_episodes, envs, last, longest)

@@ -40,9 +40,13 @@ class Actions:
             StoppedError: a stop was requested; evaluations don't delay it.
             TrainingError: a network has diverged.
         """
+        self._run.display.progress.tick()
+        return self.greedy_beside(env, observation)
+
+    def greedy_beside(self, env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
+        """Return what :meth:`greedy` does, on a thread beside it: the progress display counts its steps alone."""
         if self._run.stop.requested:
             raise StoppedError
-        self._run.display.progress.tick()
         return self._policy(observation, None)
 
     def _policy(self, observation: Observation, stddev: float | None) -> NDArray[Any]:

@@ -44,14 +44,16 @@ def measure_costs(settings: Settings, device: str) -> Costs:
             env.reset(seed=0)
             return _seconds(lambda: fly(env, filmed=True), device)
 
-    step = {count: vector_step(count) for count in {settings.num_envs, scoring_envs(settings)}}
+    cores = usable_processors()
+    scoring = scoring_envs(settings) if cores > 1 else (sum(scoring_envs(settings)),)
+    step = {count: vector_step(count) for count in {settings.num_envs, scoring[0]}}
     batch = zero_batch(settings).to(agent.device)
     update = _seconds(lambda: agent.update(batch, 1.0), device)
     critic = _seconds(lambda: agent.update(batch, 1.0, actor=False), device) if _is_split(settings) else update
     frames = settings.num_envs * settings.action_repeat  # of a vector step
     collect, count = step[settings.num_envs], settings.num_envs / settings.update_every_steps
     critics, actors = critic * count, max(update - critic, 0.0) * count / settings.actor_every_updates
-    if not settings.parallel or usable_processors() == 1:  # which does one thing after the other all the same
+    if not settings.parallel or cores == 1:  # which does one thing after the other all the same
         learn = collect + critics + actors
     elif settings.critic_observation == "privileged":
         learn = max(collect + actors, critics)
@@ -69,7 +71,7 @@ def measure_costs(settings: Settings, device: str) -> Costs:
     return {
         "collect": collect / frames,
         "learn": learn / frames,
-        "evaluate": step[scoring_envs(settings)],
+        "evaluate": step[scoring[0]],
         "film": film,
         "save": saved / _WRITE_BYTES_PER_SECOND,
         "draw": busy * _DRAW_SECONDS,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeAlias
 
 from glideslope.curriculum.retention import Retention
 from glideslope.envs.gym import LandingVectorEnv
-from glideslope.evaluation.scoring import VALIDATION_SEED, Act, Score, score
+from glideslope.evaluation.scoring import VALIDATION_SEED, Act, Episode, Score, play, summarise
+from glideslope.settings import StageSettings
 from glideslope.settings.schedules import NOISE
 from glideslope.training.objective import EVAL
 from glideslope.training.run import TrainingRun
@@ -17,10 +19,13 @@ Due: TypeAlias = Literal["stage", "all stages"] | None
 
 
 class Scorer:
-    """Scores the policy on a stage, and shows that; in environments of its own, as training's are amid episodes."""
+    """Scores the policy on a stage, and shows that; in environments of its own, as training's are amid episodes.
 
-    def __init__(self, run: TrainingRun, env: LandingVectorEnv, act: Act) -> None:
-        self._run, self._env, self._act = run, env, act
+    With two vectors of environments each plays half of the scenarios, on a thread of its own.
+    """
+
+    def __init__(self, run: TrainingRun, envs: Sequence[LandingVectorEnv], act: Act, act_beside: Act) -> None:
+        self._run, self._envs, self._acts = run, envs, (act, act_beside)
 
     def score(self, index: int, seeds: Sequence[int], what: str) -> Score:
         """Play the scenarios ``seeds`` of a stage.
@@ -31,9 +36,19 @@ class Scorer:
         """
         stage, display = self._run.curriculum.stages[index], self._run.display
         with display.scoring(index, len(seeds), what):
-            result = score(self._env, self._act, stage, index, seeds, display.progress.advance)
+            result = summarise(self._play(stage, index, seeds), stage, index)
         display.scored(result.episode_length)
         return result
+
+    def _play(self, stage: StageSettings, index: int, seeds: Sequence[int]) -> list[Episode]:
+        ended = self._run.display.progress.advance
+        (act, act_beside), (env, *beside) = self._acts, self._envs
+        if not beside or len(seeds) == 1:
+            return play(env, act, stage, index, seeds, ended)
+        half = (len(seeds) + 1) // 2
+        with ThreadPoolExecutor(1, thread_name_prefix="evaluation") as worker:
+            later = worker.submit(play, beside[0], act_beside, stage, index, seeds[half:], ended)
+            return play(env, act, stage, index, seeds[:half], ended) + later.result()
 
 
 class Validation:

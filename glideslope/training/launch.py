@@ -207,12 +207,13 @@ def _build(
     settings = plan.settings
     make = partial(make_env, settings, stage=settings.curriculum.stages[0], device=plan.device)
     # Evaluation draws all its worlds at once, so it has environments of its own.
-    env, eval_env = make(num_envs=settings.num_envs), make(num_envs=scoring_envs(settings))
-    stack.callback(env.close)
-    stack.callback(eval_env.close)
+    env = make(num_envs=settings.num_envs)
+    eval_envs = [make(num_envs=count) for count in scoring_envs(settings)]
+    for each in (env, *eval_envs):
+        stack.callback(each.close)
     run = TrainingRun(settings, run_dir, env, learner, make_curriculum(settings), logger, progress)
     files = open_snapshots(settings, run_dir, progress.note)
-    return run, Parts(run, eval_env, partial(make, num_envs=1, film=True), files)
+    return run, Parts(run, eval_envs, partial(make, num_envs=1, film=True), files)
 
 
 def _restore(trainer: Trainer, resumption: Resumption) -> None:

@@ -216,7 +216,7 @@ class TrainingDisplay:
         settings = self._settings
         longest = longest_episode(settings)
         length = float(np.mean(self._lengths)) if self._lengths else longest
-        steps = scoring_steps(episodes, scoring_envs(settings), length, longest)
+        steps = scoring_steps(episodes, sum(scoring_envs(settings)), length, longest)
         name = f"{what} stage {index + 1} of {len(self._curriculum.stages)}"
         with self.progress.activity("evaluate", name, units=steps, total=episodes, unit="episodes"):
             yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.runs.snapshots import Snapshots
@@ -23,14 +23,14 @@ class Parts:
     def __init__(
         self,
         run: TrainingRun,
-        eval_env: LandingVectorEnv,
+        eval_envs: Sequence[LandingVectorEnv],
         make_film_env: Callable[[], LandingVectorEnv],
         files: Snapshots,
     ) -> None:
         self.actions, self.records = Actions(run), Records(run)
         self.updates = Updates(run, self.records)
         self.experience = Experience(run.learner.replay, run.settings.reward_scale)
-        scorer = Scorer(run, eval_env, self.actions.greedy)
+        scorer = Scorer(run, eval_envs, self.actions.greedy, self.actions.greedy_beside)
         self.validation = Validation(run, scorer)
         self.snapshots = RunSnapshots(run, self.actions, self.records, self.validation, files)
         self.stages = StageChanges(run, self.snapshots)
