@@ -13,11 +13,12 @@ def cost_of_learning(
     monkeypatch: pytest.MonkeyPatch, step: float, update: float, *more: float, processors: int = 2, words: str = ""
 ) -> float:
     """The estimated seconds per frame where a vector step of 16 environments and an update take so long."""
-    overrides = ["profile=cpu", "encoder_bundle@agent=state", "save_video=false", "parallel=true", *words.split()]
+    pinned = "update_every_steps=2 num_eval_episodes=20 save_video=false parallel=true"
+    overrides = ["profile=cpu", "encoder_bundle@agent=state", *pinned.split(), *words.split()]
     settings = compose(TRAIN_CONFIG, overrides, Settings).settings
     assert (settings.num_envs, settings.update_every_steps) == (16, 2)
 
-    measured = iter([step, step, update, *more])  # of training, of evaluation, and an update; one of the critic alone
+    measured = iter([step, step, update, *more])  # 16 environments, 10 or 20, an update; one of the critic
     monkeypatch.setattr(estimate, "_seconds", lambda *arguments: next(measured))
     monkeypatch.setattr(estimate, "usable_processors", lambda: processors)
     return estimate.measure_costs(settings, "cpu")["learn"]
