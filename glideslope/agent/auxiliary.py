@@ -79,7 +79,8 @@ class PadPrediction(nn.Module):
         self.hidden = hidden_layers(self.trunk.output_size, hidden_dim)
         self.output = nn.Linear(hidden_dim, self.size)
         limits = instruments.velocity_limits if instruments else (0.0,) * 3
-        self.register_buffer("velocity_limits", torch.tensor(limits, dtype=torch.float32), persistent=False)
+        # Saved, so that weights that answered in the heading frame, which have none, are refused.
+        self.register_buffer("velocity_limits", torch.tensor(limits, dtype=torch.float32))
 
     def forward(self, features: Tensor, state: Tensor | None) -> Tensor:
         motion: Tensor = self.output(self.hidden(self.trunk(features, state)))

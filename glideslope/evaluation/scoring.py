@@ -61,18 +61,6 @@ class Score:
         return asdict(self)
 
 
-def score(
-    env: LandingVectorEnv,
-    act: Act,
-    stage: StageSettings,
-    index: int,
-    seeds: Sequence[int],
-    ended: Callable[[int], None] | None = None,
-) -> Score:
-    """Play one episode of every scenario in ``seeds``, as :func:`play` does, and sum up."""
-    return summarise(play(env, act, stage, index, seeds, ended), stage, index)
-
-
 def play(
     env: LandingVectorEnv,
     act: Act,

@@ -24,7 +24,6 @@ from glideslope.evaluation.scoring import (
     Episode,
     Score,
     play,
-    score,
     summarise,
 )
 from glideslope.settings import StageSettings
@@ -33,6 +32,11 @@ from tests.support.tasks import pinned_task
 STAGE = StageSettings(name="S3_mid", start_offset=1.0)
 SHORT = pinned_task(image_size=20, episode_seconds=4.0, start_height=(0.8, 1.6))
 Z = 1.959963984540054
+
+
+def score(env: Any, act: Any, stage: StageSettings, index: int, seeds: Sequence[int]) -> Score:
+    """Play the scenarios and sum up."""
+    return summarise(play(env, act, stage, index, seeds), stage, index)
 
 
 class ScriptedEnv:
