@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from glideslope.envs.baselines import RandomPolicy, expert, fixed_camera, make_policy
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.envs.landing import ACTION_DIM, LandingTask
-from glideslope.evaluation.scoring import Score, score
+from glideslope.evaluation.scoring import Score, play, summarise
 from glideslope.settings import FULL_TASK, StageSettings, TaskSettings
 from tests.support.paths import ROOT
 
@@ -32,7 +32,7 @@ def achieved(name: str, index: int) -> Score:
     stage = shipped_stages()[index]
     env = LandingVectorEnv(EPISODES, task=MOVING, stage=stage, pixels=False, num_threads=1)
     policy = make_policy(name, seed=1)
-    return score(env, lambda env, _: policy(env.task), stage, index, range(EPISODES))
+    return summarise(play(env, lambda env, _: policy(env.task), stage, index, range(EPISODES)), stage, index)
 
 
 @pytest.mark.slow
