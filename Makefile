@@ -29,8 +29,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# A file goes to one worker: its tests share trainings and compositions.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# A file goes to one worker: its tests share trainings and compositions. A worker that a hung test ends is not replaced,
+# as the new one would begin with that test.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test: check
 	$(PYTEST)

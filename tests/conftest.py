@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from absl import logging as absl_logging
+from hypothesis import settings
 from matplotlib.figure import Figure
 
 from glideslope.display import figures, preview
@@ -19,6 +20,10 @@ from glideslope.settings.catalogue import CONFIG_DIR
 
 # One for each worker: two workers with two threads each keep two processors waiting.
 torch.set_num_threads(1)
+
+# A busy machine makes any example slow.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # TensorBoard loads absl, which closes the stream that it was loaded with when logging is configured anew, as a sweep
 # does. Here that would be the one that pytest captures with.

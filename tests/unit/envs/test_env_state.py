@@ -61,7 +61,7 @@ def test_a_restored_environment_goes_on_bit_for_bit(kind: str, queue: bool) -> N
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sets(st.integers(0, STEPS), min_size=1, max_size=4), st.booleans())
 def test_it_may_be_saved_and_restored_at_any_steps(stops: set[int], queue: bool) -> None:
     env, step, seen = begin("state", queue=queue), 0, []

@@ -89,7 +89,7 @@ def test_reductions_out_of_order_are_refused():
 # --- when a reduction is made ---
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.integers(0, 20).map(lambda n: n / 20), max_size=60),
     st.integers(0, 4),
@@ -201,7 +201,7 @@ def plain(state):
     return json.loads(json.dumps(torch.load(buffer, weights_only=True)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 5).map(lambda n: n / 5), min_size=1, max_size=40), st.integers(0, 40))
 def test_a_resumed_run_reduces_where_the_whole_one_does(values, cut):
     def fresh():
@@ -340,7 +340,7 @@ LIVE = {
 }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(["evaluate", "stage", "edit", -7, 1, 2, 13, 40]), max_size=40))
 def test_what_is_written_is_the_rate_of_that_step_and_history(events):
     for network in LIVE.values():

@@ -485,7 +485,7 @@ def schedules(draw):
     return schedule, max(base, *value.values()), total
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     schedules(),
     st.lists(st.integers(-10, 10**13), min_size=1, max_size=30),
@@ -502,7 +502,7 @@ def test_bounded_order_free_and_the_same_for_arrays(drawn, steps, random):
     assert schedule(np.array(steps)).tolist() == answers
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(0, 300), st.integers(0, 4)), max_size=6).map(
         lambda h: sorted(h, key=lambda e: e[0])
@@ -554,7 +554,7 @@ def runs(draw):
     return schedule, largest, stages, sorted(draw(st.sets(st.integers(0, 1200), max_size=8)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(runs(), st.lists(st.integers(-5, 1300), min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_runs_are_bounded_order_free_and_the_same_for_arrays(run, steps, random):
     """Every shape by stage too, and with reductions; each answer knows only the history before its step."""

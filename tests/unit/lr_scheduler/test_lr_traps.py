@@ -263,7 +263,7 @@ def check_environments(rate: Rate, steps_of: Any, num_envs: int, every: int, see
     assert many == {step: rate for step, rate in one.items() if step > seed_frames}
 
 
-@examples(max_examples=60, deadline=None)
+@examples(max_examples=60)
 @given(
     st.sampled_from(sorted(SHAPES)),
     st.booleans(),

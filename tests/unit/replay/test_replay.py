@@ -39,7 +39,7 @@ def assert_batch_is(batch: Batch, expected: dict[int, dict[str, Any]]) -> None:
         np.testing.assert_allclose(column[:, 0], [row[part] for row in rows], rtol=1e-6, atol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     stack=st.integers(1, 4),
     nstep=st.integers(1, 5),

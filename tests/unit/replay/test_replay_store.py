@@ -72,7 +72,7 @@ def with_buffer(writer: Writer, buffer: ReplayBuffer) -> Writer:
     return twin
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     stack=st.integers(1, 4),
     nstep=st.integers(1, 4),

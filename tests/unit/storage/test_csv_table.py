@@ -34,7 +34,7 @@ def test_rows_are_on_disk_at_once_and_keep_full_precision(tmp_path: Path) -> Non
     table.close()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.dictionaries(st.sampled_from(["a", "b/c", 'say "d", e']), st.floats()), max_size=8))
 def test_every_number_comes_back_whatever_columns_a_row_has(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, float]]
@@ -316,7 +316,7 @@ def test_a_rewritten_table_whose_folder_could_not_be_synced_has_each_row_once() 
 ROWS = st.tuples(st.sets(st.sampled_from("abc")), st.none() | st.integers(0, 60))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(ROWS | st.sampled_from(["flush", "close"]), max_size=12))
 def test_whatever_fails_in_between_every_row_arrives_once(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[set[str], int | None] | str]
