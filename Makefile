@@ -22,7 +22,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 train: $(READY)
-	$(BIN)/python train_gimbal_curriculum.py profile=cpu curriculum_preset=balanced lr_schedule=gentle_decay
+	$(BIN)/python train_gimbal_curriculum.py profile=cpu curriculum_preset=quick lr_schedule=gentle_decay
 
 check: $(READY)
 	$(BIN)/ruff check .

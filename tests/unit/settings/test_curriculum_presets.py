@@ -37,6 +37,7 @@ PRESETS: dict[str, tuple[int, int, float, tuple[str, ...]]] = {
     "conservative": (60, 59, 0.85, FIVE[:4]),
     "aggressive": (40, 39, 0.82, FIVE[:4]),
     "full_gimbal_only": (100, 80, 0.85, ("G0_near_and_still", "G1_moving", "G2_full")),
+    "quick": (40, 30, 0.85, ("G0_near_and_still", "G1_moving", "G2_full")),
     "moving_pad": (100, 80, 0.85, (*FIVE, "S5_pad_1", "S6_pad_2")),
     "none": (100, 80, 0.85, ("full_task",)),
 }
