@@ -38,7 +38,7 @@ PRESETS: dict[str, tuple[int, int, float, tuple[str, ...]]] = {
     "aggressive": (40, 39, 0.82, FIVE[:4]),
     "full_gimbal_only": (100, 80, 0.85, ("G0_near_and_still", "G1_moving", "G2_full")),
     "quick": (40, 30, 0.85, ("G0_near_and_still", "G1_moving", "G2_full")),
-    "moving_pad": (100, 80, 0.85, (*FIVE, "S5_pad_1", "S6_pad_2")),
+    "moving_pad": (40, 30, 0.85, (*FIVE, "S5_pad_1", "S6_pad_2")),
     "none": (100, 80, 0.85, ("full_task",)),
 }
 PROFILES = ("full", "cpu", "state", "smoke")
