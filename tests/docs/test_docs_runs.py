@@ -42,7 +42,7 @@ def test_commands_are_understood(line: str, run: Path) -> None:
         assert composed.run_dir == run
         assert composed.settings.profile == "cpu"
         assert composed.accept_schedule is ("resume_lr_schedule=config" in words)
-        assert composed.settings.num_train_frames == (200_000 if "num_train_frames=200000" in words else 26_000)
+        assert composed.settings.num_train_frames == (200_000 if "num_train_frames=200000" in words else 30_000)
 
 
 def test_every_command_was_found() -> None:

@@ -329,7 +329,7 @@ def test_the_same_command_again_though_the_defaults_are_others_by_now() -> None:
     for words in (["resume=run"], ["hydra.run.dir=run", "profile=cpu", "lr_schedule=gentle_decay"]):
         composed = train(*words, "num_train_frames=200k")
         assert composed.settings.to_plain().items() >= {**was, "num_train_frames": 200_000}.items()
-        assert composed.changes == ("num_train_frames: 26000 -> 200000",)
+        assert composed.changes == ("num_train_frames: 30000 -> 200000",)
 
 
 def test_what_is_typed_counts_though_it_is_the_default_of_today(capsys: pytest.CaptureFixture[str]) -> None:
@@ -357,20 +357,20 @@ def test_a_run_whose_overrides_are_not_known() -> None:
     Path("run/overrides.yaml").unlink()
     assert train("resume=run").overrides == ()
     composed = train("resume=run", "profile=cpu", "seed=2", "num_train_frames=200k")
-    assert composed.changes == ("num_train_frames: 26000 -> 200000",)
+    assert composed.changes == ("num_train_frames: 30000 -> 200000",)
     assert composed.overrides == ("profile=cpu", "seed=2", "num_train_frames=200k")
 
 
 # --- What may change ------------------------------------------------------------------------------
 
 ALLOWED = {
-    "num_train_frames": ("200k", "26000 -> 200000"),
+    "num_train_frames": ("200k", "30000 -> 200000"),
     "device": ("cpu", "auto -> cpu"),
     "replay_device": ("cpu", "auto -> cpu"),
     "num_threads": ("2", "1 -> 2"),
     "parallel": ("false", "true -> false"),
     "log_every_frames": ("1k", "500 -> 1000"),
-    "eval_every_frames": ("1e3", "6500 -> 1000"),
+    "eval_every_frames": ("1e3", "7500 -> 1000"),
     "num_eval_episodes": ("7", "50 -> 7"),
     "final_eval_episodes": ("8", "100 -> 8"),
     "snapshot_every_frames": ("9", "10000 -> 9"),
@@ -709,7 +709,7 @@ def test_a_sweep_started_again_resumes_each_of_its_jobs(capsys: pytest.CaptureFi
     assert [job.run_dir for job in again] == [job.run_dir for job in first]
     # A job can be resumed by itself.
     alone = train(f"resume={first[1].run_dir}", "num_train_frames=200k", "lr=0.0002")
-    assert alone.changes == ("num_train_frames: 26000 -> 200000",)
+    assert alone.changes == ("num_train_frames: 30000 -> 200000",)
 
 
 def test_all_jobs_of_a_sweep_are_checked_before_the_first_resumes(capsys: pytest.CaptureFixture[str]) -> None:
