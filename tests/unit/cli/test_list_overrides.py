@@ -65,16 +65,16 @@ def test_lists_elsewhere_are_edited_too() -> None:
             "curriculum.stages.1.wind=0.25",
             "curriculum.last_stage=3",
         ),
-        *("~stddev_schedule.intervals.4", "+stddev_schedule.intervals.4={stage: 3, lr: 0.2}"),
-        *("~stddev_schedule.intervals.3", "stddev_schedule.intervals.0.final_lr=0.3"),
+        *("~stddev_schedule.intervals.1", "+stddev_schedule.intervals.1={start: 9k, lr: 0.2}"),
+        "stddev_schedule.intervals.0.final_lr=0.3",
     ).settings
     assert [stage.name for stage in settings.curriculum.stages] == [
         *("S0_lock", "S2_yaw_pitch_small", "S3_mid", "S4_full")
     ]
     assert settings.curriculum.stages[1].wind == 0.25
     noise = settings.to_plain()["stddev_schedule"]["intervals"]
-    assert [interval["stage"] for interval in noise] == [0, 1, 2, 3]
-    assert (noise[0]["final_lr"], noise[3]) == (0.3, {"stage": 3, "lr": 0.2})
+    assert [interval["start"] for interval in noise] == ["1.6k", "9k"]
+    assert (noise[0]["final_lr"], noise[1]) == (0.3, {"start": "9k", "lr": 0.2})
     strides = train("+agent.encoder.strides.4=1", "~agent.encoder.strides.0").settings.to_plain()["agent"]
     assert strides["encoder"]["strides"] == [1, 1, 1, 1]
 
