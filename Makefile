@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup train test test-fast check check-wheel bench clean
+.PHONY: setup train test test-fast test-cluster check check-wheel bench clean
 
 setup: $(READY)
 
@@ -40,6 +40,14 @@ test: check
 test-fast: $(READY)
 	$(PYTEST) -m "not slow" tests/unit tests/rules
 
+# Sweeps on a Ray cluster of two nodes and on submitit, killed and resumed; in an environment of their own, as Ray needs
+# other versions. Takes many minutes.
+test-cluster: requirements-sweep.lock
+	@$(PYTHON) -m venv $(VENV)-sweep
+	@$(VENV)-sweep/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-sweep.lock
+	@$(VENV)-sweep/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(VENV)-sweep/bin/python -m pytest tests/cluster --timeout 3600
+
 # Installs wheel and sdist elsewhere and uses them there; takes minutes, and needs the package index.
 check-wheel: $(READY)
 	$(BIN)/python -u tools/check_wheel.py
@@ -48,4 +56,4 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-sweep build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

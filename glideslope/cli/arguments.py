@@ -36,7 +36,13 @@ PROGRAMS: Mapping[str, tuple[str, type[Any]]] = {
 }
 """The configuration and the settings of each program."""
 # What choices of Hydra's need to be installed; all are in the extra "sweep".
-_PLUGINS = {"hydra/sweeper=optuna": "hydra-optuna-sweeper", "hydra/launcher=ray": "hydra-ray-launcher"}
+_PLUGINS = {
+    "hydra/sweeper=optuna": "hydra-optuna-sweeper",
+    "hydra/launcher=joblib": "hydra-joblib-launcher",
+    "hydra/launcher=ray": "hydra-ray-launcher",
+    "hydra/launcher=submitit_local": "hydra-submitit-launcher",
+    "hydra/launcher=submitit_slurm": "hydra-submitit-launcher",
+}
 VERSION_BASE = "1.3"
 """The version of Hydra whose defaults hold."""
 

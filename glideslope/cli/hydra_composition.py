@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Composer:
             for override in overrides.values:
                 _apply(config, override)
             run_dir = str(config.hydra.run.dir) if self.job is None else _job_dir(config, self.job)
-            dated = self.job is None and _is_dated(config.hydra.run)
+            dated = self.job is None and "${now:" in _unresolved_dir(config.hydra.run)
             choices = {group: str(file) for group, file in config.hydra.runtime.choices.items()}
             with open_dict(config):
                 del config["hydra"]
@@ -98,19 +99,20 @@ class Composer:
         whole = {key: value_at(mapping, tuple(key.split("."))) for key in lists}
         return [*kept, *(f"++{key}={spelled(value)}" for key, value in whole.items())]
 
-    def sweep_folder(self, overrides: Overrides) -> Path | None:
-        """Return the folder that a sweep is to have; None where it need not be a new one, as the user gave it.
+    def sweep_folder(self, overrides: Overrides) -> tuple[Path, bool]:
+        """Return the folder of a sweep, and whether it is named by the overrides, as the user named none.
 
         Raises:
             SettingsError: there is something wrong with the overrides of Hydra's own settings.
         """
         own = [override for override in overrides.parsed if override.is_hydra_override()]
-        if any(override.key_or_group == "hydra.sweep.dir" for override in own):
-            return None
         words = [str(override.input_line) for override in own if not override.is_sweep_override()]
         try:
             config = hydra.compose(self.groups.config_name, words, return_hydra_config=True)
-            return Path(str(config.hydra.sweep.dir)) if _is_dated(config.hydra.sweep) else None
+            by_words = "${run_name:" in _unresolved_dir(config.hydra.sweep)
+            with open_dict(config):
+                config.hydra.overrides.task = [str(o.input_line) for o in overrides.parsed if o not in own]
+            return Path(os.path.abspath(str(config.hydra.sweep.dir))), by_words
         except COMPOSITION_FAULTS as error:
             raise SettingsError([explain(error)]) from error
 
@@ -212,10 +214,9 @@ def _unresolved(config: DictConfig) -> Fault | None:
     return None
 
 
-def _is_dated(folder: DictConfig) -> bool:
-    """Return whether Hydra names a folder by the time."""
-    raw = cast("dict[str, Any]", OmegaConf.to_container(folder, resolve=False))
-    return "${now:" in str(raw["dir"])
+def _unresolved_dir(folder: DictConfig) -> str:
+    """Return where Hydra puts a folder, with its interpolations."""
+    return str(cast("dict[str, Any]", OmegaConf.to_container(folder, resolve=False))["dir"])
 
 
 def _job_dir(config: DictConfig, job: int) -> str:

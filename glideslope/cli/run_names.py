@@ -14,16 +14,19 @@ from glideslope.runs.run_folder import LONGEST_NAME
 from glideslope.settings.catalogue import CONFIG_DIR
 
 _HASH_LENGTH = 6
+_WHOLE = re.compile(r"[A-Za-z0-9._@/]+=[A-Za-z0-9._-]*[A-Za-z0-9]")  # what nothing is taken from that tells it apart
 
 
-def run_name(prefix: object, overrides: Sequence[str], alike: Sequence[str] = ()) -> str:
+def run_name(prefix: str, overrides: Sequence[str], alike: Sequence[str] = ()) -> str:
     """Return prefix and overrides as the name of a folder: [A-Za-z0-9._-], at most 80 characters, easy to type back.
 
     Of what is too long the names of config groups are left out, then all but the last part of each key. What is still
-    too long loses its front, so that what was typed last stays, and ends in a hash of all overrides.
+    too long loses its front, so that what was typed last stays. Without a prefix, a name from which something is
+    missing ends in a hash of all overrides, so that other overrides have another name; with a prefix, one that lost
+    its front does.
 
     Args:
-        prefix: what the name begins with: the time, or the number of a sweep's job.
+        prefix: what the name begins with: the time, or nothing where the overrides alone are to tell the folder.
         overrides: the overrides as Hydra got them.
         alike: keys that all jobs of a sweep have alike; they are the first to be left out.
 
@@ -35,16 +38,17 @@ def run_name(prefix: object, overrides: Sequence[str], alike: Sequence[str] = ()
     """
     words = [decoded(override).lstrip("+~") for override in overrides] or ["defaults"]
     for spell in (_without_package, _choice, _last_part):
-        name = "_".join([str(prefix), *(_typable(spell(word)) for word in words)])
-        if len(name) <= LONGEST_NAME:
-            return name.rstrip("-._")
+        name = "_".join([*filter(None, [prefix]), *(_typable(spell(word)) for word in words)]).rstrip("-._")
+        is_whole = bool(prefix) or (spell is _without_package and all(map(_WHOLE.fullmatch, words)))
+        if len(name) <= LONGEST_NAME and is_whole:
+            return name
     # The words are told apart by their whole text, the hash included.
     digest = sha256("\0".join(overrides).encode(errors="surrogatepass")).hexdigest()[:_HASH_LENGTH]
     by_weight = sorted(words, key=lambda word: word.partition("=")[0] not in alike)
     kept = [_typable(_last_part(word)) for word in by_weight]
     room = LONGEST_NAME - len(f"{prefix}__{digest}")
     tail = "_".join(kept)[-room:].strip("-._")
-    return "_".join(filter(None, (str(prefix), tail, digest)))
+    return "_".join(filter(None, (prefix, tail, digest)))
 
 
 def of_sweep(overrides: Sequence[Override]) -> str:

@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 CONSOLE = "glideslope"
@@ -41,10 +40,9 @@ def evaluate_command(run_dir: Path, *words: str) -> str:
     return shlex.join([*_program("evaluate"), f"run={_value(run_dir)}", *words])
 
 
-def sweep_command(words: Sequence[str], folder: Path | None) -> str:
-    """Return the command that resumes a sweep that was started with ``words``, in its folder."""
-    place = [] if folder is None else [f"hydra.sweep.dir={_value(folder)}"]
-    return shlex.join([*_program("train"), *words, *place])
+def train_command(*words: str) -> str:
+    """Return the command that trains, or resumes a sweep, with some words."""
+    return shlex.join([*_program("train"), *words])
 
 
 def compare_command(folder: Path) -> str:

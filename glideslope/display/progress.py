@@ -113,6 +113,7 @@ class Progress:
         frame: int,
         *,
         kind: Kind = "learn",
+        doing: str = "",
         work: Work | None = None,
         stage: str = "",
         window_rate: float | None = None,
@@ -122,6 +123,7 @@ class Progress:
 
         Args:
             kind: whether frames are collected by random actions or learned from: `collect` or `learn`.
+            doing: what to show instead of that.
             window_rate: share of landings in the curriculum's window, in [0, 1]; None while there is none.
             rates: learning rate of each network by name; empty before the first update.
         """
@@ -131,7 +133,7 @@ class Progress:
             if work is not None:
                 self._time_left.plan(work)
             latest = tuple((rates or {}).items())
-            self._status = _Status(frame, _Activity(_FRAMES[kind]), stage, window_rate, latest, kind)
+            self._status = _Status(frame, _Activity(doing or _FRAMES[kind]), stage, window_rate, latest, kind)
         self._print_if_due(now)
 
     def plan(self, work: Work) -> None:

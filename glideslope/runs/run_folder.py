@@ -37,6 +37,7 @@ FINISHED = "finished.json"
 TRAIN_CSV = "train.csv"
 EVAL_CSV = "eval.csv"
 ROLLING = "snapshot.pt"
+_LONGEST_ROW = 4096  # bytes; of train.csv
 LONGEST_NAME = 80  # characters in the name of a run's folder
 # Any of these shows that a run began here.
 _TRACES = (CONFIG, TRAIN_CSV, EVAL_CSV, ROLLING)
@@ -113,16 +114,15 @@ class RunFolder:
         """Write finished.json with a summary of the run, plain data: the run's last act."""
         write_text(self.path / FINISHED, json.dumps(dict(summary), indent=2) + "\n")
 
-    def finished_frames(self) -> int:
-        """Return the length in frames of the run that finished here; 0 where there is none, or it isn't known."""
-        frames = read_json_object(self.path / FINISHED).get("frames")
-        return frames if type(frames) is int else 0
-
     def reopen(self) -> None:
         """Remove finished.json, if it is there: the run resumes with more frames."""
         (self.path / FINISHED).unlink(missing_ok=True)
         if self.contents == "finished":
             self.contents = "unfinished"
+
+
+class FolderInUseError(UserError):
+    """Another process holds the folder."""
 
 
 def claim(run_dir: Path, *, resume: bool = False) -> RunFolder:
@@ -222,11 +222,56 @@ def _take(lock: int, path: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        pid, _, host = os.pread(lock, 1000, 0).decode(errors="replace").strip().partition(" ")
+        pid, host = _holder(lock)
         holder = f"process {pid} on {host}" if pid and host else "another process"
-        raise UserError(f"the run folder {path} is in use by {holder}") from error
+        raise FolderInUseError(f"the run folder {path} is in use by {holder}") from error
     except OSError as error:
         raise UserError(f"can't lock the run folder {path}: {reason(error)}") from error
+
+
+def _holder(lock: int) -> tuple[str, str]:
+    """Return process number and host of who locked a file last."""
+    pid, _, host = os.pread(lock, 1000, 0).decode(errors="replace").strip().partition(" ")
+    return pid, host
+
+
+def holder_here(run_dir: Path) -> int | None:
+    """Return the number of the process on this host that holds a folder; None where none does."""
+    fcntl = _file_locks()
+    try:
+        lock = os.open(run_dir / LOCK, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid, host = _holder(lock)
+        return int(pid) if pid.isdecimal() and host == socket.gethostname() else None
+    except OSError:
+        return None
+    finally:
+        os.close(lock)  # which unlocks it
+    return None
+
+
+def finished_frames(run_dir: Path) -> int:
+    """Return the length in frames of the run that finished in a folder; 0 where there is none, or it isn't known."""
+    frames = read_json_object(run_dir / FINISHED).get("frames")
+    return frames if type(frames) is int else 0
+
+
+def frames_done(run_dir: Path) -> int:
+    """Return how many frames of a run are logged; all where it is finished."""
+    if frames := finished_frames(run_dir):
+        return frames
+    try:
+        with open(run_dir / TRAIN_CSV, "rb") as table:
+            table.seek(max(0, table.seek(0, os.SEEK_END) - _LONGEST_ROW))
+            rows = table.read().splitlines()
+    except OSError:
+        return 0
+    first = rows[-1].partition(b",")[0] if rows else b""
+    return int(first) if first.isdigit() else 0
 
 
 def _contents(path: Path) -> Literal["empty", "unfinished", "finished"]:

@@ -20,7 +20,7 @@ from glideslope.display.workload import scoring_envs, work_left
 from glideslope.errors import UserError, failure
 from glideslope.runs.logger import Logger
 from glideslope.runs.resume_source import Learner, Resumption, find_resumption, require_length
-from glideslope.runs.run_folder import RunFolder, claim, claim_new
+from glideslope.runs.run_folder import RunFolder, claim, claim_new, finished_frames
 from glideslope.runs.tracking import End, open_tracker
 from glideslope.settings import Settings
 from glideslope.storage.caches import use_writable_caches
@@ -65,7 +65,7 @@ def train(
     console = console or screen()
     plan = make_plan(settings, given)
     with claim_new(run_dir) if new_folder else claim(run_dir, resume=True) as folder:
-        finished = folder.finished_frames() if folder.contents == "finished" else 0
+        finished = finished_frames(folder.path) if folder.contents == "finished" else 0
         require_length(settings.num_train_frames, finished)
         if settings.num_train_frames == finished:
             say(console, f"This run is finished: {folder.path}")

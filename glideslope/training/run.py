@@ -25,7 +25,7 @@ from glideslope.runs.logger import Logger
 from glideslope.runs.resume_source import Learner
 from glideslope.settings import Settings
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 _RECENT_EPISODES = 8
 
 

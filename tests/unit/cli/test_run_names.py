@@ -46,7 +46,7 @@ def train(*argv: str) -> Composed[Settings]:
 
 @pytest.mark.parametrize("place", [0, 3, len(LONG)])
 def test_long_names_that_differ_in_the_seed_alone_are_different(place: int) -> None:
-    names = {run_name(0, [*LONG[:place], f"seed={seed}", *LONG[place:]]) for seed in range(20)}
+    names = {run_name("", [*LONG[:place], f"seed={seed}", *LONG[place:]]) for seed in range(20)}
     assert len(names) == 20
 
 
@@ -58,7 +58,7 @@ def test_what_was_typed_last_stays_in_a_long_name() -> None:
 
 @given(st.sets(st.lists(st.sampled_from(LONG), min_size=5, max_size=9).map(tuple), min_size=2, max_size=5))
 def test_names_that_lost_text_are_different(command_lines: set[tuple[str, ...]]) -> None:
-    assert len({run_name(0, words) for words in command_lines}) == len(command_lines)
+    assert len({run_name("", words) for words in command_lines}) == len(command_lines)
 
 
 def test_a_sweep_names_its_jobs_by_what_was_swept() -> None:
@@ -70,7 +70,7 @@ def test_a_sweep_names_its_jobs_by_what_was_swept() -> None:
 
     assert run_cli(main, TRAIN_CONFIG, Settings, ["-m", "seed=1,2", "lr=1e-4,2e-4", *LONG]) == 0
     for name, swept in zip(names, ("1_lr-0.0001", "1_lr-0.0002", "2_lr-0.0001", "2_lr-0.0002"), strict=True):
-        assert re.fullmatch(rf"\d_[\w.-]+_seed-{swept}_[0-9a-f]{{6}}", name)
+        assert re.fullmatch(rf"[\w.-]+_seed-{swept}_[0-9a-f]{{6}}", name)
         assert len(name) <= 80
 
 
@@ -118,17 +118,39 @@ def test_a_new_run_leaves_no_folder_when_it_is_refused() -> None:
         assert folder.path.name == "kept-2"
 
 
-@pytest.mark.usefixtures("one_second")
-def test_two_sweeps_in_a_second_have_two_folders() -> None:
-    folders: list[Path] = []
+def test_the_same_sweep_has_the_same_folders_and_another_has_others() -> None:
+    def folders(*words: str) -> list[Path]:
+        found: list[Path] = []
 
-    def main(composed: Composed[Settings]) -> int:
-        assert not composed.resume
-        composed.run_dir.mkdir(parents=True, exist_ok=True)
-        (composed.run_dir / "config.yaml").write_text("{}")
-        folders.append(composed.run_dir)
-        return 0
+        def main(composed: Composed[Settings]) -> int:
+            found.append(composed.run_dir)
+            return 0
 
-    for _ in range(2):
-        assert run_cli(main, TRAIN_CONFIG, Settings, ["-m", "seed=1"]) == 0
-    assert [folder.parent.name for folder in folders] == ["101500_sweep", "101500_sweep-2"]
+        assert run_cli(main, TRAIN_CONFIG, Settings, ["-m", *words]) == 0
+        return found
+
+    first = folders("seed=1,2")
+    assert folders("seed=1,2") == first
+    assert [folder.name for folder in folders("seed=2,3", "hydra.sweep.dir=mine")] == ["seed-2", "seed-3"]
+    assert {folder.parent for folder in folders("seed=2,1")}.isdisjoint(folder.parent for folder in first)
+
+
+LIKE = [
+    "lr=1e-4",
+    "lr=1e+4",
+    "lr=1e4",
+    "seed=1",
+    "a=b_c",
+    "a_b=c",
+    "a.b=c",
+    "x@y=1",
+    "x=1",
+    "l=[1,2]",
+    "l=[1-2]",
+    "l=1-2",
+]
+
+
+@given(st.sets(st.lists(st.sampled_from(LIKE), min_size=1, max_size=3).map(tuple), min_size=2, max_size=5))
+def test_names_without_a_time_tell_overrides_apart(command_lines: set[tuple[str, ...]]) -> None:
+    assert len({run_name("", words) for words in command_lines}) == len(command_lines)

@@ -13,6 +13,7 @@ import yaml
 from glideslope.cli.main import EVALUATE_CONFIG, TRAIN_CONFIG, Composed, compose, run_cli
 from glideslope.errors import UserError
 from glideslope.settings import EvaluateSettings, Settings
+from glideslope.settings.yaml_files import dump_yaml
 from glideslope.training.objective import objectives, read_objective
 from tests.support.training import train
 
@@ -52,10 +53,37 @@ def test_optuna_maximizes_the_success_rate_of_the_last_stage(
 
 
 @pytest.mark.slow
-def test_a_stopped_search_has_no_command_that_resumes_it(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The trials of the next one would be others, in the folders of these."""
-    assert optimize(lambda composed: 130, "lr=interval(3e-4,1e-3)", "hydra.sweeper.n_trials=2") == 130
-    assert "Resume the sweep" not in capsys.readouterr().out
+def test_a_stopped_search_goes_on_with_the_values_of_the_first_start(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its trials are found again in their folders, and the best of all is written as a preset."""
+    tried: list[tuple[float, bool]] = []
+    stop_at = 2
+
+    def main(composed: Composed[Settings]) -> int:
+        done = (composed.run_dir / "finished.json").exists()
+        tried.append((composed.settings.lr, done))
+        if len(tried) == stop_at:
+            return 130
+        if not done:
+            finish(composed.run_dir, 1.0 - composed.settings.lr)
+            (composed.run_dir / "config.yaml").write_text(dump_yaml(composed.settings.to_plain()))
+        return 0
+
+    words = ("lr=interval(3e-4,1e-3)", "lr_schedule=gentle_decay", "hydra.sweeper.n_trials=3")
+    assert optimize(main, *words) == 130
+    assert "Resume the sweep:" in capsys.readouterr().out
+    (first, _), (second, _) = tried
+    stop_at = 0
+    assert optimize(main, *words) == 0
+    assert [*tried[2:4], tried[4][1]] == [(first, True), (second, False), False]
+    out = capsys.readouterr().out
+    best = min(lr for lr, _ in tried)
+    (preset,) = (workplace / "cfgs" / "lr_schedule").iterdir()
+    assert f"lr_schedule={preset.stem}" in out
+    again = compose(TRAIN_CONFIG, ["profile=smoke", f"lr_schedule={preset.stem}"], Settings).settings
+    assert again.lr == best
+    assert again.lr_schedule == compose(TRAIN_CONFIG, ["lr_schedule=gentle_decay"], Settings).settings.lr_schedule
 
 
 @pytest.mark.slow

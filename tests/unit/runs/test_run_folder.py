@@ -18,6 +18,7 @@ from glideslope.errors import UserError
 from glideslope.runs import run_folder as run_folder
 from glideslope.runs.run_folder import (
     claim,
+    finished_frames,
     read_config,
     require_free_space,
     typed_overrides,
@@ -124,15 +125,15 @@ def test_a_finished_run_says_so(tmp_path: Path) -> None:
 def test_a_finished_run_can_go_on(tmp_path: Path) -> None:
     with claim(tmp_path) as folder:
         folder.write_config({})
-        assert folder.finished_frames() == 0
+        assert finished_frames(folder.path) == 0
         folder.reopen()
         assert folder.contents == "empty"
         folder.mark_finished({"frames": 20_000})
     with claim(tmp_path, resume=True) as folder:
-        assert folder.finished_frames() == 20_000
+        assert finished_frames(folder.path) == 20_000
         folder.reopen()
         folder.reopen()
-        assert (folder.contents, folder.finished_frames()) == ("unfinished", 0)
+        assert (folder.contents, finished_frames(folder.path)) == ("unfinished", 0)
     with claim(tmp_path, resume=True) as folder:
         assert folder.contents == "unfinished"
 
@@ -141,7 +142,7 @@ def test_a_finished_run_can_go_on(tmp_path: Path) -> None:
 def test_a_finished_run_of_unknown_length(tmp_path: Path, text: str) -> None:
     (tmp_path / "finished.json").write_text(text, errors="surrogateescape")
     with claim(tmp_path) as folder:
-        assert (folder.contents, folder.finished_frames()) == ("finished", 0)
+        assert (folder.contents, finished_frames(folder.path)) == ("finished", 0)
 
 
 def test_overrides_are_kept_as_typed(tmp_path: Path) -> None:
