@@ -14,7 +14,7 @@ from glideslope.runs.run_folder import LONGEST_NAME
 from glideslope.settings.catalogue import CONFIG_DIR
 
 _HASH_LENGTH = 6
-_WHOLE = re.compile(r"[A-Za-z0-9._@/]+=[A-Za-z0-9._-]*[A-Za-z0-9]")  # what nothing is taken from that tells it apart
+_WHOLE = re.compile(r"[A-Za-z0-9._]+=[A-Za-z0-9._-]*[A-Za-z0-9]")  # what nothing is taken from that tells it apart
 
 
 def run_name(prefix: str, overrides: Sequence[str], alike: Sequence[str] = ()) -> str:
@@ -43,7 +43,8 @@ def run_name(prefix: str, overrides: Sequence[str], alike: Sequence[str] = ()) -
         if len(name) <= LONGEST_NAME and is_whole:
             return name
     # The words are told apart by their whole text, the hash included.
-    digest = sha256("\0".join(overrides).encode(errors="surrogatepass")).hexdigest()[:_HASH_LENGTH]
+    whole = "\0".join(decoded(override).lstrip("+") for override in overrides)
+    digest = sha256(whole.encode(errors="surrogatepass")).hexdigest()[:_HASH_LENGTH]
     by_weight = sorted(words, key=lambda word: word.partition("=")[0] not in alike)
     kept = [_typable(_last_part(word)) for word in by_weight]
     room = LONGEST_NAME - len(f"{prefix}__{digest}")

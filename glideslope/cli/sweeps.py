@@ -33,9 +33,9 @@ from glideslope.cli.hydra_internals import grid
 from glideslope.cli.overrides import Word, read_overrides
 from glideslope.cli.run_names import of_sweep
 from glideslope.cli.sweep_jobs import OUTPUT, EndedJob, PlannedJob, SweepJobs
+from glideslope.cli.sweep_progress import watching
 from glideslope.display.commands import compare_command, near, program, train_command
 from glideslope.display.console import say, screen
-from glideslope.display.sweep_progress import watching
 from glideslope.errors import UNSET, Fault, SettingsError, UserError, typed
 from glideslope.runs.run_folder import (
     CONFIG,
@@ -113,17 +113,15 @@ def _run_sweep(sweep: _Sweep, start: Callable[[], list[EndedJob]], jobs: SweepJo
     finished, begun = states.count("finished"), states.count("unfinished")
     before = f" ({finished} of {len(states)} jobs are finished, {begun} resume)" if finished or begun else ""
     say(screen(), f"Sweep{before}: ", str(near(sweep.folder or Path())))
+    launcher = _chosen(sweep.words, "launcher")
     if finished < len(states) or jobs.searches:
-        launcher = _chosen(sweep.words, "launcher")
-        if launcher:
-            with _elsewhere(sweep.jobs):
-                _start_elsewhere(start, launcher, sweep.jobs)
-        else:
-            start()
+        if not launcher:
+            return start()
+        with _elsewhere(sweep.jobs):
+            _start_elsewhere(start, launcher, sweep.jobs)
     # What ran in another process is known by what it left. The trials of a search are known by their folders alone.
     runs = [(job.folder, job.frames) for job in sweep.jobs] or [(run, 1) for run in sorted(_runs_in(sweep.folder))]
-    others = (EndedJob(run, 0 if finished_frames(run) >= frames else FAILED, None) for run, frames in runs)
-    return list({job.folder: job for job in (*others, *jobs.ended)}.values())
+    return [EndedJob(run, 0 if finished_frames(run) >= frames else FAILED, None) for run, frames in runs]
 
 
 def _runs_in(folder: Path | None) -> list[Path]:

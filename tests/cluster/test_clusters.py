@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_killed_sweeps import assert_unharmed, start, wait_for_snapshot
+from tests.support.sweeps import assert_unharmed, start, wait_for_snapshot
 
 pytestmark = pytest.mark.slow
 
