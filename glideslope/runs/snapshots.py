@@ -31,6 +31,8 @@ INDEX = "best_checkpoints.json"
 KEEP_PER_STAGE = 3
 KEEP_LAST_STAGE = 8
 LEAST_SUCCESS_RATE = 0.8
+ALIKE = 0.02 + 1e-9
+"""Success rates that differ by no more than this, one episode of 50, are taken for the same."""
 
 # Is told, in a sentence, of each damaged file that is passed over.
 Note: TypeAlias = Callable[[str], None]
@@ -103,8 +105,8 @@ class Snapshots:
         return self._with(_best(stage, frame, success_rate)) is not None
 
     def best(self, stage: int) -> list[Path]:
-        """Return the stage's best snapshots, the best one first."""
-        return [self._dir / best.file for best in _ranked(self._best) if best.stage == stage]
+        """Return the stage's best snapshots in the order to choose them in, the best one first."""
+        return [self._dir / best.file for best in _by_choice(self._best) if best.stage == stage]
 
     def _take_over(self, note: Note) -> None:
         """Make the list agree with the files, whenever the run was ended that wrote them."""
@@ -213,7 +215,7 @@ def newest_snapshot(run_dir: Path, note: Note | None = None) -> Path:
         if content is not None:
             reached, rolling = content.get("stage", 0), path
     listed = _listed_best(run_dir, tell)
-    for best in _ranked([*listed, *_unlisted_best(run_dir, listed, tell)]):
+    for best in _by_choice([*listed, *_unlisted_best(run_dir, listed, tell)]):
         if best.stage >= reached and _load_or_note(run_dir / best.file, tell) is not None:
             return run_dir / best.file
     if rolling is not None:
@@ -296,6 +298,21 @@ def _best(stage: int, frame: int, success_rate: float) -> Best:
 def _ranked(best: Sequence[Best]) -> list[Best]:
     """Return the entries, the highest stage first, within a stage the best first."""
     return sorted(best, key=lambda entry: (entry.stage, entry.success_rate, entry.frame), reverse=True)
+
+
+def _by_choice(best: Sequence[Best]) -> list[Best]:
+    """Return the entries, the highest stage first, within a stage in the order to choose them in.
+
+    Of those that landed about as often as the best one, the latest comes first: rates that differ by one episode of 50
+    say nothing, and later policies are more precise.
+    """
+    order: list[Best] = []
+    for stage in sorted({entry.stage for entry in best}, reverse=True):
+        ranked = _ranked([entry for entry in best if entry.stage == stage])
+        alike = [entry for entry in ranked if entry.success_rate >= ranked[0].success_rate - ALIKE]
+        order += sorted(alike, key=lambda entry: entry.frame, reverse=True)
+        order += ranked[len(alike) :]
+    return order
 
 
 def _listed_best(run_dir: Path, note: Note) -> list[Best]:

@@ -204,6 +204,15 @@ def test_best_of_a_stage_by_a_hand_worked_sequence(tmp_path: Path) -> None:
     }
 
 
+def test_of_policies_that_land_about_as_often_the_latest_is_chosen(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, last_stage=0)
+    for frame, rate in ((1, 0.9), (2, 1.0), (3, 0.96), (4, 0.98), (5, 0.96), (6, 0.82)):
+        snapshots.save_best({"frame": frame}, 0, frame, rate)
+    order = [checkpoint.load(path)["frame"] for path in snapshots.best(0)]
+    assert order == [4, 2, 5, 3, 1, 6]
+    assert checkpoint.newest_snapshot(tmp_path) == snapshots.best(0)[0]
+
+
 def test_stages_do_not_compete_and_the_last_keeps_eight(tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path, last_stage=1)
     for frame in range(1, 5):
