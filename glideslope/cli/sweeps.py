@@ -251,7 +251,8 @@ def plan_sweep(arguments: Arguments, settings: type[S]) -> _Sweep:
         objective = composed.objective
     if len({job.folder for job in planned}) < len(planned):
         twice = next(job for job in planned if sum(job.folder == other.folder for other in planned) > 1)
-        faults.append(Fault(" ".join(twice.words), UNSET, "this job is in the sweep twice"))
+        words = " ".join(word.lstrip("+") for word in twice.words)
+        faults.append(Fault(words, UNSET, "this job is in the sweep twice"))
     if faults:
         raise SettingsError(list(dict.fromkeys(faults)))
     if by_words and folder is not None:

@@ -169,6 +169,11 @@ def test_every_failed_job_of_a_grid_is_named(capsys: pytest.CaptureFixture[str])
     assert "3 of 4 jobs failed:\n" in err
 
 
+def test_a_job_that_is_there_twice_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(lambda composed: 0, TRAIN_CONFIG, Settings, ["-m", "seed=1,2,1"]) == 2
+    assert capsys.readouterr().err == "Error: seed=1: this job is in the sweep twice\n"
+
+
 def test_without_the_plugin_the_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
