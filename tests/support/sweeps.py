@@ -32,7 +32,8 @@ def assert_unharmed(folder: Path, seeds: range, output: str) -> None:
     assert re.search(r"Sweep \(\d of \d jobs are finished, [1-9] resume\)", output), output
     runs = {read_config(path.parent)["seed"]: path.parent for path in folder.rglob("finished.json")}
     assert sorted(runs) == list(seeds)
-    assert len([path for path in runs[1].parent.iterdir() if path.is_dir()]) == len(seeds)
+    jobs = [path for path in runs[1].parent.iterdir() if path.is_dir() and path.name[0] != "."]  # submitit has its own
+    assert len(jobs) == len(seeds)
     for seed, run in runs.items():
         alone = folder / f"alone{seed}"
         assert train(alone, *SHORT, f"seed={seed}") == 0
