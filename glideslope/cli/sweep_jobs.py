@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Generic
@@ -128,7 +129,7 @@ class SweepJobs(Generic[S]):
             open(folder / OUTPUT, "a", encoding="utf-8", buffering=1) as file,
             redirect_stdout(file),
             redirect_stderr(file),
-            _ending_with_parent(),
+            repeating(_POLL_SECONDS, partial(_stop_if_orphaned, os.getppid())),
         ):
             try:
                 status, value = self._run(words, folder, wait=True)
@@ -141,23 +142,27 @@ class SweepJobs(Generic[S]):
 
 
 @contextmanager
-def _ending_with_parent() -> Iterator[None]:
-    """Stop this process as SIGTERM does when its parent has died: nobody would know of what it does."""
-    parent, over = os.getppid(), Event()
+def repeating(seconds: float, action: Callable[[], object]) -> Iterator[None]:
+    """Call ``action`` in a thread of its own, every so many seconds, within a ``with`` block."""
+    over = Event()
 
-    def watch() -> None:
-        while not over.wait(_POLL_SECONDS):
-            if os.getppid() != parent:
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
+    def repeat() -> None:
+        while not over.wait(seconds):
+            action()
 
-    thread = Thread(target=watch, daemon=True)
+    thread = Thread(target=repeat, daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
         thread.join()
+
+
+def _stop_if_orphaned(parent: int) -> None:
+    """Stop this process as SIGTERM does when its parent has died: nobody would know of what it does."""
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _pass_on(number: int) -> None:

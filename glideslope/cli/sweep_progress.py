@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
 
 from rich.console import Console
 
+from glideslope.cli.sweep_jobs import repeating
 from glideslope.display.progress import Progress
 from glideslope.runs.run_folder import finished_frames, frames_done, has_run
 
@@ -23,21 +23,13 @@ def watching(jobs: Sequence[tuple[Path, int]], console: Console) -> Iterator[Non
     progress = Progress(
         whole, done=first, whole={"learn": whole}, work={"learn": whole - first}, console=console, transient=True
     )
-    over = Event()
 
     def look() -> None:
-        while not over.wait(_LOOK_SECONDS):
-            done = _done(jobs)
-            progress.update(done, work={"learn": whole - done}, doing=_summary(jobs))
+        done = _done(jobs)
+        progress.update(done, work={"learn": whole - done}, doing=_summary(jobs))
 
-    thread = Thread(target=look, daemon=True)
-    with progress:
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+    with progress, repeating(_LOOK_SECONDS, look):
+        yield
 
 
 def _done(jobs: Sequence[tuple[Path, int]]) -> int:

@@ -36,9 +36,8 @@ from glideslope.cli.sweep_jobs import OUTPUT, EndedJob, PlannedJob, SweepJobs
 from glideslope.cli.sweep_progress import watching
 from glideslope.display.commands import compare_command, near, program, train_command
 from glideslope.display.console import say, screen
-from glideslope.errors import UNSET, Fault, SettingsError, UserError, typed
+from glideslope.errors import UNSET, Fault, SettingsError, UserError, failure, typed
 from glideslope.runs.run_folder import (
-    CONFIG,
     FINISHED,
     claim,
     finished_frames,
@@ -46,6 +45,7 @@ from glideslope.runs.run_folder import (
     has_run,
     holder_here,
     make_new,
+    runs_below,
 )
 from glideslope.settings import Settings
 from glideslope.settings.catalogue import CONFIG_DIR
@@ -120,12 +120,10 @@ def _run_sweep(sweep: _Sweep, start: Callable[[], list[EndedJob]], jobs: SweepJo
         with _elsewhere(sweep.jobs):
             _start_elsewhere(start, launcher, sweep.jobs)
     # What ran in another process is known by what it left. The trials of a search are known by their folders alone.
-    runs = [(job.folder, job.frames) for job in sweep.jobs] or [(run, 1) for run in sorted(_runs_in(sweep.folder))]
+    runs = [(job.folder, job.frames) for job in sweep.jobs] or [
+        (run, 1) for run in sorted(runs_below(sweep.folder or Path()))
+    ]
     return [EndedJob(run, 0 if finished_frames(run) >= frames else FAILED, None) for run, frames in runs]
-
-
-def _runs_in(folder: Path | None) -> list[Path]:
-    return [] if folder is None else [path.parent for path in folder.glob(f"*/{CONFIG}")]
 
 
 def _start_elsewhere(start: Callable[[], object], launcher: str, jobs: Sequence[PlannedJob]) -> None:
@@ -251,8 +249,8 @@ def plan_sweep(arguments: Arguments, settings: type[S]) -> _Sweep:
         objective = composed.objective
     if len({job.folder for job in planned}) < len(planned):
         twice = next(job for job in planned if sum(job.folder == other.folder for other in planned) > 1)
-        words = " ".join(word.lstrip("+") for word in twice.words)
-        faults.append(Fault(words, UNSET, "this job is in the sweep twice"))
+        named = " ".join(word.lstrip("+") for word in twice.words)
+        faults.append(Fault(named, UNSET, "this job is in the sweep twice"))
     if faults:
         raise SettingsError(list(dict.fromkeys(faults)))
     if by_words and folder is not None:
@@ -328,9 +326,12 @@ def _tell_best(folder: Path, objective: str, words: Sequence[str]) -> None:
     best = next((trial for trial in trials if read_objective(trial, objective) == found["best_value"]), None)
     if best is None or not has_run(best):
         return
-    others = [word for word in words if not word.startswith("hydra") and Word(word).key not in (*params, OBJECTIVE)]
-    name = write_preset(folder, best, f"{objective} {found['best_value']:g}, the best of {len(trials)} trials")
+    try:
+        name = write_preset(folder, best, f"{objective} {found['best_value']:g}, the best of {len(trials)} trials")
+    except OSError as error:
+        raise UserError(f"the preset of the best rates can't be written: {failure(error)}") from error
     rest = [f"{key}={value}" for key, value in params.items() if not key.startswith(("lr", "decay_rate"))]
-    kept = [word for word in others if not Word(word).key.startswith("lr_schedule")]
+    typed_words = [word for word in map(Word, words) if word.is_setting and word.key not in params]
+    kept = [word.typed for word in typed_words if not word.key.startswith("lr_schedule")]
     say(screen(), f"Its rates are the preset {name}. Train with it:")
     say(screen(), "  ", train_command(*kept, *rest, f"lr_schedule={name}"))

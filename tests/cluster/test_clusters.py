@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sweeps import assert_unharmed, start, wait_for_snapshot
+from tests.support.sweeps import assert_unharmed, killed_and_started_again, start, wait_for_snapshot
 
 pytestmark = pytest.mark.slow
 
@@ -32,11 +32,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
 
 def test_a_sweep_on_ray_outlives_its_driver_and_a_node(tmp_path: Path, cluster) -> None:
     words = ["hydra/launcher=ray", f"+hydra.launcher.ray.init.address={cluster.address}", "seed=1,2,3,4,5,6"]
-    sweep = start(tmp_path, *words)
-    wait_for_snapshot(tmp_path, sweep)
-    sweep.kill()
-    sweep.wait()
-    again = start(tmp_path, *words)
+    again = killed_and_started_again(tmp_path, *words)
     while len(list(tmp_path.rglob("finished.json"))) < 2:
         assert again.poll() is None, again.communicate()[0]
         time.sleep(0.1)
@@ -49,11 +45,7 @@ def test_a_sweep_on_ray_outlives_its_driver_and_a_node(tmp_path: Path, cluster) 
 def test_a_sweep_on_submitit_outlives_its_driver(tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="needs the extra [sweep]")
     words = ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=60", "seed=1,2,3,4,5,6"]
-    sweep = start(tmp_path, *words)
-    wait_for_snapshot(tmp_path, sweep)
-    sweep.kill()
-    sweep.wait()
-    again = start(tmp_path, *words)
+    again = killed_and_started_again(tmp_path, *words)
     output = again.communicate()[0]
     assert again.returncode == 0, output
     assert_unharmed(tmp_path, range(1, 7), output)
@@ -70,5 +62,5 @@ def test_a_pre_empted_job_is_requeued_from_its_snapshot(tmp_path: Path) -> None:
     assert sweep.returncode == 0, output
     log = (lock.parent / "output.log").read_text()
     assert "Stopped at frame" in log
-    assert "Resum" in log
+    assert "Resuming" in log
     assert len(list(tmp_path.rglob("finished.json"))) == 2

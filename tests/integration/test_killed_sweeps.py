@@ -7,17 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sweeps import assert_unharmed, start, wait_for_snapshot
+from tests.support.sweeps import assert_unharmed, killed_and_started_again, start, wait_for_snapshot
 
 
 @pytest.mark.slow
 def test_a_killed_sweep_of_two_processes_resumes(tmp_path: Path) -> None:
     words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,2"]
-    sweep = start(tmp_path, *words)
-    wait_for_snapshot(tmp_path, sweep)
-    sweep.kill()
-    sweep.wait()
-    again = start(tmp_path, *words)
+    again = killed_and_started_again(tmp_path, *words)
     output = again.communicate()[0]
     assert again.returncode == 0, output
     assert_unharmed(tmp_path, range(1, 3), output)

@@ -27,6 +27,15 @@ def wait_for_snapshot(folder: Path, sweep: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
+def killed_and_started_again(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Start a sweep, kill it behind its first snapshot, and start it again by the same command."""
+    sweep = start(folder, *words)
+    wait_for_snapshot(folder, sweep)
+    sweep.kill()
+    sweep.wait()
+    return start(folder, *words)
+
+
 def assert_unharmed(folder: Path, seeds: range, output: str) -> None:
     """Check that each job was trained once to its end, and has the bits of the same run alone."""
     assert re.search(r"Sweep \(\d of \d jobs are finished, [1-9] resume\)", output), output
