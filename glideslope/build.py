@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import torch
 
-from glideslope.agent import DrQV2Agent
+from glideslope.agent import Average, DrQV2Agent
 from glideslope.agent.auxiliary import Instruments
 from glideslope.curriculum.stages import Curriculum
 from glideslope.envs.gimbal import ANGLE_LIMITS
@@ -24,7 +24,7 @@ from glideslope.replay.mirroring import Mirror
 from glideslope.replay.store import ReplayStore
 from glideslope.runs.resume_source import REPLAY, Learner
 from glideslope.runs.snapshots import Note, Snapshots
-from glideslope.settings import Settings, StageSettings, StateEncoderSettings
+from glideslope.settings import WHOLE, Settings, Share, StageSettings, StateEncoderSettings
 
 
 def resolve_device(name: str, key: str = "device") -> str:
@@ -73,8 +73,8 @@ def make_env(
     )
 
 
-def make_agent(settings: Settings, device: str) -> DrQV2Agent:
-    """Return an untrained agent."""
+def make_agent(settings: Settings, device: str, share: Share = WHOLE, average: Average | None = None) -> DrQV2Agent:
+    """Return an untrained agent, or of one that several processes train a `share`."""
     pixels = uses_pixels(settings)
     task, size = settings.task, settings.task.image_size
     return DrQV2Agent(
@@ -109,6 +109,8 @@ def make_agent(settings: Settings, device: str) -> DrQV2Agent:
         ),
         device=device,
         seed=settings.seed,
+        share=share,
+        average=average,
     )
 
 
@@ -122,24 +124,35 @@ def open_snapshots(settings: Settings, run_dir: Path, note: Note) -> Snapshots:
     return Snapshots(run_dir, settings.curriculum.last_stage, resume=True, note=note)
 
 
-def make_learner(settings: Settings, schedules: Schedules, device: str, replay_device: str, run_dir: Path) -> Learner:
+def make_learner(
+    settings: Settings,
+    schedules: Schedules,
+    device: str,
+    replay_device: str,
+    run_dir: Path,
+    share: Share = WHOLE,
+    average: Average | None = None,
+) -> Learner:
     """Return the parts that hold what is learnt, untrained; the folder is only named here.
+
+    Args:
+        settings: those of the `share`, which `average` connects with the others.
 
     Raises:
         UserError: the device's memory can't hold the networks.
     """
-    replay = make_replay(settings, replay_device)
+    replay = make_replay(settings, replay_device, share)
     return Learner(
-        agent=_fitting_agent(settings, device),
+        agent=_fitting_agent(settings, device, share, average),
         replay=replay,
-        store=ReplayStore(run_dir / REPLAY, replay),
+        store=ReplayStore(run_dir / REPLAY, replay, share),
         schedules=LiveSchedules(schedules),
     )
 
 
-def _fitting_agent(settings: Settings, device: str) -> DrQV2Agent:
+def _fitting_agent(settings: Settings, device: str, share: Share, average: Average | None) -> DrQV2Agent:
     try:
-        return make_agent(settings, device)
+        return make_agent(settings, device, share, average)
     except (RuntimeError, MemoryError) as error:  # torch tells of memory on the CPU by a RuntimeError
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or "memory" in str(error):
             raise UserError(
@@ -182,8 +195,8 @@ def require_memory(needed: int, device: str) -> None:
         )
 
 
-def make_replay(settings: Settings, device: str) -> ReplayBuffer:
-    """Return an empty replay buffer on ``device``."""
+def make_replay(settings: Settings, device: str, share: Share = WHOLE) -> ReplayBuffer:
+    """Return an empty replay buffer on ``device``; ``settings`` are those of the ``share``."""
     return ReplayBuffer(
         **_replay_sizes(settings),
         frame_stack=settings.frame_stack,
@@ -193,6 +206,7 @@ def make_replay(settings: Settings, device: str) -> ReplayBuffer:
         device=device,
         # The agent draws from the seed itself; equal streams would tie its noise to the transitions drawn.
         seed=int(np.random.SeedSequence([settings.seed, 2]).generate_state(1)[0]),
+        share=share,
     )
 
 

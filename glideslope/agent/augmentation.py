@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from glideslope.settings import WHOLE, Share
+
 
 def shift(pixels: Tensor, offsets: Tensor, pad: int) -> Tensor:
     """Crop each image of a batch out of its replicate-padded self.
@@ -23,15 +25,16 @@ def shift(pixels: Tensor, offsets: Tensor, pad: int) -> Tensor:
     return runs.index_select(0, starts.flatten()).view(pixels.shape)
 
 
-def random_shift(pixels: Tensor, pad: int, generator: torch.Generator) -> Tensor:
+def random_shift(pixels: Tensor, pad: int, generator: torch.Generator, share: Share = WHOLE) -> Tensor:
     """Shift each image of a batch by its own uniform draw of whole pixels in [-pad, pad], rows and columns.
 
-    pixels: (B, C, H, W). pad 0 returns the batch itself and draws nothing.
+    pixels: (B, C, H, W), of a larger batch the `share`. pad 0 returns the batch itself and draws nothing.
     """
     if pad == 0:
         return pixels
-    size = (pixels.shape[0], 2)
-    return shift(pixels, torch.randint(2 * pad + 1, size, generator=generator, device=pixels.device), pad)
+    whole = len(pixels) * share.count
+    offsets = torch.randint(2 * pad + 1, (whole, 2), generator=generator, device=pixels.device)
+    return shift(pixels, offsets[share.rows(whole)], pad)
 
 
 def brighten(pixels: Tensor, factors: Tensor) -> Tensor:
@@ -43,14 +46,15 @@ def brighten(pixels: Tensor, factors: Tensor) -> Tensor:
     return scaled.round_().clamp_(0.0, 255.0).to(torch.uint8)
 
 
-def random_brightness(pixels: Tensor, change: float, generator: torch.Generator) -> Tensor:
+def random_brightness(pixels: Tensor, change: float, generator: torch.Generator, share: Share = WHOLE) -> Tensor:
     """Brighten each image of a batch by its own uniform draw of a factor in [1 - change, 1 + change].
 
-    pixels: (B, C, H, W) uint8. change 0 returns the batch itself and draws nothing.
+    pixels: (B, C, H, W) uint8, of a larger batch the `share`. change 0 returns the batch itself and draws nothing.
     """
     if change == 0.0:
         return pixels
-    factors = torch.rand(len(pixels), generator=generator, device=pixels.device)
+    whole = len(pixels) * share.count
+    factors = torch.rand(whole, generator=generator, device=pixels.device)[share.rows(whole)]
     return brighten(pixels, factors.mul_(2.0 * change).add_(1.0 - change))
 
 

@@ -4,8 +4,8 @@ Shapes: B batch, N environments, K stacked frames, S state values, P privileged 
 """
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -18,9 +18,13 @@ from glideslope.agent.networks.actor_critic import ActionParts, Actor, Critic, S
 from glideslope.agent.networks.encoders import Encoder, EncoderInput
 from glideslope.agent.networks.factory import build_actor_critic, build_encoder
 from glideslope.agent.values import HistogramValues, ScalarValues, Values
-from glideslope.settings import NETWORKS, AnyActorCriticSettings, EncoderSettings
+from glideslope.settings import NETWORKS, WHOLE, AnyActorCriticSettings, EncoderSettings, Share
 
 _Network = TypeVar("_Network", bound=nn.Module)
+
+Average: TypeAlias = Callable[[Sequence[Tensor], Literal["critic", "actor"]], None]
+"""Replaces tensors by their means over all processes, in place. Updates of critic and actor may be under way together:
+what belongs to either comes in the same order everywhere."""
 
 # Sampled actions stay this far inside (-1, 1), as in DrQ-v2.
 _ACTION_MARGIN = 1e-6
@@ -96,6 +100,8 @@ class DrQV2Agent:
     `pad_motion`, the first six. instruments: how the state tells of motion, which `pad_motion` then makes use of.
     auxiliary_input: whether the actor reads what the task predicts, beside the state.
     seed: of the initial weights and of all draws.
+    share: what this agent has of the observations and batches of several, whose losses and gradients `average` makes
+    the means of. With equal seeds these stay one agent: what is drawn for its rows doesn't depend on their number.
 
     Raises ValueError for sizes and names that do not fit.
     """
@@ -130,6 +136,8 @@ class DrQV2Agent:
         instruments: Instruments | None = None,
         device: torch.device | str,
         seed: int,
+        share: Share = WHOLE,
+        average: Average | None = None,
     ) -> None:
         if set(rates) != set(NETWORKS):
             raise ValueError(f"rates must be given for exactly {', '.join(NETWORKS)}, got {', '.join(rates)}")
@@ -150,6 +158,7 @@ class DrQV2Agent:
         self._pretanh_penalty = pretanh_penalty
         self.privileged_critic = privileged_critic
         self._privileged_dim = privileged_dim
+        self._share, self._average = share, average
         self._values: Values = ScalarValues()
         if value_bins > 1:
             self._values = HistogramValues(*value_range, value_bins, self.device)
@@ -424,8 +433,8 @@ class DrQV2Agent:
     def _augment(self, pixels: Tensor | None, generator: torch.Generator) -> Tensor | None:
         if pixels is None or not self.encoder.uses_pixels:
             return None
-        shifted = random_shift(pixels, self._pad, generator)
-        return random_brightness(shifted, self._brightness, generator)
+        shifted = random_shift(pixels, self._pad, generator, self._share)
+        return random_brightness(shifted, self._brightness, generator, self._share)
 
     def _observation(self, pixels: Tensor | None, state: Tensor | None, privileged: Tensor | None) -> EncoderInput:
         """Return what the networks may see: of a batch's privileged values nothing, if there are images."""
@@ -443,7 +452,8 @@ class DrQV2Agent:
         return critic.code(features, state)
 
     def _noise(self, mean: Tensor, stddev: float, generator: torch.Generator) -> Tensor:
-        noise = torch.randn(mean.shape, generator=generator, device=self.device)
+        whole = len(mean) * self._share.count
+        noise = torch.randn((whole, self.action_dim), generator=generator, device=self.device)[self._share.rows(whole)]
         return noise.mul_(self._noise_scale * stddev)
 
     def _sample(self, mean: Tensor, stddev: float, generator: torch.Generator) -> Tensor:
@@ -488,16 +498,25 @@ class DrQV2Agent:
         self._require_finite("encoder", weighted)
         return weighted, {"auxiliary_loss": loss.detach(), **errors}
 
-    def _step(self, loss: Tensor, names: Iterable[str]) -> None:
+    def _step(self, loss: Tensor, names: Sequence[str]) -> None:
         """Step these networks down the loss; the others get no gradient, and none is computed for them."""
         parameters = [p for name in names for p in self._parameters[name]]
         for parameter in parameters:  # as zero_grad, without its bookkeeping
             parameter.grad = None
         torch.autograd.backward(loss, inputs=parameters)
+        if self._average is not None:
+            mean = loss.detach()
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            self._average([*gradients, mean], "actor" if "actor" in names else "critic")
+            self._require_finite_here(names[-1], mean)
         for name in names:
             self.optimizers[name].step()
 
     def _require_finite(self, name: str, loss: Tensor) -> None:
+        if self._average is None:  # else all processes look at their mean
+            self._require_finite_here(name, loss)
+
+    def _require_finite_here(self, name: str, loss: Tensor) -> None:
         if self.device.type == "cpu" and not bool(loss.isfinite()):
             broken = self.not_finite() or [name]
             raise DivergedError(f"the {name}'s loss is {float(loss.detach())}; diverged: {' and '.join(broken)}")

@@ -25,6 +25,7 @@ from glideslope.cli.hydra_composition import Composer
 from glideslope.cli.sweeps import run_by_hydra
 from glideslope.errors import UserError
 from glideslope.lr_scheduler import ScheduleError
+from glideslope.settings import Settings
 from glideslope.settings.catalogue import CONFIG_DIR as CONFIG_DIR
 from glideslope.settings.checks import CheckedSettings
 
@@ -51,8 +52,12 @@ def run_cli(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may have letters that the terminal lacks
+    # As torchrun starts them. What is said is said once, by the first.
+    processes, is_first = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK", "0") == "0"
     try:
         arguments = read_arguments(sys.argv[1:] if argv is None else argv, config_name, settings)
+        if processes > 1 and not (settings is Settings and arguments.plain):
+            raise UserError("started as several processes, by torchrun for example: only a single training can be")
         if arguments.flags.help:
             sys.stdout.write(_help(arguments, settings))
             return 0
@@ -60,7 +65,8 @@ def run_cli(
             return main(compose_job(arguments, settings))
         return run_by_hydra(main, arguments, settings)
     except (UserError, ScheduleError) as error:
-        sys.stderr.write(message(error))
+        if is_first:
+            sys.stderr.write(message(error))
         return USER_FAULT
     except KeyboardInterrupt as error:
         sys.stderr.write("\nInterrupted.\n")

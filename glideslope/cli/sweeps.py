@@ -60,6 +60,7 @@ _OPTUNA = {
     "hydra.sweeper.max_failure_rate": "1.0",
     "hydra.sweeper.sampler.seed": "1",
 }
+_RUNNING_RAY = {"hydra.launcher.ray.init.object_store_memory": "null"}  # a running cluster refuses the launcher's own
 _RESULTS = "optimization_results.yaml"  # of the optuna sweeper
 _STOP_SECONDS = 60.0  # within which the jobs of a sweep that is stopped have written their snapshots
 
@@ -89,7 +90,7 @@ def run_by_hydra(main: Callable[[Composed[S]], int], arguments: Arguments, setti
     if not arguments.flags.shell_completion:
         sweep = plan_sweep(arguments, settings)
     jobs = SweepJobs(main, arguments, settings, sweep.jobs, bool(_chosen(sweep.words, "sweeper")))
-    argv = [sys.argv[0], *arguments.words, *sweep.words, *_sweeper_defaults(sweep.words)]
+    argv = [sys.argv[0], *arguments.words, *sweep.words, *_engine_defaults(sweep.words)]
     start = partial(_run_jobs, jobs, argv, arguments)
     if sweep.folder is None or settings is not Settings:
         return _summed_up(start())
@@ -302,14 +303,17 @@ def _run_jobs(jobs: SweepJobs[S], argv: Sequence[str], arguments: Arguments) -> 
     return jobs.ended
 
 
-def _sweeper_defaults(overrides: Sequence[str]) -> list[str]:
-    """Return our overrides for the sweeper that is chosen, without those that the user gives."""
-    if _chosen(overrides, "sweeper") != "optuna":
-        return []
+def _engine_defaults(overrides: Sequence[str]) -> list[str]:
+    """Return our overrides for the sweeper and the launcher that are chosen, without those that the user gives."""
     given = {text.lstrip("+").partition("=")[0] for text in overrides}
-    if any(re.fullmatch(r"\+*hydra/sweeper/sampler=grid", text) for text in overrides):
-        given.add("hydra.sweeper.sampler.seed")  # which that one lacks
-    return [f"{key}={value}" for key, value in _OPTUNA.items() if key not in given]
+    ours: dict[str, str] = {}
+    if _chosen(overrides, "sweeper") == "optuna":
+        ours |= _OPTUNA
+        if any(re.fullmatch(r"\+*hydra/sweeper/sampler=grid", text) for text in overrides):
+            given.add("hydra.sweeper.sampler.seed")  # which that one lacks
+    if "hydra.launcher.ray.init.address" in given:
+        ours |= _RUNNING_RAY
+    return [f"{'+' * (key in _RUNNING_RAY)}{key}={value}" for key, value in ours.items() if key not in given]
 
 
 def _tell_best(folder: Path, objective: str, words: Sequence[str]) -> None:

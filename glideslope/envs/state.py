@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,3 +54,36 @@ def _leaf(saved: object, like: object, path: str) -> Any:
             f"{path}: {array.dtype} of shape {array.shape} where {like.dtype} of shape {like.shape} is needed"
         )
     return array
+
+
+def joined(states: Sequence[State]) -> State:
+    """Return the state of several environments as that of one that has them all, in this order.
+
+    Arrays and lists have a row per environment, `num_envs` counts them; all else is the same in every state.
+    """
+    first = states[0]
+    whole: State = {}
+    for key, value in first.items():
+        values = [state[key] for state in states]
+        if isinstance(value, Mapping):
+            whole[key] = joined(values)
+        elif isinstance(value, np.ndarray):
+            whole[key] = np.concatenate(values)
+        elif isinstance(value, list):
+            whole[key] = [entry for entries in values for entry in entries]
+        else:
+            whole[key] = sum(values) if key == "num_envs" else value
+    return whole
+
+
+def rows_of(state: Mapping[str, Any], rows: slice) -> State:
+    """Return the state of some of the environments of one, of which `joined` makes it again."""
+    part: State = {}
+    for key, value in state.items():
+        if isinstance(value, Mapping):
+            part[key] = rows_of(value, rows)
+        elif key == "num_envs":
+            part[key] = len(range(*rows.indices(value)))
+        else:
+            part[key] = value if np.ndim(value) == 0 else value[rows]
+    return part

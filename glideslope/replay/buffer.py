@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from glideslope.replay.mirroring import Mirror, mirror_in_turn
+from glideslope.settings import WHOLE, Share
 
 Array: TypeAlias = torch.Tensor | NDArray[Any]
 Ints: TypeAlias = NDArray[np.int64]
@@ -92,6 +93,7 @@ class ReplayBuffer:
     mirrors: of their combinations, none of them included, each has its share of a sampled batch.
     device: where frames, states and actions are kept and where batches are.
     seed: what is sampled is a function of the seed and the calls alone, the same on every device.
+    share: with equal seeds the buffers of several shares draw independently, each for its rows of one batch.
 
     A transition can be sampled once its n steps are known or its episode has ended, for as long as its whole
     stack is stored; every such transition is equally likely.
@@ -114,6 +116,7 @@ class ReplayBuffer:
         mirrors: Sequence[Mirror] = (),
         device: torch.device | str = "cpu",
         seed: int,
+        share: Share = WHOLE,
     ) -> None:
         _check_settings(capacity, num_envs, frame_stack, nstep, discount)
         self.device = torch.device(device)
@@ -137,6 +140,7 @@ class ReplayBuffer:
 
         self._powers = np.float64(discount) ** np.arange(nstep + 1)
         self._generator = torch.Generator().manual_seed(seed)
+        self._share = share
 
     @staticmethod
     def estimate_bytes(
@@ -353,7 +357,8 @@ class ReplayBuffer:
         if ends[-1] == 0:
             raise RuntimeError("no transition can be sampled yet")
         # 63 random bits: the remainder's bias is below capacity / 2**63.
-        bits = torch.randint(2**63 - 1, (batch_size,), generator=self._generator).numpy()
+        whole = batch_size * self._share.count
+        bits = torch.randint(2**63 - 1, (whole,), generator=self._generator).numpy()[self._share.rows(whole)]
         rank = bits % ends[-1]
         env = np.searchsorted(ends, rank, side="right")
         number = self._known[env] - (ends[env] - rank)

@@ -12,12 +12,14 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from glideslope.errors import UserError
 from glideslope.replay.buffer import EXTENTS, ReplayBuffer
+from glideslope.settings import WHOLE, Share
 from glideslope.storage import archive
 from glideslope.storage.atomic_files import remove_temporaries
 
@@ -42,34 +44,65 @@ class Segment:
     end_transition: list[int]
 
 
-class ReplayStore:
-    """Keeps one buffer in one folder, which nobody else writes to."""
+class Unsaved(NamedTuple):
+    """What a buffer holds that its folder doesn't."""
 
-    def __init__(self, folder: Path, buffer: ReplayBuffer) -> None:
+    counters: dict[str, list[int]]
+    rows: dict[str, torch.Tensor]  # of `ReplayBuffer.rows_since`
+
+
+def joined(parts: Sequence[Unsaved]) -> Unsaved:
+    """Return what is unsaved of several shares' buffers, in order, as that of one with all their environments."""
+    counters = {key: [number for part in parts for number in part.counters[key]] for key in parts[0].counters}
+    return Unsaved(counters, {key: torch.cat([part.rows[key] for part in parts]) for key in parts[0].rows})
+
+
+class ReplayStore:
+    """Keeps one buffer in one folder, which nobody else writes to.
+
+    Of a buffer that is a `share` of several, the folder holds the whole; the process that writes it is handed that.
+    """
+
+    def __init__(self, folder: Path, buffer: ReplayBuffer, share: Share = WHOLE) -> None:
         self._folder = folder
         self._buffer = buffer
+        self._share = share
+        self._settings = buffer.settings()
+        self._settings["num_envs"] *= share.count
         # Everything up to these counters is in the segments.
-        self._saved = _none_of(buffer)
+        self._saved = self._none()
         self._segments: list[Segment] = []
 
-    def save(self) -> dict[str, Any]:
+    def saved(self) -> dict[str, list[int]]:
+        """Return the counters, of the whole, up to which everything is in the folder."""
+        if not all((self._folder / segment.file).is_file() for segment in self._segments):
+            # Somebody has removed files: what they held is still in the buffer.
+            self._segments, self._saved = [], self._none()
+        return self._saved
+
+    def unsaved(self, saved: Mapping[str, list[int]]) -> Unsaved:
+        """Return what this share holds beyond the counters ``saved`` of the whole."""
+        return Unsaved(self._buffer.counters(), self._buffer.rows_since(self._own(saved)))
+
+    def save(self, whole: Unsaved | None = None) -> dict[str, Any]:
         """Write what is new since the last save; returns the manifest, tensors and plain data.
+
+        Args:
+            whole: `unsaved` of all shares, joined; not needed for a buffer that is no share.
 
         Raises:
             OSError: it can't be written; the disk may be full. The next save covers this one's part too.
         """
-        if not all((self._folder / segment.file).is_file() for segment in self._segments):
-            # Somebody has removed files: what they held is still in the buffer.
-            self._segments, self._saved = [], _none_of(self._buffer)
-        counters = self._buffer.counters()
-        if counters["written"] != self._saved["written"]:
-            self._segments.append(self._write())
+        saved = self.saved()
+        counters, rows = whole or self.unsaved(saved)
+        if counters["written"] != saved["written"]:
+            self._segments.append(self._write(rows))
             self._saved = counters
         oldest = self._oldest_slots(counters["written"])
         self._segments = [segment for segment in self._segments if _reaches(segment.end_slot, oldest)]
         return {
             "format": FORMAT,
-            "buffer": self._buffer.settings(),
+            "buffer": self._settings,
             "counters": counters,
             "generator": self._buffer.generator_state(),
             "segments": [asdict(segment) for segment in self._segments],
@@ -82,19 +115,20 @@ class ReplayStore:
             ReplayError: the manifest doesn't fit the buffer, or a segment is missing, damaged or another
                 one. The buffer is empty then.
         """
-        self._segments, self._saved = [], _none_of(self._buffer)
+        self._segments, self._saved = [], self._none()
         self._buffer.clear()
         try:
             segments = self._listed(manifest)
             for segment in segments:
                 self._take(segment)
-            self._buffer.restore(manifest["counters"], manifest["generator"])
+            self._buffer.restore(self._own(manifest["counters"]), manifest["generator"])
         except BaseException as error:
             self._buffer.clear()
             if isinstance(error, AttributeError | KeyError | TypeError | ValueError):
                 raise ReplayError(f"{self._folder}: the snapshot's list of segments is damaged: {error}") from error
             raise
-        self._segments, self._saved = segments, self._buffer.counters()
+        self._segments = segments
+        self._saved = {key: list(counter) for key, counter in manifest["counters"].items()}
 
     def prune(self, manifests: Iterable[Mapping[str, Any]]) -> None:
         """Remove the segments that neither one of these manifests nor the next save's needs.
@@ -109,13 +143,12 @@ class ReplayStore:
                 file.unlink(missing_ok=True)
         remove_temporaries(self._folder)
 
-    def _write(self) -> Segment:
+    def _write(self, rows: Mapping[str, torch.Tensor]) -> Segment:
         self._folder.mkdir(parents=True, exist_ok=True)
         # A number of its own: segments after the snapshot that a run resumes from may still be there.
         number = 1 + max((_number(file) for file in self._files()), default=0)
         path = self._folder / f"segment_{number:06}.pt"
-        rows = self._buffer.rows_since(self._saved)
-        content = {"format": FORMAT, "buffer": self._buffer.settings(), "rows": rows}
+        content = {"format": FORMAT, "buffer": self._settings, "rows": dict(rows)}
         archive.write(path, content)
         ends = {key: rows[key].tolist() for key in EXTENTS}
         return Segment(path.name, path.stat().st_size, archive.fingerprint(path), **ends)
@@ -139,7 +172,7 @@ class ReplayStore:
         if fingerprint != segment.fingerprint:
             raise ReplayError(f"{path}: is not the file that the snapshot was written with")
         try:
-            self._buffer.put_rows(content["rows"])
+            self._buffer.put_rows(self._own_rows(content["rows"]))
         except (TypeError, ValueError) as error:
             raise ReplayError(f"{path}: doesn't fit the buffer: {error}") from error
 
@@ -150,7 +183,7 @@ class ReplayStore:
         """
         if manifest["format"] != FORMAT:
             raise ReplayError(f"the replay buffer has format {manifest['format']}, this version reads format {FORMAT}")
-        stored, ours = manifest["buffer"], self._buffer.settings()
+        stored, ours = manifest["buffer"], self._settings
         if stored != ours:
             differing = [key for key in ours if stored.get(key) != ours[key]]
             faults = ", ".join(f"{key} {stored.get(key)} instead of {ours[key]}" for key in differing)
@@ -171,15 +204,34 @@ class ReplayStore:
 
     def _oldest_slots(self, written: Sequence[int]) -> list[int]:
         """Return the number of the oldest slot that the ring still holds, per environment."""
-        slots = self._buffer.settings()["slots"]
+        slots = self._settings["slots"]
         return [max(0, end - slots) for end in written]
+
+    def _own(self, counters: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+        """Return the counters of the share's environments."""
+        envs = self._share.rows(self._settings["num_envs"])
+        return {key: list(counter[envs]) for key, counter in counters.items()}
+
+    def _own_rows(self, rows: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """Return the rows of the share's environments."""
+        if self._share.count == 1:
+            return rows
+        envs = self._share.rows(self._settings["num_envs"])
+
+        def places(kind: str) -> slice:
+            ends = np.cumsum(rows[f"end_{kind}"].numpy() - rows[f"first_{kind}"].numpy())
+            return slice(int(ends[envs.start - 1]) if envs.start else 0, int(ends[envs.stop - 1]))
+
+        slots, transitions = places("slot"), places("transition")
+        where = {**dict.fromkeys(rows, slots), **dict.fromkeys(EXTENTS, envs), "order": transitions}
+        return {key: value[where[key]] for key, value in rows.items()}
+
+    def _none(self) -> dict[str, list[int]]:
+        """Return the counters of an empty buffer."""
+        return {key: [0] * self._settings["num_envs"] for key in self._buffer.counters()}
 
     def _files(self) -> list[Path]:
         return [file for file in self._folder.glob("segment_*.pt") if _NAME.fullmatch(file.name)]
-
-
-def _none_of(buffer: ReplayBuffer) -> dict[str, list[int]]:
-    return {key: [0] * len(counter) for key, counter in buffer.counters().items()}
 
 
 def _number(file: Path) -> int:

@@ -62,7 +62,7 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: Path, contents: Literal["empty", "unfinished", "finished"], lock: int, *, made: bool = False
+        self, path: Path, contents: Literal["empty", "unfinished", "finished"], lock: int | None, *, made: bool = False
     ) -> None:
         self.path = path
         self.contents = contents
@@ -76,6 +76,10 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let another process know the folder, which it doesn't hold."""
+        return RunFolder, (self.path, self.contents, None)
 
     def release(self) -> None:
         """Let other processes claim the folder; remove one that was made and not used. May be called twice."""

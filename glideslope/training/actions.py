@@ -15,7 +15,7 @@ from glideslope.training.run import StoppedError, TrainingRun, diverged
 
 
 class Actions:
-    """Actions (N, 5) float32 for the observations of N environments."""
+    """Actions (N, 5) float32 for the observations of N environments, those of this process."""
 
     def __init__(self, run: TrainingRun) -> None:
         self._run = run
@@ -29,7 +29,8 @@ class Actions:
         """
         run, step = self._run, self._run.clock.step
         if step < run.settings.seed_steps:
-            return self._rng.uniform(-1.0, 1.0, (run.settings.num_envs, ACTION_DIM)).astype(np.float32)
+            drawn = self._rng.uniform(-1.0, 1.0, (run.settings.num_envs, ACTION_DIM)).astype(np.float32)
+            return drawn[run.ranks.share.rows(len(drawn))]
         stddev = run.learner.schedules.rate(NOISE, step, run.curriculum.history)
         return self._policy(observation, stddev)
 

@@ -12,7 +12,7 @@ from glideslope.evaluation.scoring import VALIDATION_SEED, Act, Episode, Score, 
 from glideslope.settings import StageSettings
 from glideslope.settings.schedules import NOISE
 from glideslope.training.objective import EVAL
-from glideslope.training.run import TrainingRun
+from glideslope.training.run import StoppedError, TrainingRun
 
 # An evaluation that is due: of the current stage, of every stage reached (at the end of all stages), or none.
 Due: TypeAlias = Literal["stage", "all stages"] | None
@@ -41,10 +41,24 @@ class Scorer:
         return result
 
     def _play(self, stage: StageSettings, index: int, seeds: Sequence[int]) -> list[Episode]:
+        """Play the scenarios, of which each process has its part."""
+        ranks, own = self._run.ranks, None
+        every, first = ranks.share.count, ranks.share.rank
+        try:
+            own = self._play_own(stage, index, seeds[first::every])
+        except StoppedError:
+            if every == 1:
+                raise
+        parts = ranks.gather(own)
+        if any(part is None for part in parts):
+            raise StoppedError
+        return [parts[place % every][place // every] for place in range(len(seeds))]  # type: ignore[index]
+
+    def _play_own(self, stage: StageSettings, index: int, seeds: Sequence[int]) -> list[Episode]:
         ended = self._run.display.progress.advance
         (act, act_beside), (env, *beside) = self._acts, self._envs
-        if not beside or len(seeds) == 1:
-            return play(env, act, stage, index, seeds, ended)
+        if not beside or len(seeds) < 2:
+            return play(env, act, stage, index, seeds, ended) if seeds else []
         half = (len(seeds) + 1) // 2
         with ThreadPoolExecutor(1, thread_name_prefix="evaluation") as worker:
             later = worker.submit(play, beside[0], act_beside, stage, index, seeds[half:], ended)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
@@ -17,6 +18,7 @@ from glideslope.display.figures import plot_run
 from glideslope.display.progress import Progress
 from glideslope.display.time_left import Costs
 from glideslope.display.workload import scoring_envs, work_left
+from glideslope.envs.physics import usable_processors
 from glideslope.errors import UserError, failure
 from glideslope.runs.logger import Logger
 from glideslope.runs.resume_source import Learner, Resumption, find_resumption, require_length
@@ -29,6 +31,7 @@ from glideslope.training.final_evaluation import FILM, FinalResult
 from glideslope.training.messages import conclude, introduce, say_next, say_stopped, tell_duration
 from glideslope.training.preflight import TrainingPlan, make_plan, require_space
 from glideslope.training.process import prepare_process
+from glideslope.training.ranks import ALONE, LostRankError, Ranks
 from glideslope.training.run import StoppedError, TrainingError, TrainingRun
 from glideslope.training.trainer import Trainer
 from glideslope.training.wiring import Parts
@@ -44,6 +47,7 @@ def train(
     accept_schedule: bool = False,
     changes: Sequence[str] = (),
     console: Console | None = None,
+    ranks: Ranks = ALONE,
 ) -> int:
     """Train to the end in ``run_dir``, from the newest good snapshot there if there is one.
 
@@ -58,22 +62,30 @@ def train(
         accept_schedule: resume with these schedules where the snapshot's are different.
         changes: what differs from the settings that the run had before, to be told.
         console: where to show progress; standard output by default.
+        ranks: the processes that train together. The first one writes and shows; its `run_dir` counts.
 
     Raises:
         UserError, ScheduleError: before anything is written.
     """
-    console = console or screen()
-    plan = make_plan(settings, given)
-    with claim_new(run_dir) if new_folder else claim(run_dir, resume=True) as folder:
-        finished = finished_frames(folder.path) if folder.contents == "finished" else 0
+    console = (console or screen()) if ranks.is_first else Console(quiet=True)
+    plan = make_plan(settings, given, ranks)
+    with ExitStack() as stack:
+        folder = ranks.by_first(
+            lambda: stack.enter_context(claim_new(run_dir) if new_folder else claim(run_dir, resume=True))
+        )
+        finished = ranks.from_first(finished_frames(folder.path) if folder.contents == "finished" else 0)
         require_length(settings.num_train_frames, finished)
         if settings.num_train_frames == finished:
             say(console, f"This run is finished: {folder.path}")
             say_next(plan, folder.path, console)
             return 0
         use_writable_caches(lambda note: say(console, f"Note: {note}"))
-        prepare_process(settings.num_threads)
-        learner = make_learner(settings, plan.schedules, plan.device, plan.replay_device, folder.path)
+        prepare_process(ranks.threads(settings.num_threads, usable_processors()))
+        learner = make_learner(
+            *(ranks.share.of(settings), plan.schedules, plan.device, plan.replay_device, folder.path),
+            share=ranks.share,
+            average=ranks.average,
+        )
         resumption = None
         if folder.contents != "empty":
             resumption = find_resumption(
@@ -86,13 +98,19 @@ def train(
         require_space(settings, folder.path, learner)
         for line in changes:
             say(console, f"Changed: {line}")
-        introduce(plan, folder.path, learner.agent, resumption, console)
-        costs = _measure(plan, console)
-        logger = _open(folder, settings, overrides, resumption, console)
-        return _run(plan, folder, learner, resumption, logger, costs, console)
+        introduce(plan, folder.path, learner.agent, resumption, console, ranks.share.count)
+        costs = _measure(plan, ranks, console)
+        if not ranks.is_first:
+            # Nothing is written there, but for empty logs.
+            folder = RunFolder(Path(stack.enter_context(TemporaryDirectory(prefix="glideslope-"))), "empty", None)
+        ranks.wait()  # until all have read the folder
+        opened: list[Logger] = []
+        ranks.by_first(lambda: opened.append(_open(folder, settings, overrides, resumption, console)))
+        logger = opened[0] if opened else Logger(folder.path)
+        return _run(plan, folder, learner, resumption, logger, costs, console, ranks)
 
 
-def _measure(plan: TrainingPlan, console: Console) -> Costs:
+def _measure(plan: TrainingPlan, ranks: Ranks, console: Console) -> Costs:
     """Measure what the run's work costs here, which also prepares the renderer.
 
     Raises:
@@ -101,7 +119,7 @@ def _measure(plan: TrainingPlan, console: Console) -> Costs:
     if uses_pixels(plan.settings) or plan.settings.save_video:
         say(console, "Preparing the renderer (the first use on a machine takes up to a minute) ...")
     try:
-        return measure_costs(plan.settings, plan.device)
+        return measure_costs(ranks.share.of(plan.settings), plan.device)
     except OSError as error:
         raise UserError(f"the renderer can't be prepared: {error}") from error
 
@@ -143,13 +161,14 @@ def _run(
     logger: Logger,
     costs: Costs,
     console: Console,
+    ranks: Ranks,
 ) -> int:
     """Train, evaluate, draw, and print how it ended; return the exit status."""
     settings, path = plan.settings, folder.path
     first = 0 if resumption is None else resumption.frame
     unwritten: list[OSError] = []
     end: End = "failed"
-    failed: TrainingError | None = None
+    failed: TrainingError | LostRankError | None = None
     result: FinalResult | None = None
     undrawn = None
     progress = Progress(
@@ -166,7 +185,7 @@ def _run(
         stack.callback(lambda: logger.tracker.finish(film if end == "finished" and film.exists() else None, end))
         if resumption is None:
             tell_duration(progress, plan.device)
-        run, parts = _build(plan, path, learner, logger, progress, stack)
+        run, parts = _build(plan, path, learner, logger, progress, ranks, stack)
         trainer = Trainer(run, parts)
         if resumption is not None:
             _restore(trainer, resumption)
@@ -177,12 +196,12 @@ def _run(
                 result = parts.final_evaluation.run() if trainer.train() else None
         except StoppedError:
             pass
-        except TrainingError as error:
+        except (TrainingError, LostRankError) as error:
             failed = error
         if failed is None:
             end = "stopped" if result is None else "finished"
         stack.close()  # the logs are whole now
-        if result is not None and not unwritten:
+        if result is not None and not unwritten and ranks.is_first:
             with progress.activity("draw", "drawing the pictures"):
                 undrawn = _draw(path, settings)
             progress.finish()
@@ -197,21 +216,35 @@ def _run(
     if unwritten:
         say_stopped("Trained, but not finished: its logs are incomplete.", path, console)
         return 1
+    if not ranks.is_first:
+        return 0
     return conclude(plan, folder, run, result, undrawn, parts.snapshots.is_saved, console)
 
 
 def _build(
-    plan: TrainingPlan, run_dir: Path, learner: Learner, logger: Logger, progress: Progress, stack: ExitStack
+    plan: TrainingPlan,
+    run_dir: Path,
+    learner: Learner,
+    logger: Logger,
+    progress: Progress,
+    ranks: Ranks,
+    stack: ExitStack,
 ) -> tuple[TrainingRun, Parts]:
     """Build what the training needs besides the learner, and connect it; the environments close with the stack."""
-    settings = plan.settings
-    make = partial(make_env, settings, stage=settings.curriculum.stages[0], device=plan.device)
+    settings, own = plan.settings, ranks.share.of(plan.settings)
+    threads = ranks.threads(settings.num_threads, usable_processors())
+    make = partial(
+        make_env,
+        own.model_copy(update={"num_threads": threads if ranks.share.count > 1 else settings.num_threads}),
+        stage=settings.curriculum.stages[0],
+        device=plan.device,
+    )
     # Evaluation draws all its worlds at once, so it has environments of its own.
-    env = make(num_envs=settings.num_envs)
-    eval_envs = [make(num_envs=count) for count in scoring_envs(settings)]
+    env = make(num_envs=own.num_envs)
+    eval_envs = [make(num_envs=count) for count in scoring_envs(own)]
     for each in (env, *eval_envs):
         stack.callback(each.close)
-    run = TrainingRun(settings, run_dir, env, learner, make_curriculum(settings), logger, progress)
+    run = TrainingRun(settings, run_dir, env, learner, make_curriculum(settings), logger, progress, ranks)
     files = open_snapshots(settings, run_dir, progress.note)
     return run, Parts(run, eval_envs, partial(make, num_envs=1, film=True), files)
 

@@ -31,7 +31,12 @@ RESULT_FILES = (FILM, "training.png", "learning_rates.png", "train.csv", "eval.c
 
 
 def introduce(
-    plan: TrainingPlan, run_dir: Path, agent: DrQV2Agent, resumption: Resumption | None, console: Console
+    plan: TrainingPlan,
+    run_dir: Path,
+    agent: DrQV2Agent,
+    resumption: Resumption | None,
+    console: Console,
+    processes: int = 1,
 ) -> None:
     """Print what will run, where, and how much memory it takes."""
     settings, threads = plan.settings, torch.get_num_threads()
@@ -39,7 +44,8 @@ def introduce(
     say(console, "Run folder: ", str(run_dir))
     lines = [
         f"Profile {settings.profile}: {settings.num_train_frames:,} frames, {settings.num_envs} environments, "
-        f"{plan.device} ({threads} {'thread' if threads == 1 else 'threads'})",
+        f"{'' if processes == 1 else f'{processes} processes on '}{plan.device} "
+        f"({threads} {'thread' if threads == 1 else 'threads'}{'' if processes == 1 else ' each'})",
         f"Replay buffer: {settings.replay_buffer_size:,} frames, {data_size(replay_bytes(settings))} on "
         f"{plan.replay_device}",
         f"Networks: encoder {settings.agent.encoder.name}, actor-critic {settings.agent.actor_critic.name}; "

@@ -24,6 +24,7 @@ from glideslope.errors import failure
 from glideslope.runs.logger import Logger
 from glideslope.runs.resume_source import Learner
 from glideslope.settings import Settings
+from glideslope.training.ranks import ALONE, Ranks
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 _RECENT_EPISODES = 8
@@ -240,7 +241,11 @@ class TrainingDisplay:
 
 
 class TrainingRun:
-    """One training, at step 0, from built parts."""
+    """One training, at step 0, from built parts.
+
+    `settings` and all that counts are those of the whole. `env`, and the learner's replay buffer, are the share that
+    this process of `ranks` has of it.
+    """
 
     def __init__(
         self,
@@ -251,18 +256,29 @@ class TrainingRun:
         curriculum: Curriculum,
         logger: Logger,
         progress: Progress,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.settings, self.folder, self.env, self.learner = settings, folder, env, learner
-        self.curriculum, self.logger = curriculum, logger
+        self.curriculum, self.logger, self.ranks = curriculum, logger, ranks
+        self.own_settings = ranks.share.of(settings)
         self.clock, self.stop = Clock(settings), Stop()
-        self.display = TrainingDisplay(settings, self.clock, curriculum, progress)
+        self.display = TrainingDisplay(self.own_settings, self.clock, curriculum, progress)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether any of the processes was asked to stop."""
+        return self.ranks.any(self.stop.requested)
 
     def write(self, action: Callable[[], object], what: str) -> None:
         """Write a file, for people `what`; where that fails, continue with a note, or stop: `on_write_error`.
 
+        Of several processes the first one writes.
+
         Raises:
             TrainingError: it can't be written, and that stops the training.
         """
+        if not self.ranks.is_first:
+            return
         try:
             action()
         except OSError as error:

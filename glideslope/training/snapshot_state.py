@@ -7,13 +7,22 @@ from it is, on the same processor, bit for bit the run that never stopped.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from glideslope.envs.state import joined as joined_state
+from glideslope.envs.state import rows_of
 from glideslope.errors import UserError
+from glideslope.replay.store import Unsaved
+from glideslope.replay.store import joined as joined_replay
+from glideslope.runs.resume_source import Learner
 from glideslope.runs.snapshots import Snapshots, load
 from glideslope.training.actions import Actions
 from glideslope.training.evaluations import Due, Validation
-from glideslope.training.run import TrainingRun, diverged
+from glideslope.training.run import TrainingError, TrainingRun, diverged
 from glideslope.training.training_log import Records
 
 
@@ -31,8 +40,12 @@ class RunSnapshots:
 
     @property
     def is_saved(self) -> bool:
-        """Whether the rolling snapshot holds this very state."""
+        """Whether the rolling snapshot holds this very state, as far as this process knows."""
         return self._saved == self._place()
+
+    def are_saved(self) -> bool:
+        """Return to all processes whether the rolling snapshot holds this very state: the one that writes it knows."""
+        return self._run.ranks.from_first(self.is_saved)
 
     def save(self) -> None:
         """Write the rolling snapshot, from which a run is resumed.
@@ -42,14 +55,15 @@ class RunSnapshots:
         """
 
         def save() -> None:
-            state = self._run_state()
-            self._files.save_rolling(self._content() | {"run": state})
+            state = gathered.write(self._run.learner)
+            self._files.save_rolling(content | {"run": state})
             needed = [state["replay"], *self._manifest]
             self._saved, self._manifest = self._place(), [state["replay"]]
             self._run.write(lambda: self._run.learner.store.prune(needed), "the replay folder")
 
         with self._run.display.progress.activity("save", "saving a snapshot"):
             self._flush()
+            content, gathered = self._content(), self._gather()
             self._run.write(save, "the snapshot")
 
     def save_stage(self, index: int) -> None:
@@ -63,20 +77,21 @@ class RunSnapshots:
     def keep_best(self, index: int, success_rate: float) -> None:
         """Write a snapshot if its evaluation is among a stage's best. Raises as `save`."""
         frame = self._run.clock.frame
-        if not self._files.would_keep(index, frame, success_rate):
+        if not self._run.ranks.from_first(self._files.would_keep(index, frame, success_rate)):
             return
 
         def save() -> None:
-            self._flush()
-            content = self._content() | {"success_rate": success_rate, "run": self._run_state()}
-            self._files.save_best(content, index, frame, success_rate)
+            run = gathered.write(self._run.learner)
+            self._files.save_best(content | {"success_rate": success_rate, "run": run}, index, frame, success_rate)
 
         with self._run.display.progress.activity("save", "saving the best policy's snapshot"):
+            self._flush()
+            content, gathered = self._content(), self._gather()
             self._run.write(save, "the best policy's snapshot")
 
     def load_best(self, index: int) -> str | None:
         """Give the agent a stage's best policy; return its file, None where there is no good one."""
-        for path in self._files.best(index):
+        for path in self._run.ranks.from_first(self._files.best(index)):
             try:
                 content = load(path)
             except UserError as error:
@@ -97,7 +112,9 @@ class RunSnapshots:
         state = content["run"]
         self._run.learner.agent.load_state_dict(content["agent"])
         self._run.curriculum.load_state_dict(content["curriculum"])
-        self._run.env.load_state_dict(state["env"], self._run.curriculum.stages)
+        own = self._run.ranks.share.rows(self._run.settings.num_envs)
+        env = state["env"] if self._run.ranks.share.count == 1 else rows_of(state["env"], own)
+        self._run.env.load_state_dict(env, self._run.curriculum.stages)
         self._run.clock.step = int(content["step"])
         for part in self._parts:
             part.load_state_dict(state["trainer"])
@@ -122,14 +139,39 @@ class RunSnapshots:
             "schedules": self._run.learner.schedules.state_dict(),
         }
 
-    def _run_state(self) -> dict[str, Any]:
-        """Return what a resume needs besides; taken between two vector steps."""
-        return {
-            "trainer": {key: value for part in self._parts for key, value in part.state_dict().items()},
-            "env": self._run.env.state_dict(),
-            "replay": self._run.learner.store.save(),
-        }
+    def _gather(self) -> Gathered:
+        """Return what a resume needs besides, of all processes; taken between two vector steps.
+
+        Raises:
+            TrainingError: the processes' networks are not the same.
+        """
+        run, ranks = self._run, self._run.ranks
+        trainer = {key: value for part in self._parts for key, value in part.state_dict().items()}
+        if ranks.share.count == 1:
+            return Gathered(trainer, run.env.state_dict(), None)
+        weights = [p for network in run.learner.agent.networks.values() for p in network.parameters()]
+        if len(set(ranks.gather(tuple(norm.item() for norm in torch._foreach_norm(weights))))) > 1:
+            raise TrainingError(
+                f"the networks of the processes are not the same any more, at frame {run.clock.frame:,}"
+            )
+        saved = ranks.from_first(run.learner.store.saved())
+        parts = ranks.to_first((run.env.state_dict(), run.learner.store.unsaved(saved)))
+        envs, replays = zip(*parts, strict=True)
+        return Gathered(trainer, joined_state(envs), joined_replay(replays))
 
     def _flush(self) -> None:
         """Bring the logs to the disk: a resume continues them from its snapshot's frame."""
         self._run.write(self._run.logger.flush, "the logs")
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What a resume needs besides networks, curriculum and schedules."""
+
+    trainer: Mapping[str, Any]
+    env: Mapping[str, Any]
+    replay: Unsaved | None  # of all processes; None where there is one
+
+    def write(self, learner: Learner) -> dict[str, Any]:
+        """Write what is unsaved of the replay buffer; return the part `run` of a snapshot."""
+        return {"trainer": self.trainer, "env": self.env, "replay": learner.store.save(self.replay)}

@@ -55,16 +55,16 @@ class Trainer:
         Raises:
             TrainingError: a network diverged, or a file can't be written and ``on_write_error`` is ``stop``.
         """
-        clock, stop, snapshots = self._run.clock, self._run.stop, self._parts.snapshots
+        clock, snapshots = self._run.clock, self._parts.snapshots
         if not self._observation:
             self._begin()
-        elif not snapshots.is_saved:
+        elif not snapshots.are_saved():
             snapshots.save()  # it resumes from another snapshot, or has another schedule by now
         self._show()
         try:
             self._evaluate()  # what a stop cut off
             with ThreadPoolExecutor(1, thread_name_prefix="worker") as worker:
-                while not clock.at_end and not stop.requested:
+                while not clock.at_end and not self._run.is_stopping:
                     self._iterate(worker)
                     self._show()
                     self._evaluate()
@@ -72,7 +72,7 @@ class Trainer:
                         snapshots.save()
         except StoppedError:
             pass
-        if not snapshots.is_saved:
+        if not snapshots.are_saved():
             snapshots.save()
         return clock.at_end and self._parts.validation.due is None
 
@@ -82,7 +82,8 @@ class Trainer:
         # Spread seeds: runs with neighbouring ones must not meet the same episodes.
         seeds = np.random.SeedSequence(settings.seed).generate_state(settings.num_envs)
         self._parts.stages.play()
-        self._observation, _ = self._run.env.reset(seed=[int(seed) for seed in seeds])
+        own = seeds[self._run.ranks.share.rows(len(seeds))]
+        self._observation, _ = self._run.env.reset(seed=[int(seed) for seed in own])
         self._parts.experience.begin(self._observation)
 
     def _iterate(self, worker: ThreadPoolExecutor) -> None:
@@ -109,10 +110,11 @@ class Trainer:
         self._observation, _, terminated, truncated, infos = collected
         parts.experience.add(actions, *collected)
         run.clock.advance()
-        parts.records.step_taken(infos)
+        everywhere = run.ranks.rows(_outcomes(terminated | truncated, infos))
+        parts.records.step_taken(everywhere)
         changed = False
-        for env in np.flatnonzero(terminated | truncated).tolist():
-            changed |= self._episode_ended(infos["final_info"], env)
+        for env in np.flatnonzero(everywhere["ended"]).tolist():
+            changed |= self._episode_ended(everywhere, env)
         parts.validation.plan(stage_changed=changed)
 
     def _episode_ended(self, final: Mapping[str, Any], env: int) -> bool:
@@ -138,3 +140,14 @@ class Trainer:
     def _show(self) -> None:
         parts = self._parts
         self._run.display.show(len(parts.validation.due_stages), parts.records.rates())
+
+
+def _outcomes(ended: NDArray[np.bool_], infos: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return a row per environment: each part of the reward, and of the episodes that have ended how they did."""
+    final = infos.get("final_info", {})
+    none = np.zeros(len(ended))
+    return {
+        **{key: value for key, value in infos.items() if key.startswith("reward/")},
+        "ended": ended,
+        **{key: final.get(key, none) for key in ("stage", "success", "episode_return", "episode_length")},
+    }

@@ -31,9 +31,9 @@ class Records:
         """Return the rate of each network that its optimizer holds; nothing before the first update."""
         return self._held_rates() if self._logged >= 0 else {}
 
-    def step_taken(self, infos: Mapping[str, Any]) -> None:
+    def step_taken(self, outcomes: Mapping[str, NDArray[Any]]) -> None:
         """Take the parts of the reward of a vector step."""
-        for key, value in infos.items():
+        for key, value in outcomes.items():
             if key.startswith("reward/"):
                 self._episodes[f"train/{key}"].append(float(value.mean()))
 
@@ -68,6 +68,8 @@ class Records:
     def _write_row(self, step: int, metrics: Mapping[str, Any]) -> None:
         run, history = self._run, self._run.curriculum.history
         frame = step * run.settings.action_repeat
+        held = run.ranks.rows({"": np.array([len(run.learner.replay)])})[""]
+        metrics = run.ranks.means(metrics)
         values = {key if "/" in key else f"train/{key}": float(value) for key, value in metrics.items()}
         now = time.monotonic()
         since, frame_then = self._last_log
@@ -81,7 +83,7 @@ class Records:
             norm = values[f"diagnostics/{network}_param_norm"]
             row[f"diagnostics/{network}_effective_lr"] = rate / norm
         row["train/stddev"] = run.learner.schedules.rate(NOISE, step, history)
-        row["train/buffer_size"] = len(run.learner.replay)
+        row["train/buffer_size"] = int(held.sum())
         row["train/fps"] = (frame - frame_then) / max(now - since, 1e-9)
         row |= {key: float(np.mean(collected)) for key, collected in self._episodes.items()}
         self._episodes.clear()
@@ -90,7 +92,7 @@ class Records:
     def _write_rates(self, step: int) -> None:
         """Write the rates of the update of ``step`` alone, unless its frame has a row."""
         run, frame = self._run, step * self._run.settings.action_repeat
-        if frame > run.logger.last_train_frame:
+        if run.ranks.is_first and frame > run.logger.last_train_frame:
             row = {f"lr_{network}": rate for network, rate in self._held_rates().items()}
             row["train/stddev"] = run.learner.schedules.rate(NOISE, step, run.curriculum.history)
             run.write(lambda: run.logger.log_train(frame, row), "the training log")

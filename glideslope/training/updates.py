@@ -55,7 +55,7 @@ class Updates:
         if not agent.privileged_critic or not steps:
             self.make(steps)
             return
-        size = self._run.settings.batch_size
+        size = self._run.own_settings.batch_size
         batches = self._run.learner.replay.sample(size * len(steps)).to(agent.device).split(size)
         agent.freeze()
         losses: list[Tensor] = []
@@ -92,7 +92,7 @@ class Updates:
         agent, schedules, history = learner.agent, learner.schedules, self._run.curriculum.history
         schedules.write(agent.optimizers, step, history)
         stddev = schedules.rate(NOISE, step, history)
-        batch = learner.replay.sample(settings.batch_size).to(agent.device)
+        batch = learner.replay.sample(self._run.own_settings.batch_size).to(agent.device)
         actor, diagnostics = updates_actor(settings, step), self._records.is_due(step)
         return agent.update(batch, stddev, actor=actor, diagnostics=diagnostics)
 
@@ -112,7 +112,7 @@ class Updates:
 
     def _require_finite(self, losses: list[Tensor]) -> None:
         # One look for all of them: a GPU is waited for once.
-        if losses and not bool(torch.stack(losses).isfinite().all()):
+        if losses and self._run.ranks.any(not bool(torch.stack(losses).isfinite().all())):
             raise diverged("a loss is not a number", self._run.learner.agent, self._run.clock.frame)
 
 

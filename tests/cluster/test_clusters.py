@@ -31,7 +31,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
 
 
 def test_a_sweep_on_ray_outlives_its_driver_and_a_node(tmp_path: Path, cluster) -> None:
-    words = ["hydra/launcher=ray", f"+hydra.launcher.ray.init.address={cluster.address}", "seed=1,2,3,4,5,6"]
+    words = ["hydra/launcher=ray", f"hydra.launcher.ray.init.address={cluster.address}", "seed=1,2,3,4,5,6"]
     again = killed_and_started_again(tmp_path, *words)
     while len(list(tmp_path.rglob("finished.json"))) < 2:
         assert again.poll() is None, again.communicate()[0]

@@ -1,0 +1,195 @@
+"""The processes that train one policy together (torch.distributed): which one this is, and what they exchange.
+
+Each has an equal share of environments, replay buffer and batches, and draws what one process would draw for it.
+Gradients are averaged, so networks and optimizers stay the same everywhere; the outcomes of episodes are gathered, so
+curriculum, schedules and clock do too. The first process alone writes: one folder, and snapshots of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glideslope.errors import UserError
+from glideslope.lr_scheduler import ScheduleError
+from glideslope.settings import WHOLE, Share
+
+T = TypeVar("T")
+Lane = Literal["critic", "actor"]
+
+_LONGEST_WAIT = timedelta(hours=2)  # of the others for the first one: it films, or writes to a slow disk
+
+
+class LostRankError(Exception):
+    """Another of the processes has ended, or can't be reached."""
+
+
+class Ranks:
+    """The processes of a training; by default it has one, and nothing is exchanged.
+
+    All of them make the same calls in the same order.
+
+    Attributes:
+        share: what this process has of the training.
+        on_host: how many of the processes run on this host.
+        local: the number of this one among them.
+    """
+
+    def __init__(self, share: Share = WHOLE, *, local: int = 0, on_host: int = 1) -> None:
+        self.share, self.local, self.on_host = share, local, on_host
+        self._lanes: dict[Lane, dist.ProcessGroup | None] = {"critic": None, "actor": None}
+        if share.count > 1:
+            # Updates of critic and actor may run on two threads, whose exchanges must not mix.
+            self._lanes = {lane: dist.new_group(timeout=_LONGEST_WAIT) for lane in self._lanes}
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the run's folder and shows its progress."""
+        return self.share.rank == 0
+
+    @property
+    def average(self) -> Callable[[Sequence[Tensor], Lane], None] | None:
+        """What replaces tensors by their means over all processes, in place; None for one process."""
+        return None if self.share.count == 1 else self._average
+
+    def _average(self, tensors: Sequence[Tensor], lane: Lane) -> None:
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        with _lost():
+            dist.all_reduce(flat, group=self._lanes[lane])
+        flat.div_(self.share.count)
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        torch._foreach_copy_(list(tensors), [part.view_as(t) for part, t in zip(parts, tensors, strict=True)])
+
+    def means(self, measures: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the means over all processes of 0-d tensors."""
+        if self.share.count == 1 or not measures:
+            return measures
+        values = torch.stack([value.detach().to(torch.float32) for value in measures.values()])
+        self._average([values], "critic")
+        return dict(zip(measures, values.unbind(), strict=True))
+
+    def rows(self, own: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Return the rows (N, ...) of all processes, in order, of which each gives an equal number; numbers and flags.
+
+        The arrays have one dimension. Floats of 64 bits carry them, which is exact for whole numbers up to 2^53.
+        """
+        if self.share.count == 1:
+            return own
+        mine = torch.from_numpy(np.stack([np.asarray(values, np.float64) for values in own.values()]))
+        everybody = [torch.empty_like(mine) for _ in range(self.share.count)]
+        with _lost():
+            dist.all_gather(everybody, mine)
+        whole = torch.cat(everybody, dim=1).numpy()
+        return {key: row.astype(values.dtype) for (key, values), row in zip(own.items(), whole, strict=True)}
+
+    def any(self, own: bool) -> bool:
+        """Return whether it is true of any process."""
+        return bool(self.rows({"": np.array([own])})[""].any())
+
+    def gather(self, own: T) -> list[T]:
+        """Return what each process gives, in order."""
+        if self.share.count == 1:
+            return [own]
+        everybody: list[Any] = [None] * self.share.count
+        with _lost():
+            dist.all_gather_object(everybody, own)
+        return everybody
+
+    def to_first(self, own: T) -> list[T]:
+        """Return to the first process what each gives, in order; to the others what they give."""
+        if self.share.count == 1:
+            return [own]
+        everybody: list[Any] | None = [None] * self.share.count if self.is_first else None
+        with _lost():
+            dist.gather_object(own, everybody)
+        return [own] if everybody is None else everybody
+
+    def from_first(self, own: T) -> T:
+        """Return what the first process gives."""
+        if self.share.count == 1:
+            return own
+        told: list[Any] = [own]
+        with _lost():
+            dist.broadcast_object_list(told)
+        return told[0]
+
+    def by_first(self, action: Callable[[], T]) -> T:
+        """Let the first process do something and return its result; all raise the user's fault that it finds.
+
+        Raises:
+            UserError, ScheduleError: the action does.
+        """
+        if self.share.count == 1:
+            return action()
+        done: T | None = None
+        fault: Exception | None = None
+        if self.is_first:
+            try:
+                done = action()
+            except (UserError, ScheduleError) as error:
+                fault = error
+        done, told = self.from_first((done, str(fault or "")))
+        if told:
+            raise fault or UserError(told)
+        return done  # type: ignore[return-value]
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.share.count > 1:
+            with _lost():
+                dist.barrier()
+
+    def threads(self, num_threads: int, processors: int) -> int:
+        """Return how many threads this process computes on: of ``processors``, for 0, its part of the host's."""
+        return num_threads or max(1, processors // self.on_host)
+
+
+ALONE = Ranks()
+"""A training in one process."""
+
+
+@contextmanager
+def joined(environment: Mapping[str, str], device: str) -> Iterator[Ranks]:
+    """Join the processes that torchrun, or another launcher with its environment variables, has started.
+
+    Args:
+        environment: the variables.
+        device: where networks are trained: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UserError: they can't be reached.
+    """
+    count = int(environment.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield ALONE
+        return
+    rank, local = int(environment["RANK"]), int(environment.get("LOCAL_RANK", "0"))
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(local % torch.cuda.device_count())
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_LONGEST_WAIT)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"the processes of this training can't reach each other: {error}") from error
+    try:
+        yield Ranks(Share(rank, count), local=local, on_host=int(environment.get("LOCAL_WORLD_SIZE", "1")))
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _lost() -> Iterator[None]:
+    """Tell a failed exchange as what it is: another process has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise LostRankError(f"another process of this training has ended ({reason})") from error
