@@ -149,11 +149,10 @@ class RunSnapshots:
         trainer = {key: value for part in self._parts for key, value in part.state_dict().items()}
         if ranks.share.count == 1:
             return Gathered(trainer, run.env.state_dict(), None)
-        weights = [p for network in run.learner.agent.networks.values() for p in network.parameters()]
-        if len(set(ranks.gather(tuple(norm.item() for norm in torch._foreach_norm(weights))))) > 1:
-            raise TrainingError(
-                f"the networks of the processes are not the same any more, at frame {run.clock.frame:,}"
-            )
+        weights: list[Tensor] = [p for network in run.learner.agent.networks.values() for p in network.parameters()]
+        norms = torch.stack(torch._foreach_norm(weights)).tolist()
+        if any(others != norms for others in ranks.gather(norms)):
+            raise TrainingError(f"the processes' networks are not the same any more, at frame {run.clock.frame:,}")
         saved = ranks.from_first(run.learner.store.saved())
         parts = ranks.to_first((run.env.state_dict(), run.learner.store.unsaved(saved)))
         envs, replays = zip(*parts, strict=True)
