@@ -3,7 +3,7 @@
 Shapes: B batch, C channels, H x W image, U units.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,15 +27,15 @@ class DormantUnits:
 
     def __init__(self, networks: Mapping[str, nn.Module]) -> None:
         self._networks = networks
-        self._dormant: dict[str, list[Tensor]] = {name: [] for name in networks}
+        self._activities: dict[str, list[Tensor]] = {name: [] for name in networks}
 
     @contextmanager
     def watch(self, name: str) -> Iterator[None]:
         """Take in what the network `name` computes meanwhile."""
-        seen = self._dormant.get(name, [])
+        seen = self._activities.get(name, [])
 
         def record(module: nn.Module, _: Any, output: Tensor) -> None:
-            seen.append(dormant(unit_activity(module, output)).flatten())
+            seen.append(unit_activity(module, output))
 
         network = self._networks.get(name)
         parts = [] if network is None else network.modules()
@@ -46,12 +46,15 @@ class DormantUnits:
             for hook in hooks:
                 hook.remove()
 
-    def ratios(self) -> dict[str, Tensor]:
+    def ratios(self, average: Callable[[list[Tensor]], object] | None = None) -> dict[str, Tensor]:
         """Return the share of dormant units among all hidden units of each network watched, in [0, 1]: 0-d tensors.
 
-        A network without hidden units is left out.
+        A network without hidden units is left out. `average` replaces mean activities by those over a larger batch.
         """
-        return {name: torch.cat(seen).float().mean() for name, seen in self._dormant.items() if seen}
+        if average is not None:
+            average([activity for seen in self._activities.values() for activity in seen])
+        found = {name: [dormant(activity).flatten() for activity in seen] for name, seen in self._activities.items()}
+        return {name: torch.cat(parts).float().mean() for name, parts in found.items() if parts}
 
 
 @torch.no_grad()

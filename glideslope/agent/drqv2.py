@@ -4,8 +4,9 @@ Shapes: B batch, N environments, K stacked frames, S state values, P privileged 
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -22,9 +23,15 @@ from glideslope.settings import NETWORKS, WHOLE, AnyActorCriticSettings, Encoder
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
-Average: TypeAlias = Callable[[Sequence[Tensor], Literal["critic", "actor"]], None]
-"""Replaces tensors by their means over all processes, in place. Updates of critic and actor may be under way together:
-what belongs to either comes in the same order everywhere."""
+
+class Average(Protocol):
+    """Replaces tensors by their means over all processes, in place.
+
+    Updates of critic and actor may be under way together: what belongs to either comes in the same order everywhere.
+    """
+
+    def __call__(self, tensors: Sequence[Tensor], lane: Literal["critic", "actor"]) -> None: ...
+
 
 # Sampled actions stay this far inside (-1, 1), as in DrQ-v2.
 _ACTION_MARGIN = 1e-6
@@ -504,10 +511,9 @@ class DrQV2Agent:
         for parameter in parameters:  # as zero_grad, without its bookkeeping
             parameter.grad = None
         torch.autograd.backward(loss, inputs=parameters)
-        if self._average is not None:
+        if (average := self._averaging(names)) is not None:
             mean = loss.detach()
-            gradients = [p.grad for p in parameters if p.grad is not None]
-            self._average([*gradients, mean], "actor" if "actor" in names else "critic")
+            average([*(p.grad for p in parameters if p.grad is not None), mean])
             self._require_finite_here(names[-1], mean)
         for name in names:
             self.optimizers[name].step()
@@ -535,7 +541,14 @@ class DrQV2Agent:
             measures[f"diagnostics/{name}_grad_norm"] = _norm(gradients)
             measures[f"diagnostics/{name}_update_to_weight"] = change / _norm(old)
             measures[f"diagnostics/{name}_param_norm"] = _norm(parameters)
-        return measures | {f"diagnostics/{name}_dormant_ratio": r for name, r in dormant.ratios().items()}
+        ratios = dormant.ratios(self._averaging(before)) if before else {}
+        return measures | {f"diagnostics/{name}_dormant_ratio": ratio for name, ratio in ratios.items()}
+
+    def _averaging(self, names: Collection[str]) -> Callable[[Sequence[Tensor]], None] | None:
+        """Return what averages tensors over all processes in an update of these networks; None where there is one."""
+        if self._average is None:
+            return None
+        return partial(self._average, lane="actor" if "actor" in names else "critic")
 
 
 def _frozen_copy(module: _Network) -> _Network:

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glideslope.agent import Average
 from glideslope.errors import UserError
 from glideslope.lr_scheduler import ScheduleError
 from glideslope.settings import WHOLE, Share
@@ -56,7 +57,7 @@ class Ranks:
         return self.share.rank == 0
 
     @property
-    def average(self) -> Callable[[Sequence[Tensor], Lane], None] | None:
+    def average(self) -> Average | None:
         """What replaces tensors by their means over all processes, in place; None for one process."""
         return None if self.share.count == 1 else self._average
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from glideslope.envs.gym import LandingEnv, LandingVectorEnv
 from glideslope.envs.landing import Outcome
 from glideslope.envs.scenario import Scenarios, StageMix
+from glideslope.envs.state import joined, rows_of
 from tests.support.environments import (
     BUILDS,
     NUM,
@@ -58,6 +59,27 @@ def test_a_restored_environment_goes_on_bit_for_bit(kind: str, queue: bool) -> N
     ended = [bool((terminated | truncated).any()) for _, _, terminated, truncated, _ in results + rest]
     assert any(ended[:stop])
     assert any(ended[stop:])
+
+
+@pytest.mark.parametrize("kind", BUILDS)
+def test_parts_of_an_environment_go_on_as_the_whole(kind: str) -> None:
+    whole, stop, parts = begin(kind), 15, (slice(0, 1), slice(1, NUM))
+    play(whole, 0, stop)
+    state = whole.state_dict()
+    states = [rows_of(through_file(state), rows) for rows in parts]
+    envs = [build(kind, num=rows.stop - rows.start) for rows in parts]
+    for env, part in zip(envs, states, strict=True):
+        env.load_state_dict(part, STAGES)
+    for step in range(stop, STEPS):
+        expected = whole.step(actions(step))
+        for env, rows in zip(envs, parts, strict=True):
+            observation, reward, terminated, truncated, _ = env.step(actions(step)[rows])
+            found = (*observation.values(), reward, terminated, truncated)
+            for one, other in zip(found, (*expected[0].values(), *expected[1:4]), strict=True):
+                np.testing.assert_array_equal(one, other[rows])
+    assert digest(joined([env.state_dict() for env in envs])) == digest(whole.state_dict())
+    for env in (whole, *envs):
+        env.close()
 
 
 @pytest.mark.slow

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from glideslope.errors import UserError
 from glideslope.replay.buffer import ReplayBuffer
-from glideslope.replay.store import ReplayError, ReplayStore
+from glideslope.replay.store import ReplayError, ReplayStore, joined
 from glideslope.runs import snapshots as checkpoint
+from glideslope.settings import Share
 from tests.support.faults import room_for
 from tests.support.kills import killed_before
 from tests.support.replays import Writer, assert_same_batch, make_buffer
@@ -480,3 +481,52 @@ def test_a_manifest_in_a_snapshot_reads_back(tmp_path: Path) -> None:
     ReplayStore(tmp_path / "replay", restored).load(checkpoint.load(path)["run"]["replay"])
     assert_same_buffer(writer.buffer, restored)
     assert issubclass(ReplayError, UserError)
+
+
+# --- shares ---
+
+
+@given(seed=st.integers(0, 99), steps=st.lists(st.integers(1, 50), min_size=1, max_size=4))
+@settings(max_examples=15, deadline=None)
+def test_what_shares_store_any_number_of_them_restores(
+    seed: int, steps: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("shares")
+    writers = [Writer(make_buffer(share=Share(rank, 2)), seed=2 * seed + rank) for rank in range(2)]
+    stores = [ReplayStore(folder, writer.buffer, Share(rank, 2)) for rank, writer in enumerate(writers)]
+    for count in steps:
+        for writer in writers:
+            for _ in range(count):
+                writer.step()
+        saved = stores[0].saved()  # the one that writes
+        manifest = stores[0].save(joined([store.unsaved(saved) for store in stores]))
+    whole = make_buffer(num_envs=4, capacity=120)
+    ReplayStore(folder, whole).load(manifest)
+    rows, parts = live_rows(whole), [live_rows(writer.buffer) for writer in writers]
+    for key, value in rows.items():
+        assert torch.equal(value, torch.cat([part[key] for part in parts]))
+    assert whole.counters() == {
+        key: writers[0].buffer.counters()[key] + writers[1].buffer.counters()[key] for key in whole.counters()
+    }
+    for rank, writer in enumerate(writers):
+        restored = make_buffer(share=Share(rank, 2))
+        ReplayStore(folder, restored, Share(rank, 2)).load(manifest)
+        assert_same_buffer(restored, writer.buffer)
+    # And those of four processes are what one has.
+    quarter = make_buffer(num_envs=1, capacity=30, share=Share(2, 4))
+    ReplayStore(folder, quarter, Share(2, 4)).load(manifest)
+    assert quarter.counters() == {key: counter[2:3] for key, counter in whole.counters().items()}
+
+
+def test_shares_of_a_batch_draw_apart() -> None:
+    writers = [Writer(make_buffer(share=Share(rank, 2)), seed=0) for rank in range(2)]
+    for writer in writers:
+        for _ in range(40):
+            writer.step()
+    alone = Writer(make_buffer(), seed=0)
+    for _ in range(40):
+        alone.step()
+    both = [writer.buffer.sample(8) for writer in writers]
+    whole = alone.buffer.sample(16)
+    assert torch.equal(torch.cat([batch.action for batch in both]), whole.action)
+    assert not torch.equal(both[0].action, both[1].action)
