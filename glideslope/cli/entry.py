@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "evaluate": "Score a trained or scripted policy on scenarios no training saw.",
     "preview": "Draw and table the learning rates of a training beforehand.",
     "compare": "Compare runs, grouped by the settings that differ.",
+    "tune": "Search for the learning rates of a training; the best become a preset.",
 }
 """Each command, and what it is for."""
 FAILED, USER_FAULT = 1, 2
@@ -95,10 +96,10 @@ def _run(command: str | None, words: Sequence[str]) -> int:
         return USER_FAULT
     try:
         # Imported here: they take most of a second, in which Ctrl-C is to be as quiet as later.
-        from glideslope.cli import compare, evaluate, preview, train
+        from glideslope.cli import compare, evaluate, preview, train, tune
         from glideslope.cli.main import PROGRAMS, run_cli
 
-        modules = {"train": train, "evaluate": evaluate, "preview": preview, "compare": compare}
+        modules = {"train": train, "evaluate": evaluate, "preview": preview, "compare": compare, "tune": tune}
         if command == "compare":
             words = compare.with_runs(words)
         return run_cli(modules[command].main, *PROGRAMS[command], words)

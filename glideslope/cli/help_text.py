@@ -18,7 +18,14 @@ from glideslope.cli.arguments import PROGRAMS, TRAIN_CONFIG
 from glideslope.cli.entry import COMMANDS
 from glideslope.display.commands import program, started
 from glideslope.errors import typed
-from glideslope.settings import CommandSettings, CompareSettings, EvaluateSettings, PreviewSettings, Settings
+from glideslope.settings import (
+    CommandSettings,
+    CompareSettings,
+    EvaluateSettings,
+    PreviewSettings,
+    SearchSettings,
+    Settings,
+)
 from glideslope.settings.catalogue import groups_of, headings_of, options_of
 from glideslope.settings.checks import CheckedSettings, choices
 
@@ -97,6 +104,20 @@ _PAGES: Mapping[type[CheckedSettings], _Page] = {
         keys=("runs", "by", "out"),
         usage="FOLDER... [key=value]",
     ),
+    SearchSettings: _Page(
+        command="tune",
+        examples=(
+            "profile=state",
+            "profile=state population=8 spread=5",
+            "profile=state lr_schedule=gentle_decay method=asha population=16",
+        ),
+        groups=_GROUPS,
+        keys=(
+            *("method", "population", "exchange_every_frames", "spread"),
+            *("processors_per_training", "gpus_per_training", "address"),
+            *("lr", "lr_encoder", "lr_actor", "lr_critic", "num_train_frames", "seed"),
+        ),
+    ),
 }
 _FLAGS = (
     ("--help all", "Show every key"),
@@ -135,7 +156,7 @@ def help_text(
         for option, purpose in options_of(group, folders).items():
             mark = "*" if choices.get(group) == option else " "
             lines += _entry(f"{mark} {option}", purpose)
-    if settings is not Settings:  # a preview takes the keys of a training, but for these
+    if settings is not Settings:  # a preview or a search takes the keys of a training, but for these
         mapping = {key: value for key, value in mapping.items() if key not in CommandSettings.model_fields}
     lines += ["", "Keys, key=default:"]
     for heading, keys in _headed(page, mapping, everything).items():
@@ -175,7 +196,7 @@ def _entry(name: str, text: str) -> list[str]:
 def _headed(page: _Page, mapping: Mapping[str, Any], everything: bool) -> dict[str, list[str]]:
     """The keys to be shown below their headings."""
     headings = headings_of(PROGRAMS[page.command][0])
-    if page.command == "preview":
+    if issubclass(PROGRAMS[page.command][1], Settings):
         headings |= headings_of(TRAIN_CONFIG)
     headed = {key for keys in headings.values() for key in keys}
     files = [key for key in mapping if key not in headed]  # what the files of groups hold

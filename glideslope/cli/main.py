@@ -16,6 +16,7 @@ from glideslope.cli.arguments import EVALUATE_CONFIG as EVALUATE_CONFIG
 from glideslope.cli.arguments import PREVIEW_CONFIG as PREVIEW_CONFIG
 from glideslope.cli.arguments import PROGRAMS as PROGRAMS
 from glideslope.cli.arguments import TRAIN_CONFIG as TRAIN_CONFIG
+from glideslope.cli.arguments import TUNE_CONFIG as TUNE_CONFIG
 from glideslope.cli.arguments import Arguments, read_arguments
 from glideslope.cli.checked_command import Composed as Composed
 from glideslope.cli.checked_command import S, compose_job

@@ -15,6 +15,7 @@ SCRIPTS = {
     "evaluate": "evaluate.py",
     "preview": "preview_lr_schedule.py",
     "compare": "compare_runs.py",
+    "tune": "tune_lr_schedule.py",
 }
 """The script of each command of the console command."""
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,11 @@ def evaluate_command(run_dir: Path, *words: str) -> str:
 def train_command(*words: str) -> str:
     """Return the command that trains, or resumes a sweep, with some words."""
     return shlex.join([*_program("train"), *words])
+
+
+def tune_command(*words: str) -> str:
+    """Return the command that runs a search with some words, or resumes it."""
+    return shlex.join([*_program("tune"), *words])
 
 
 def compare_command(folder: Path) -> str:

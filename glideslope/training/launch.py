@@ -48,6 +48,7 @@ def train(
     changes: Sequence[str] = (),
     console: Console | None = None,
     ranks: Ranks = ALONE,
+    until: int | None = None,
 ) -> int:
     """Train to the end in ``run_dir``, from the newest good snapshot there if there is one.
 
@@ -63,6 +64,7 @@ def train(
         changes: what differs from the settings that the run had before, to be told.
         console: where to show progress; standard output by default.
         ranks: the processes that train together. The first one writes and shows; its `run_dir` counts.
+        until: pause at this frame, with a snapshot from which the next call resumes; its costs are not measured.
 
     Raises:
         UserError, ScheduleError: before anything is written.
@@ -99,7 +101,7 @@ def train(
         for line in changes:
             say(console, f"Changed: {line}")
         introduce(plan, folder.path, learner.agent, resumption, console, ranks.share.count)
-        costs = _measure(plan, ranks, console)
+        costs = _measure(plan, ranks, console) if until is None else {}
         if not ranks.is_first:
             # Nothing is written there, but for empty logs.
             folder = RunFolder(Path(stack.enter_context(TemporaryDirectory(prefix="glideslope-"))), "empty", None)
@@ -107,7 +109,7 @@ def train(
         opened: list[Logger] = []
         ranks.by_first(lambda: opened.append(_open(folder, settings, overrides, resumption, console)))
         logger = opened[0] if opened else Logger(folder.path)
-        return _run(plan, folder, learner, resumption, logger, costs, console, ranks)
+        return _run(plan, folder, learner, resumption, logger, costs, console, ranks, until)
 
 
 def _measure(plan: TrainingPlan, ranks: Ranks, console: Console) -> Costs:
@@ -162,6 +164,7 @@ def _run(
     costs: Costs,
     console: Console,
     ranks: Ranks,
+    until: int | None,
 ) -> int:
     """Train, evaluate, draw, and print how it ended; return the exit status."""
     settings, path = plan.settings, folder.path
@@ -183,17 +186,18 @@ def _run(
         stack.callback(_close, logger, unwritten)
         film = path / FILM
         stack.callback(lambda: logger.tracker.finish(film if end == "finished" and film.exists() else None, end))
-        if resumption is None:
+        if resumption is None and until is None:
             tell_duration(progress, plan.device)
         run, parts = _build(plan, path, learner, logger, progress, ranks, stack)
         trainer = Trainer(run, parts)
         if resumption is not None:
             _restore(trainer, resumption)
             run.display.plan()
-            tell_duration(progress, plan.device)
+            if until is None:
+                tell_duration(progress, plan.device)
         try:
             with run.stop.on_signals():
-                result = parts.final_evaluation.run() if trainer.train() else None
+                result = parts.final_evaluation.run() if trainer.train(until) else None
         except StoppedError:
             pass
         except (TrainingError, LostRankError) as error:
@@ -210,6 +214,9 @@ def _run(
     if failed is not None:
         say_stopped(f"Stopped: {failed}", path, console)
         return 1
+    if result is None and until is not None and not run.stop.requested:
+        say(console, f"Paused at frame {run.clock.frame:,}.")
+        return 0
     if result is None:
         say_stopped(f"Stopped at frame {run.clock.frame:,}.", path, console)
         return 128 + run.stop.signal

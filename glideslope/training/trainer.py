@@ -49,8 +49,11 @@ class Trainer:
         self._observation = self._run.env.observations()
         self._learnt = resumption.step - resumption.update_due
 
-    def train(self) -> bool:
+    def train(self, until: int | None = None) -> bool:
         """Train to ``num_train_frames``; return whether it got there (False after a stop).
+
+        Args:
+            until: pause behind the evaluation of this frame, with a snapshot.
 
         Raises:
             TrainingError: a network diverged, or a file can't be written and ``on_write_error`` is ``stop``.
@@ -64,7 +67,7 @@ class Trainer:
         try:
             self._evaluate()  # what a stop cut off
             with ThreadPoolExecutor(1, thread_name_prefix="worker") as worker:
-                while not clock.at_end and not self._run.is_stopping:
+                while not clock.at_end and not self._run.is_stopping and (until is None or clock.frame < until):
                     self._iterate(worker)
                     self._show()
                     self._evaluate()

@@ -1,0 +1,1 @@
+"""Searches for learning rates: many trainings on Ray Tune."""
