@@ -79,6 +79,7 @@ def _connect(settings: SearchSettings) -> None:
 def _tuner(settings: SearchSettings, folder: Path) -> tune.Tuner:
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # prints in spite of verbose=0
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1"  # seconds of the search's own state that a kill may lose
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the runs have logs of their own
     trainable = tune.with_resources(
         tune.with_parameters(
@@ -121,6 +122,7 @@ def _scheduler(settings: SearchSettings) -> TrialScheduler:
     if settings.method == "asha":
         return AsyncHyperBandScheduler(time_attr="training_iteration", max_t=last + 1, reduction_factor=2)
     mutations = {f"lr_{network}": tune.loguniform(*ends) for network, ends in settings.rate_ranges.items()}
+    # Not synchronous: a restored scheduler may wait forever then. The training that is furthest behind goes first.
     return PopulationBasedTraining(
-        time_attr="training_iteration", perturbation_interval=1, hyperparam_mutations=mutations, synch=True
+        time_attr="training_iteration", perturbation_interval=1, hyperparam_mutations=mutations
     )

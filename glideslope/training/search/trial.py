@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from rich.console import Console
 
 from glideslope.errors import UserError
 from glideslope.runs.run_copies import copy_run
-from glideslope.runs.run_folder import EVAL_CSV, has_run, read_config
+from glideslope.runs.run_folder import EVAL_CSV, ROLLING, read_config
+from glideslope.runs.snapshots import load
 from glideslope.settings import NETWORKS, Settings
 from glideslope.training.launch import train
 from glideslope.training.search.lineage import Lineage, first_step_behind, rounded
@@ -24,7 +27,7 @@ SCORE = "score"
 TRIALS, COPIES = "trials", "copies"
 """Folders of a search: run folders, and copies of them at comparisons."""
 _CHECKPOINT = "checkpoint.json"
-_KEPT_COPIES = 3  # of a trial: another may be about to copy the one before the last
+_KEPT_COPIES = 4  # of a trial: others may be about to take an earlier one, or Ray after a kill
 _BROKEN = -1.0  # the score of a training that has diverged
 _WIDTH = 120
 
@@ -55,7 +58,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         goal = min((self.iteration + 1) * self._every, total)
         settings = self._with_rates()
         run = self._folder / TRIALS / self._run_name
-        if self._origin is not None and not _continues(run, settings):
+        if self._origin is not None and not _continues(run, settings, goal):
             copy_run(self._origin, run)
         run.mkdir(parents=True, exist_ok=True)
         with open(run / OUTPUT, "a", encoding="utf-8", buffering=1) as file:
@@ -63,20 +66,15 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             status = train(settings, run, accept_schedule=True, console=console, until=goal)
         if status > 1:
             raise RuntimeError(f"stopped by signal {status - 128}")
-        stage, success = _evaluated(run)
-        return {
-            SCORE: _BROKEN if status else stage + success,
-            "stage": stage,
-            "success_rate": success,
-            "frames": goal,
-            "done": goal >= total,
-        }
+        score = _BROKEN if status else _score(run, settings.num_eval_episodes)
+        return {SCORE: score, "frames": goal, "done": goal >= total}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Copy the run folder, and name the copy."""
         copies = self._folder / COPIES / self._run_name
         copies.mkdir(parents=True, exist_ok=True)
-        copy = copies / f"{self.iteration:05}"
+        # Never the name of an earlier one: Ray may come back to that after a kill.
+        copy = copies / f"{time.time_ns()}"
         copy_run(self._folder / TRIALS / self._run_name, copy)
         for old in sorted(copies.glob("[0-9]*"))[:-_KEPT_COPIES]:
             shutil.rmtree(old, ignore_errors=True)
@@ -106,19 +104,20 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         return self._settings.model_copy(update={"lr_schedule": self._lineage.schedule()})
 
 
-def _continues(run: Path, settings: Settings) -> bool:
-    """Return whether a run folder holds this very training, perhaps beyond the copy that Ray knows of."""
+def _continues(run: Path, settings: Settings, goal: int) -> bool:
+    """Return whether a run folder holds this very training, at most at frame ``goal``: a kill lost none of it."""
     try:
-        return has_run(run) and read_config(run) == settings.to_plain()
+        return read_config(run) == settings.to_plain() and load(run / ROLLING)["frame"] <= goal
     except UserError:
         return False
 
 
-def _evaluated(run: Path) -> tuple[int, float]:
-    """Return stage and success rate of the last evaluation; zeros before the first."""
-    try:
-        with open(run / EVAL_CSV, encoding="utf-8", newline="") as file:
-            *_, last = csv.DictReader(file)
-    except (FileNotFoundError, ValueError):
-        return 0, 0.0
-    return int(float(last["eval/stage"])), float(last["eval/success_rate"])
+def _score(run: Path, episodes: int) -> float:
+    """Return how far a training has come by its last evaluation: the stage, and the share of episodes that landed.
+
+    Where these are equal the mean reward decides: it counts for less than half of an episode.
+    """
+    with open(run / EVAL_CSV, encoding="utf-8", newline="") as file:
+        *_, last = csv.DictReader(file)
+    stage, success, reward = (float(last[f"eval/{name}"]) for name in ("stage", "success_rate", "episode_reward"))
+    return stage + success + math.atan(reward) / (math.pi * episodes)
