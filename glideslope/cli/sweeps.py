@@ -51,6 +51,7 @@ from glideslope.settings import Settings
 from glideslope.settings.catalogue import CONFIG_DIR
 from glideslope.training.objective import KEY as OBJECTIVE
 from glideslope.training.objective import read_objective
+from glideslope.training.search.cluster import require_cluster
 
 # The objective is to be large, each trial is to know the ones before it, and the sweep is to survive a failed job. With
 # a seed, a search that is started again tries the same values: those of finished runs are looked up in their folders.
@@ -228,6 +229,11 @@ def plan_sweep(arguments: Arguments, settings: type[S]) -> _Sweep:
         rules = {"sweeper": "only a training has an objective", "launcher": "only trainings run side by side"}
         for part in (part for part in rules if _chosen(overrides.texts, part)):
             faults.append(Fault(f"hydra/{part}", UNSET, f"goes with {program('train')}; {rules[part]}"))
+    for key, address in _ray_addresses(overrides.texts):
+        try:
+            require_cluster(key, address)
+        except SettingsError as error:
+            faults += error.faults
     if _chosen(overrides.texts, "sweeper"):
         # The values to be tried are found as it goes; the others are to be sound.
         jobs = [[str(o.input_line) for o in parsed if not o.is_sweep_override()]]
@@ -259,6 +265,13 @@ def plan_sweep(arguments: Arguments, settings: type[S]) -> _Sweep:
             folder = make_new(folder)
         texts.append(f"hydra.sweep.dir='{folder}'")
     return _Sweep(texts, () if _chosen(overrides.texts, "sweeper") else tuple(planned), folder, objective)
+
+
+def _ray_addresses(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Return keys and addresses of the Ray clusters that `overrides` name."""
+    pairs = [text.lstrip("+").partition("=") for text in texts]
+    key = "hydra.launcher.ray.init.address"
+    return [(key, value.strip("'\"")) for found, _, value in pairs if found == key and value != "null"]
 
 
 def _chosen(texts: Sequence[str], part: str) -> str:

@@ -27,6 +27,9 @@ SHORT = (
 )
 
 
+RATES = ("lr_encoder", "lr_actor", "lr_critic")
+
+
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(ROOT / "tune_lr_schedule.py"), *words]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -84,13 +87,17 @@ def test_successive_halving_stops_the_worst_and_keeps_the_schedule(tmp_path: Pat
     (preset,) = (tmp_path / "cfgs" / "lr_schedule").glob("found_*.yaml")
     content = yaml.safe_load(preset.read_text())
     assert [part["lr"] for part in content["lr_schedule"]["actor"]["intervals"]] == ["1x", "0.5x", "0.25x"]
-    assert content["lr_actor"] != content["lr"]
+    best = [run.parent for run in finished if f"The run: {run.parent.name}" in preset.read_text()]
+    config = yaml.safe_load((best[0] / "config.yaml").read_text())
+    assert {key: content[key] for key in RATES} == {key: config[key] for key in RATES}
+    assert None not in content.values()
 
 
 @pytest.mark.parametrize(
     ("word", "told"),
     [
-        ("address=127.0.0.1:1", "address=127.0.0.1:1: there is no Ray cluster"),
+        ("address=127.0.0.1:1", "address=127.0.0.1:1: no Ray cluster answers there"),
+        ("address=nowhere", "address=nowhere: must be auto, or the address of a running cluster"),
         ("processors_per_training=99", "processors_per_training=99: the cluster has"),
     ],
 )

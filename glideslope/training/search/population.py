@@ -18,6 +18,7 @@ from glideslope.errors import UserError
 from glideslope.runs.run_folder import finished_frames
 from glideslope.settings.search import SearchSettings
 from glideslope.training.objective import read_objective
+from glideslope.training.search.cluster import require_cluster
 from glideslope.training.search.trial import SCORE, TRIALS, Trial
 
 _STATE = "ray"  # Ray Tune's own folder in that of the search
@@ -54,6 +55,8 @@ def _rank(run: Path) -> tuple[float, float]:
 
 
 def _connect(settings: SearchSettings) -> None:
+    if settings.address is not None:
+        require_cluster("address", settings.address)
     local: dict[str, Any] = {"num_cpus": usable_processors(), "object_store_memory": _STORE_BYTES}
     try:
         ray.init(
