@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from glideslope.envs.physics import usable_processors
@@ -19,6 +19,7 @@ from glideslope.runs.run_folder import finished_frames
 from glideslope.settings.search import SearchSettings
 from glideslope.training.objective import read_objective
 from glideslope.training.search.cluster import require_cluster
+from glideslope.training.search.scheduler import Population
 from glideslope.training.search.trial import SCORE, TRIALS, Trial
 
 _STATE = "ray"  # Ray Tune's own folder in that of the search
@@ -125,7 +126,6 @@ def _scheduler(settings: SearchSettings) -> TrialScheduler:
     if settings.method == "asha":
         return AsyncHyperBandScheduler(time_attr="training_iteration", max_t=last + 1, reduction_factor=2)
     mutations = {f"lr_{network}": tune.loguniform(*ends) for network, ends in settings.rate_ranges.items()}
-    # Not synchronous: a restored scheduler may wait forever then. The training that is furthest behind goes first.
-    return PopulationBasedTraining(
-        time_attr="training_iteration", perturbation_interval=1, hyperparam_mutations=mutations
+    return Population(
+        time_attr="training_iteration", perturbation_interval=1, hyperparam_mutations=mutations, synch=True
     )
