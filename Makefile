@@ -40,8 +40,8 @@ test: check
 test-fast: $(READY)
 	$(PYTEST) -m "not slow" tests/unit tests/rules
 
-# Sweeps on a Ray cluster of two nodes and on submitit, killed and resumed; in an environment of their own, as Ray needs
-# other versions. Takes many minutes.
+# Sweeps and searches on Ray, with a cluster of two nodes, and on submitit, killed and resumed; in an environment of their
+# own, as Ray needs other versions. Takes many minutes.
 test-cluster: requirements-sweep.lock
 	@$(PYTHON) -m venv $(VENV)-sweep
 	@$(VENV)-sweep/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-sweep.lock

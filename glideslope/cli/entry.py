@@ -24,7 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "evaluate": "Score a trained or scripted policy on scenarios no training saw.",
     "preview": "Draw and table the learning rates of a training beforehand.",
     "compare": "Compare runs, grouped by the settings that differ.",
-    "tune": "Search for the learning rates of a training; the best become a preset.",
+    "tune": "Search for learning rates; the best become a preset.",
 }
 """Each command, and what it is for."""
 FAILED, USER_FAULT = 1, 2

@@ -31,7 +31,7 @@ def commands(script: str) -> list[list[str]]:
     return [shlex.split(line, comments=True)[2:] for line in lines]
 
 
-# Those with resume= need a run: test_docs_runs.py has one. test_docs_sweeps.py has the sweep.
+# Those with resume= need a run: test_docs_runs.py has one. test_docs_sweeps.py has the sweep and the search.
 @pytest.mark.parametrize(
     "arguments",
     [words for words in commands("train_gimbal_curriculum.py") if "resume=<run" not in words and "-m" not in words],
@@ -54,8 +54,11 @@ def test_preview_commands_are_understood(arguments: list[str]) -> None:
 
 
 def test_every_command_was_found() -> None:
-    """The tests here take each, and test_comparison.py those of compare_runs.py."""
-    tested = ("train_gimbal_curriculum.py", "preview_lr_schedule.py", "evaluate.py", "compare_runs.py")
+    """The tests here take each, test_comparison.py those of compare_runs.py, and test_docs_sweeps.py the search."""
+    tested = (
+        *("train_gimbal_curriculum.py", "preview_lr_schedule.py", "evaluate.py", "compare_runs.py"),
+        "tune_lr_schedule.py",
+    )
     assert all(commands(script) for script in tested)
     assert sum(len(commands(script)) for script in tested) == len(re.findall(r"^python ", README, re.MULTILINE))
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from glideslope.agent.dormancy import DormantUnits
+from glideslope.agent.dormancy import DormantUnits, dormant
 from glideslope.agent.networks.actor_critic import (
     ActionParts,
     Actor,
@@ -476,9 +476,10 @@ def test_silent_units_of_one_q_function_are_dormant(twin: int) -> None:
         head.second.weight[twin], head.second.bias[twin] = 0.0, -1.0
     with units.watch("critic"):
         critic(critic.code(features, state), action)
-    silent = units._dormant["critic"][-2:]
+    silent = units._activities["critic"][-2:]
     for layer in silent:
-        both = layer.view(2, SIZES.hidden_dim)
+        both = dormant(layer)
+        assert both.shape == (2, SIZES.hidden_dim)
         assert both[twin].all()
         assert not both[1 - twin].all()
 

@@ -156,7 +156,7 @@ def test_every_activation_of_every_bundle_is_seen(encoder: str, actor_critic: st
     for name, run in passes.items():
         with units.watch(name), Activations() as computed:
             run()
-        assert len(units._dormant[name]) == computed.count > 0, name
+        assert len(units._activities[name]) == computed.count > 0, name
 
 
 def test_nothing_is_measured_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,10 @@ from glideslope.settings.yaml_files import parse_yaml
 pytestmark = pytest.mark.usefixtures("workplace")
 
 # What makes a program's empty command line a complete one.
-NEEDED = {"train": [], "preview": [], "evaluate": ["policy=expert"], "compare": ["runs=[a]"]}
+NEEDED = {
+    **{"train": [], "preview": [], "evaluate": ["policy=expert"], "compare": ["runs=[a]"]},
+    "tune": ["method=asha"],  # which goes with any schedule
+}
 
 
 def shown(program: str, capsys: pytest.CaptureFixture[str], *words: str) -> str:

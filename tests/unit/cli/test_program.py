@@ -18,7 +18,13 @@ from tests.support.paths import ROOT
 # Each starts a program.
 pytestmark = pytest.mark.slow
 
-SCRIPTS = ("train_gimbal_curriculum.py", "evaluate.py", "preview_lr_schedule.py", "compare_runs.py")
+SCRIPTS = (
+    "train_gimbal_curriculum.py",
+    "evaluate.py",
+    "preview_lr_schedule.py",
+    "compare_runs.py",
+    "tune_lr_schedule.py",
+)
 
 
 def command(script: str, *words: str) -> list[str]:
@@ -130,7 +136,7 @@ def test_the_console_command_lists_its_commands_and_its_version(tmp_path: Path) 
     [
         ("trian", "did you mean train?"),
         ("compare_runs", "did you mean compare?"),
-        ("lr_schedule=gentle_decay", "there are train, evaluate, preview, compare"),
+        ("lr_schedule=gentle_decay", "there are train, evaluate, preview, compare, tune"),
     ],
 )
 def test_an_unknown_command_is_answered_with_the_nearest(word: str, rule: str, tmp_path: Path) -> None:
