@@ -47,7 +47,7 @@ from glideslope.runs.run_folder import (
     make_new,
     runs_below,
 )
-from glideslope.settings import Settings
+from glideslope.settings import SearchSettings, Settings
 from glideslope.settings.catalogue import CONFIG_DIR
 from glideslope.training.objective import KEY as OBJECTIVE
 from glideslope.training.objective import read_objective
@@ -118,7 +118,7 @@ def _run_sweep(sweep: _Sweep, start: Callable[[], list[EndedJob]], jobs: SweepJo
     launcher = _chosen(sweep.words, "launcher")
     if finished < len(states) or jobs.searches:
         if not launcher:
-            return start()
+            return _start_here(start, jobs)
         with _elsewhere(sweep.jobs):
             _start_elsewhere(start, launcher, sweep.jobs)
     # What ran in another process is known by what it left. The trials of a search are known by their folders alone.
@@ -126,6 +126,21 @@ def _run_sweep(sweep: _Sweep, start: Callable[[], list[EndedJob]], jobs: SweepJo
         (run, 1) for run in sorted(runs_below(sweep.folder or Path()))
     ]
     return [EndedJob(run, 0 if finished_frames(run) >= frames else FAILED, None) for run, frames in runs]
+
+
+def _start_here(start: Callable[[], list[EndedJob]], jobs: SweepJobs[S]) -> list[EndedJob]:
+    """Run jobs in this process.
+
+    Raises:
+        UserError: a sweeper can't search as it is told to; no job has begun.
+    """
+    try:
+        return start()
+    except Exception as error:  # sweepers raise what their libraries do
+        if isinstance(error, UserError) or not jobs.searches or jobs.ended or jobs.bugs:
+            raise
+        reason = next(iter(str(error).splitlines()), "") or "it can't search so"
+        raise UserError(f"hydra/sweeper: {type(error).__name__}: {reason}") from error
 
 
 def _start_elsewhere(start: Callable[[], object], launcher: str, jobs: Sequence[PlannedJob]) -> None:
@@ -254,6 +269,10 @@ def plan_sweep(arguments: Arguments, settings: type[S]) -> _Sweep:
         frames = composed.settings.num_train_frames if isinstance(composed.settings, Settings) else 0
         planned.append(PlannedJob(words, Path(os.path.abspath(composed.run_dir)), frames))
         objective = composed.objective
+    if settings is SearchSettings and arguments.multirun:
+        faults.append(Fault("-m", UNSET, "a search is a sweep by itself: leave this out"))
+    elif arguments.multirun and not (jobs or faults):
+        faults.append(Fault("-m", UNSET, f"no job is left of {' '.join(arguments.overrides)}"))
     if len({job.folder for job in planned}) < len(planned):
         twice = next(job for job in planned if sum(job.folder == other.folder for other in planned) > 1)
         named = " ".join(word.lstrip("+") for word in twice.words)

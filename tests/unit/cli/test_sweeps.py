@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from glideslope.cli.main import EVALUATE_CONFIG, TRAIN_CONFIG, Composed, compose, run_cli
+from glideslope.cli.main import EVALUATE_CONFIG, PROGRAMS, TRAIN_CONFIG, Composed, compose, run_cli
 from glideslope.errors import UserError
 from glideslope.settings import EvaluateSettings, Settings
 from glideslope.settings.yaml_files import dump_yaml
@@ -172,6 +172,35 @@ def test_every_failed_job_of_a_grid_is_named(capsys: pytest.CaptureFixture[str])
 def test_a_job_that_is_there_twice_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli(lambda composed: 0, TRAIN_CONFIG, Settings, ["-m", "seed=1,2,1"]) == 2
     assert capsys.readouterr().err == "Error: seed=1: this job is in the sweep twice\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "told"),
+    [
+        ("train", ["seed=range(1,1)"], "-m: no job is left of seed=range(1,1)"),
+        ("tune", ["seed=1,2"], "-m: a search is a sweep by itself: leave this out"),
+        (
+            "train",
+            ["hydra/sweeper=optuna", "lr=interval(1e-3,1e-4)"],
+            "hydra/sweeper: ValueError: The `low` value must be smaller than or equal to the `high` value "
+            "(low=0.001, high=0.0001).",
+        ),
+        (
+            "train",
+            ["hydra/sweeper=optuna", "lr=interval(1e-4,1e-3)", "hydra.sweeper.n_trials=-1"],
+            "hydra/sweeper: ValueError: No trials are completed yet.",
+        ),
+    ],
+)
+def test_a_sweep_that_cannot_run_is_one_message(
+    program: str, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(composed: object) -> int:
+        raise AssertionError("nothing is started")
+
+    assert run_cli(main, *PROGRAMS[program], ["-m", *words]) == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last == f"Error: {told}"
 
 
 def test_without_the_plugin_the_extra_is_named(
