@@ -29,7 +29,7 @@ Lane = Literal["critic", "actor"]
 _LONGEST_WAIT = timedelta(hours=2)  # of the others for the first one: it films, or writes to a slow disk
 
 
-class LostRankError(Exception):
+class LostRankError(UserError):
     """Another of the processes has ended, or can't be reached."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from glideslope.runs.run_folder import holder_here
 from tests.support.sweeps import assert_unharmed, killed_and_started_again, start, wait_for_snapshot
 
 pytestmark = pytest.mark.slow
@@ -39,6 +40,24 @@ def test_a_sweep_on_ray_outlives_its_driver_and_a_node(tmp_path: Path, cluster) 
     cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
     output = again.communicate()[0]
     assert again.returncode == 0, output
+    assert_unharmed(tmp_path, range(1, 7), output)
+
+
+def test_a_sweep_on_joblib_outlives_its_driver_and_a_worker(tmp_path: Path) -> None:
+    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,2,3,4,5,6"]
+    again = killed_and_started_again(tmp_path, *words)
+    while not (finished := list(tmp_path.rglob("finished.json"))):
+        assert again.poll() is None, again.communicate()[0]
+        time.sleep(0.1)
+    done = {path.parent for path in finished}
+    pids = [holder_here(path.parent) for path in tmp_path.rglob("output.log") if path.parent not in done]
+    os.kill(next(pid for pid in pids if pid), signal.SIGKILL)
+    output = again.communicate()[0]
+    assert again.returncode == 1, output
+    assert "jobs failed:" in output
+    third = start(tmp_path, *words)
+    output = third.communicate()[0]
+    assert third.returncode == 0, output
     assert_unharmed(tmp_path, range(1, 7), output)
 
 

@@ -40,6 +40,8 @@ ADAPTS = {
     "glideslope.lr_scheduler.torch_scheduler": {"torch"},
     "glideslope.lr_scheduler.stable_baselines3": {"torch", "stable_baselines3"},
 }
+# Subclasses of Ray's classes: loaded by a search alone.
+ON_RAY = {f"glideslope.training.search.{name}" for name in ("population", "scheduler", "trial")}
 
 
 def sources() -> dict[str, Path]:
@@ -203,10 +205,14 @@ def test_every_package_used_is_a_dependency() -> None:
         early = {name for node in at_import_time(tree) for name in outside(node)}
         if module in ADAPTS:
             at_first, later = extras["train"], extras["sb3"]
+        elif module in ON_RAY:
+            at_first, later = core + extras["train"] + extras["sweep"], []
         elif part_of(module) in ALONE or module in STARTS:
             at_first, later = core, extras["train"]
         else:
             at_first, later = core + extras["train"], extras["track"] + extras["sweep"]
+        ours = {name for node in at_import_time(tree) for name in our_modules(node, set(sources()))}
+        assert module in ON_RAY or not ours & ON_RAY, f"{module} loads Ray before it is needed"
         for name in outside(tree) - sys.stdlib_module_names - {"__future__", "pydantic_core"}:  # pinned by pydantic
             declared = at_first + ([] if name in early else later)
             names = {distribution.lower() for distribution in distributions.get(name, [name])}
