@@ -18,7 +18,6 @@ from glideslope.display.figures import plot_run
 from glideslope.display.progress import Progress
 from glideslope.display.time_left import Costs
 from glideslope.display.workload import scoring_envs, work_left
-from glideslope.envs.physics import usable_processors
 from glideslope.errors import UserError, failure
 from glideslope.runs.logger import Logger
 from glideslope.runs.resume_source import Learner, Resumption, find_resumption, require_length
@@ -82,9 +81,9 @@ def train(
             say_next(plan, folder.path, console)
             return 0
         use_writable_caches(lambda note: say(console, f"Note: {note}"))
-        prepare_process(ranks.threads(settings.num_threads, usable_processors()))
+        prepare_process(ranks.own(settings).num_threads)
         learner = make_learner(
-            *(ranks.share.of(settings), plan.schedules, plan.device, plan.replay_device, folder.path),
+            *(ranks.own(settings), plan.schedules, plan.device, plan.replay_device, folder.path),
             share=ranks.share,
             average=ranks.average,
         )
@@ -121,7 +120,7 @@ def _measure(plan: TrainingPlan, ranks: Ranks, console: Console) -> Costs:
     if uses_pixels(plan.settings) or plan.settings.save_video:
         say(console, "Preparing the renderer (the first use on a machine takes up to a minute) ...")
     try:
-        return measure_costs(ranks.share.of(plan.settings), plan.device)
+        return measure_costs(ranks.own(plan.settings), plan.device)
     except OSError as error:
         raise UserError(f"the renderer can't be prepared: {error}") from error
 
@@ -238,14 +237,8 @@ def _build(
     stack: ExitStack,
 ) -> tuple[TrainingRun, Parts]:
     """Build what the training needs besides the learner, and connect it; the environments close with the stack."""
-    settings, own = plan.settings, ranks.share.of(plan.settings)
-    threads = ranks.threads(settings.num_threads, usable_processors())
-    make = partial(
-        make_env,
-        own.model_copy(update={"num_threads": threads if ranks.share.count > 1 else settings.num_threads}),
-        stage=settings.curriculum.stages[0],
-        device=plan.device,
-    )
+    settings, own = plan.settings, ranks.own(plan.settings)
+    make = partial(make_env, own, stage=settings.curriculum.stages[0], device=plan.device)
     # Evaluation draws all its worlds at once, so it has environments of its own.
     env = make(num_envs=own.num_envs)
     eval_envs = [make(num_envs=count) for count in scoring_envs(own)]

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glideslope.agent import Average
+from glideslope.envs.physics import usable_processors
 from glideslope.errors import UserError
 from glideslope.lr_scheduler import ScheduleError
-from glideslope.settings import WHOLE, Share
+from glideslope.settings import WHOLE, Settings, Share
 
 T = TypeVar("T")
 Lane = Literal["critic", "actor"]
@@ -148,9 +149,12 @@ class Ranks:
             with _lost():
                 dist.barrier()
 
-    def threads(self, num_threads: int, processors: int) -> int:
-        """Return how many threads this process computes on: of ``processors``, for 0, its part of the host's."""
-        return num_threads or max(1, processors // self.on_host)
+    def own(self, settings: Settings) -> Settings:
+        """Return the settings of this process's share; all processors are the host's, of which it has its part."""
+        own = self.share.of(settings)
+        if self.share.count == 1 or own.num_threads:
+            return own
+        return own.model_copy(update={"num_threads": max(1, usable_processors() // self.on_host)})
 
 
 ALONE = Ranks()

@@ -260,7 +260,7 @@ class TrainingRun:
     ) -> None:
         self.settings, self.folder, self.env, self.learner = settings, folder, env, learner
         self.curriculum, self.logger, self.ranks = curriculum, logger, ranks
-        self.own_settings = ranks.share.of(settings)
+        self.own_settings = ranks.own(settings)
         self.clock, self.stop = Clock(settings), Stop()
         self.display = TrainingDisplay(self.own_settings, self.clock, curriculum, progress)
 
