@@ -180,14 +180,27 @@ def joined(environment: Mapping[str, str], device: str) -> Iterator[Ranks]:
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(local % torch.cuda.device_count())
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_LONGEST_WAIT)
+        store = _store(environment, rank, count)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the processes of this training can't reach each other: {error}") from error
     try:
         yield Ranks(Share(rank, count), local=local, on_host=int(environment.get("LOCAL_WORLD_SIZE", "1")))
     finally:
         dist.destroy_process_group()
+
+
+def _store(environment: Mapping[str, str], rank: int, count: int) -> dist.Store:
+    """Return the store by which the processes find each other.
+
+    torchrun's own lives on when it restarts them, with addresses that nobody answers at: each attempt has other keys.
+    """
+    host, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+    hosts = rank == 0 and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    store = dist.TCPStore(host, port, count, is_master=hosts, timeout=_LONGEST_WAIT, multi_tenant=True)
+    return dist.PrefixStore(f"attempt {environment.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,37 +63,30 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, monkeypatch: pytest.M
                 assert float(together[key]) == pytest.approx(float(alone[key]), rel=1e-4, abs=1e-5), key
 
 
-def interrupted(run: Path, interrupt: Callable[[psutil.Process, int], object]) -> str:
-    """Start a training in two processes, and interrupt it behind a snapshot; return what it printed.
-
-    `interrupt` is called with torchrun's process and the number of that which writes.
-    """
-    snapshot = run / "snapshot.pt"
-    before = snapshot.stat().st_mtime_ns if snapshot.exists() else 0
-    training = start_two(run, *EVENTFUL)
-    while not snapshot.exists() or snapshot.stat().st_mtime_ns == before:
+def wait_for_snapshot(run: Path, training: subprocess.Popen[str], after: int = 0) -> int:
+    """Wait for a snapshot later than ``after``; return its time."""
+    while not (run / "snapshot.pt").exists() or (run / "snapshot.pt").stat().st_mtime_ns <= after:
         assert training.poll() is None, training.communicate()[0]
         time.sleep(0.02)
-    interrupt(psutil.Process(training.pid), int((run / ".lock").read_text().split()[0]))
-    output, _ = training.communicate()
-    assert training.returncode != 0
-    assert not (run / "finished.json").exists()
-    return output
-
-
-def kill_the_other(torchrun: psutil.Process, writing: int) -> None:
-    (other,) = [child for child in torchrun.children() if child.pid != writing]
-    other.kill()
+    return (run / "snapshot.pt").stat().st_mtime_ns
 
 
 def test_two_processes_resume_to_the_bit(tmp_path: Path) -> None:
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     train_in_two(straight, *EVENTFUL)
-    output = interrupted(broken, kill_the_other)
+    training = start_two(broken, *EVENTFUL, restarts=1)
+    first = wait_for_snapshot(broken, training)
+    writing = int((broken / ".lock").read_text().split()[0])
+    (other,) = (child for child in psutil.Process(training.pid).children() if child.pid != writing)
+    other.kill()
+    wait_for_snapshot(broken, training, first)  # of the attempt that torchrun makes then
+    training.terminate()
+    output, _ = training.communicate()
+    assert training.returncode != 0
     assert "another process of this training has ended" in output
-    assert "glideslope/training" not in output  # no traceback of ours beside that of torchrun
-    output = interrupted(broken, lambda torchrun, writing: torchrun.terminate())
-    assert "Stopped at frame" in output
+    assert output.index("Resuming from frame") < output.index("Stopped at frame")
+    assert "glideslope/training" not in output  # no traceback of ours
+    assert not (broken / "finished.json").exists()
     assert "Resuming from frame" in train_in_two(broken, *EVENTFUL)
     assert differences(state_of(straight), state_of(broken)) == []
     # One process takes over what two have left.

@@ -9,9 +9,10 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 
-def start_two(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """Start a training in two processes in the run folder ``folder``."""
+def start_two(folder: Path, *words: str, restarts: int = 0) -> subprocess.Popen[str]:
+    """Start a training in two processes in the run folder ``folder``; torchrun restarts them so many times."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    torchrun.append(f"--max-restarts={restarts}")
     command = [*torchrun, str(ROOT / "train_gimbal_curriculum.py"), *words, f"hydra.run.dir={folder}", "num_threads=1"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
