@@ -44,6 +44,7 @@ def test_a_sweep_on_ray_outlives_its_driver_and_a_node(tmp_path: Path, cluster) 
 
 
 def test_a_sweep_on_joblib_outlives_its_driver_and_a_worker(tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="takes as long as the others: with the extra [sweep]")
     words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,2,3,4,5,6"]
     again = killed_and_started_again(tmp_path, *words)
     while not (finished := list(tmp_path.rglob("finished.json"))):

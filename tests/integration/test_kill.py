@@ -11,7 +11,7 @@ from benchmarks.soak import soak
 
 @pytest.mark.slow
 def test_kill_9_at_random_moments_changes_no_bit(tmp_path: Path) -> None:
-    overrides = ["num_train_frames=3000", "snapshot_every_frames=100"]
+    overrides = ["num_train_frames=2000", "snapshot_every_frames=100"]
     report = soak(tmp_path, 3, seed=1, overrides=overrides, longest=0.15)
     assert report.kills == 3
     assert report.ends >= 1

@@ -12,7 +12,6 @@ from rich.console import Console
 from benchmarks.soak import differences, state_of
 from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.runs.run_copies import copy_run
-from glideslope.runs.run_folder import frames_done
 from glideslope.settings import Settings
 from glideslope.training import launch
 from tests.support.interruptions import stop_at
@@ -76,6 +75,8 @@ def test_stop_and_resume_changes_no_bit(
 @pytest.mark.slow
 def test_pauses_and_copies_change_no_bit(straight: tuple[str, Path], tmp_path: Path) -> None:
     senses, reference = straight
+    if senses == "pixels":
+        pytest.skip("as from the state, and slower")
     words = [*BUSY, *SENSES[senses], "num_threads=1"]
     settings = compose(TRAIN_CONFIG, words, Settings).settings
     first, copy = tmp_path / "first", tmp_path / "copy"
@@ -83,7 +84,7 @@ def test_pauses_and_copies_change_no_bit(straight: tuple[str, Path], tmp_path: P
         assert launch.train(settings, first, until=501, console=Console(file=file)) == 0
         copy_run(first, copy)
         assert launch.train(settings, copy, until=900, console=Console(file=file)) == 0
-    assert frames_done(copy) == 900
+    assert "Paused at frame 900" in (tmp_path / "output.log").read_text()
     assert not (copy / "finished.json").exists()
     assert train(copy, *BUSY, *SENSES[senses]) == 0
     assert differences(state_of(reference), state_of(copy)) == []

@@ -13,7 +13,7 @@ from glideslope.runs.run_folder import read_config
 from tests.support.paths import ROOT
 from tests.support.training import train
 
-SHORT = [*COMMAND, "num_train_frames=2000", "snapshot_every_frames=200"]
+SHORT = [*COMMAND, "num_train_frames=1200", "snapshot_every_frames=200"]
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:

@@ -14,6 +14,7 @@ from glideslope.envs.baselines import expert
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.settings import FULL_TASK, Settings
 from glideslope.training.evaluations import Scorer
+from glideslope.training.ranks import ALONE
 from glideslope.training.run import StoppedError
 from tests.support.tasks import pinned_task
 
@@ -39,7 +40,7 @@ class Display:
 def scorer(counts: tuple[int, ...], act: Any = lambda env, _: expert(env.task), beside: Any = None) -> Any:
     task = pinned_task(start_height=(1.0, 1.5))
     envs = [LandingVectorEnv(n, task=task, stage=FULL_TASK, pixels=False, num_threads=1) for n in counts]
-    run: Any = SimpleNamespace(curriculum=SimpleNamespace(stages=[FULL_TASK]), display=Display())
+    run: Any = SimpleNamespace(curriculum=SimpleNamespace(stages=[FULL_TASK]), display=Display(), ranks=ALONE)
     return Scorer(run, envs, act, beside or act), run.display
 
 
