@@ -14,7 +14,13 @@ CASES = {
     "profile=cpu, environments on a thread of their own": ("parallel=true",),
     "profile=cpu, one thread a process": ("parallel=false",),
     "encoder original, batch 256, one thread a process": (
-        *("parallel=false", "encoder_bundle@agent=original", "batch_size=256", "num_train_frames=2200"),
+        *(
+            "parallel=false",
+            "encoder_bundle@agent=original",
+            "batch_size=256",
+            "num_train_frames=1400",
+            "log_every_frames=100",
+        ),
     ),
 }
 
