@@ -20,13 +20,14 @@ from torch import Tensor
 
 from glideslope.agent import Average
 from glideslope.envs.physics import usable_processors
-from glideslope.errors import UserError
+from glideslope.errors import UserError, listed
 from glideslope.lr_scheduler import ScheduleError
 from glideslope.settings import WHOLE, Settings, Share
 
 T = TypeVar("T")
 Lane = Literal["critic", "actor"]
 
+_LONGEST_START = timedelta(minutes=5)  # from the first process to the last
 _LONGEST_WAIT = timedelta(hours=2)  # of the others for the first one: it films, or writes to a slow disk
 
 
@@ -170,12 +171,18 @@ def joined(environment: Mapping[str, str], device: str) -> Iterator[Ranks]:
         device: where networks are trained: `auto`, `cpu` or `cuda`.
 
     Raises:
-        UserError: they can't be reached.
+        UserError: they can't be reached, or a variable is missing.
     """
     count = int(environment.get("WORLD_SIZE", "1"))
     if count == 1:
         yield ALONE
         return
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in environment]
+    if missing:
+        raise UserError(
+            f"WORLD_SIZE={count} asks for {count} processes, but {listed(missing, 'and')} "
+            f"{'is' if len(missing) == 1 else 'are'} not set: start them with torchrun, or unset WORLD_SIZE"
+        )
     rank, local = int(environment["RANK"]), int(environment.get("LOCAL_RANK", "0"))
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:
@@ -184,10 +191,12 @@ def joined(environment: Mapping[str, str], device: str) -> Iterator[Ranks]:
     try:
         store = _store(environment, rank, count)
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_LONGEST_WAIT)
+        ranks = Ranks(Share(rank, count), local=local, on_host=int(environment.get("LOCAL_WORLD_SIZE", "1")))
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"the processes of this training can't reach each other: {error}") from error
+        reason = next(iter(str(error).splitlines()), "")
+        raise UserError(f"the processes of this training can't reach each other: {reason}") from error
     try:
-        yield Ranks(Share(rank, count), local=local, on_host=int(environment.get("LOCAL_WORLD_SIZE", "1")))
+        yield ranks
     finally:
         dist.destroy_process_group()
 
@@ -199,7 +208,7 @@ def _store(environment: Mapping[str, str], rank: int, count: int) -> dist.Store:
     """
     host, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
     hosts = rank == 0 and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    store = dist.TCPStore(host, port, count, is_master=hosts, timeout=_LONGEST_WAIT, multi_tenant=True)
+    store = dist.TCPStore(host, port, count, is_master=hosts, timeout=_LONGEST_START, multi_tenant=True)
     return dist.PrefixStore(f"attempt {environment.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -75,6 +76,20 @@ def test_a_killed_search_resumes_and_its_preset_replays_the_best_rates(tmp_path:
     command = [sys.executable, str(ROOT / "train_gimbal_curriculum.py"), *words, f"lr_schedule={found[1]}"]
     subprocess.run([*command, f"hydra.run.dir={replay}"], cwd=tmp_path, check=True, capture_output=True)
     assert rates(replay) == rates(best)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_search_names_the_command_that_resumes_it(tmp_path: Path, number: signal.Signals) -> None:
+    search = start(tmp_path, *SHORT)
+    while not list(tmp_path.rglob("copies/*/*")):
+        assert search.poll() is None, search.communicate()[0]
+        time.sleep(0.1)
+    search.send_signal(number)
+    output, _ = search.communicate()
+    assert search.returncode == 128 + signal.SIGINT, output  # Ray hands on that it was interrupted, not by which signal
+    assert "Resume the search:" in output
+    assert "tune_lr_schedule.py profile=smoke" in output
+    assert "Traceback" not in output
 
 
 def test_successive_halving_stops_the_worst_and_keeps_the_schedule(tmp_path: Path) -> None:

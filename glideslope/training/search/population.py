@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def _connect(settings: SearchSettings) -> None:
     if settings.address is not None:
         require_cluster("address", settings.address)
     local: dict[str, Any] = {"num_cpus": usable_processors(), "object_store_memory": _STORE_BYTES}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=settings.address or "local",
@@ -70,6 +72,8 @@ def _connect(settings: SearchSettings) -> None:
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), "")
         raise UserError(f"address={settings.address}: there is no Ray cluster: {reason}") from error
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end the process at once
     there = ray.cluster_resources()
     for key, kind, needed in (
         ("processors_per_training", "CPU", settings.processors_per_training),
@@ -83,6 +87,7 @@ def _connect(settings: SearchSettings) -> None:
 def _tuner(settings: SearchSettings, folder: Path) -> tune.Tuner:
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # prints in spite of verbose=0
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # else Ctrl-C looks like an end
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1"  # seconds of the search's own state that a kill may lose
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the runs have logs of their own
     trainable = tune.with_resources(
