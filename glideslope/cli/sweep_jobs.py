@@ -23,13 +23,11 @@ from glideslope.cli.entry import BY_SIGNAL, FAILED, USER_FAULT, message
 from glideslope.display.console import say, screen
 from glideslope.errors import UserError
 from glideslope.lr_scheduler import ScheduleError
-from glideslope.runs.run_folder import FolderInUseError
+from glideslope.runs.run_folder import OUTPUT, FolderInUseError
 from glideslope.settings import Settings
 from glideslope.training.objective import KEY as OBJECTIVE
 from glideslope.training.objective import read_objective
 
-OUTPUT = "output.log"
-"""What a job prints in a process of its own; a file of its folder."""
 _POLL_SECONDS = 1.0
 
 

@@ -32,13 +32,14 @@ from glideslope.cli.hydra_composition import Composer
 from glideslope.cli.hydra_internals import grid
 from glideslope.cli.overrides import Word, read_overrides
 from glideslope.cli.run_names import of_sweep
-from glideslope.cli.sweep_jobs import OUTPUT, EndedJob, PlannedJob, SweepJobs
+from glideslope.cli.sweep_jobs import EndedJob, PlannedJob, SweepJobs
 from glideslope.cli.sweep_progress import watching
 from glideslope.display.commands import compare_command, near, program, train_command
 from glideslope.display.console import say, screen
 from glideslope.errors import UNSET, Fault, SettingsError, UserError, failure, typed
 from glideslope.runs.run_folder import (
     FINISHED,
+    OUTPUT,
     claim,
     finished_frames,
     first_free,

@@ -5,6 +5,7 @@ config.yaml     the resolved configuration; there from the first moment of a run
 overrides.yaml  the command line's overrides that led to it, as typed, those of resumes included
 versions.json   versions of everything that computed the run, and the code's git commit; a resume adds its own
 finished.json   there once the run is complete
+output.log      what a run prints that a sweep or a search trains in a process of its own
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ VERSIONS = "versions.json"
 FINISHED = "finished.json"
 TRAIN_CSV = "train.csv"
 EVAL_CSV = "eval.csv"
+OUTPUT = "output.log"
 ROLLING = "snapshot.pt"
 _LONGEST_ROW = 4096  # bytes; of train.csv
 LONGEST_NAME = 80  # characters in the name of a run's folder

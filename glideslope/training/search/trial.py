@@ -16,13 +16,12 @@ from rich.console import Console
 
 from glideslope.errors import UserError
 from glideslope.runs.run_copies import copy_run
-from glideslope.runs.run_folder import EVAL_CSV, ROLLING, read_config
+from glideslope.runs.run_folder import EVAL_CSV, OUTPUT, ROLLING, read_config
 from glideslope.runs.snapshots import load
 from glideslope.settings import NETWORKS, Settings
 from glideslope.training.launch import train
 from glideslope.training.search.lineage import Lineage, first_step_behind, rounded
 
-OUTPUT = "output.log"
 SCORE = "score"
 TRIALS, COPIES = "trials", "copies"
 """Folders of a search: run folders, and copies of them at comparisons."""

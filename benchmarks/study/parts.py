@@ -1,0 +1,69 @@
+"""The runs of the study: what each part trains, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+PRESETS = (
+    *("constant", "gentle_decay", "aggressive_decay", "exponential_smooth"),
+    *("stage_based", "differential", "warmup_cosine"),
+)
+PAIR = ("constant", "gentle_decay")
+DECAYS = ("constant", "gentle_decay", "aggressive_decay", "warmup_cosine")
+# What these runs can do without; it changes nothing of what they learn.
+_LEAN = ("num_eval_episodes=30", "final_eval_episodes=50", "save_video=false", "keep_replay=false")
+_STATE = ("profile=state", "curriculum_preset=balanced", *_LEAN)
+FRAMES = 24_000
+STATE = (*_STATE, f"num_train_frames={FRAMES}", "eval_every_frames=1500")
+LONGER = (*_STATE, f"num_train_frames={3 * FRAMES}", "eval_every_frames=3000")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training."""
+
+    block: str
+    schedule: str
+    seed: int
+    overrides: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells a run of a part from its others."""
+        return self.block, self.schedule, self.seed
+
+
+@dataclass(frozen=True)
+class Block:
+    """Trainings that differ in their schedule and seed alone."""
+
+    name: str
+    title: str
+    overrides: tuple[str, ...]
+    schedules: tuple[str, ...]
+    seeds: Sequence[int]
+
+    def runs(self) -> Iterator[Run]:
+        """Yield every run, all schedules of a seed before the next seed."""
+        for seed in self.seeds:
+            for schedule in self.schedules:
+                yield Run(self.name, schedule, seed, (*self.overrides, f"lr_schedule={schedule}", f"seed={seed}"))
+
+
+def _presets(name: str, words: Sequence[str], seeds: int) -> Block:
+    return Block(name, f"base rate × {name}", (*STATE, *words), PRESETS, range(1, seeds + 1))
+
+
+PARTS: dict[str, tuple[Block, ...]] = {
+    "presets": (
+        _presets("1", (), 10),
+        _presets("0.3", ("lr=9.0e-5",), 5),
+        _presets("3", ("lr=9.0e-4",), 5),
+    ),
+    "longer": (Block("3x", "three times the frames", LONGER, DECAYS, range(1, 6)),),
+    "knobs": (
+        Block("batch", "batch × 4", (*STATE, "batch_size=512"), PAIR, range(1, 6)),
+        Block("updates", "twice the updates", (*STATE, "update_every_steps=2"), PAIR, range(1, 6)),
+    ),
+}

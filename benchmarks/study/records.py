@@ -1,0 +1,117 @@
+"""What the runs of a part came to: two small tables in ``results/``, one row a run and one row an evaluation."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.study.parts import Run
+from glideslope.evaluation.comparison.runs import RecordedRun
+from glideslope.runs.run_folder import VERSIONS
+from glideslope.settings import NETWORKS
+
+RESULTS = Path(__file__).parent / "results"
+DIAGNOSTICS = ("update_to_weight", "dormant_ratio", "effective_lr")
+_END = 0.1  # share of a training, its last, that diagnostics are averaged over
+_CURVE = ("block", "schedule", "seed", "frame", "stage", "success_rate")
+
+Row = dict[str, str]
+
+
+def runs_of(part: str) -> list[Row]:
+    """Return the row of each run of a part; none where nothing is recorded yet."""
+    return _read(RESULTS / f"{part}.csv")
+
+
+def curves_of(part: str) -> list[Row]:
+    """Return every evaluation of a part's runs, in order."""
+    return _read(RESULTS / f"{part}_curves.csv")
+
+
+def add(part: str, run: Run, found: RecordedRun) -> None:
+    """Record a finished run: its curve first, so that a row always has one."""
+    key = {"block": run.block, "schedule": run.schedule, "seed": run.seed}
+    frames, rates = found.curve
+    stages = found.evaluation["eval/stage"][np.isfinite(found.evaluation["eval/success_rate"])]
+    curve = [
+        {**key, "frame": int(frame), "stage": int(stage), "success_rate": _short(rate)}
+        for frame, stage, rate in zip(frames, stages, rates, strict=True)
+    ]
+    old = [row for row in curves_of(part) if (row["block"], row["schedule"], int(row["seed"])) != run.key]
+    _write(RESULTS / f"{part}_curves.csv", [*old, *curve])
+    _write(RESULTS / f"{part}.csv", [*runs_of(part), key | _figures(found) | {"command": command(run.overrides)}])
+
+
+def command(overrides: Iterable[str]) -> str:
+    """Return the command that trains one run."""
+    return shlex.join(["python", "train_gimbal_curriculum.py", *overrides])
+
+
+def _figures(run: RecordedRun) -> dict[str, object]:
+    """Return a run's figures.
+
+    landed, off_centre, touchdown_speed: of the best snapshot, on held-out scenarios of the whole task.
+    final: success rate of the last policy, on the whole task; forgetting: mean over all stages of how far it is below
+        the best evaluation.
+    frames_to_last: when the whole task was reached; frames_to_90: its first evaluation with at least 90%.
+    area: mean success rate on the whole task over the training, zero before that is reached.
+    """
+    last = run.last_stage
+    score, evaluation = run.scores[last], run.evaluation
+    frame, rate = run.curve
+    stage = evaluation["eval/stage"][np.isfinite(evaluation["eval/success_rate"])]
+    whole = np.where(stage == last, rate, 0.0)
+    area = np.trapezoid(np.concatenate(([0.0], whole)), np.concatenate(([0.0], frame))) / run.frames
+    figures: dict[str, object] = {
+        "landed": _short(run.landed),
+        "final": _short(evaluation[f"eval/success_rate_stage{last}"][-1]),
+        "off_centre": _short(score.get("touchdown_error_m")),
+        "touchdown_speed": _short(score.get("touchdown_speed")),
+        "frames_to_last": _short(frame[stage == last][0] if (stage == last).any() else math.nan),
+        "frames_to_90": _short(run.frames_to(0.9)),
+        "area": _short(area),
+        "forgetting": _short(evaluation["eval/forgetting"][-1]),
+    }
+    at_end = run.train["frame"] > (1 - _END) * run.frames
+    for network in NETWORKS:
+        for name in DIAGNOSTICS:
+            values = run.train[f"diagnostics/{network}_{name}"][at_end]
+            known = values[np.isfinite(values)]
+            figures[f"{network}_{name}"] = _short(known.mean() if len(known) else math.nan)
+    return figures | {"frames": run.frames, "minutes": _short(run.minutes), "commit": _commit(run.path)}
+
+
+def _commit(folder: Path) -> str:
+    git = json.loads((folder / VERSIONS).read_text(encoding="utf-8")).get("git") or {}
+    return str(git.get("commit", ""))[:7]
+
+
+def _short(value: Any) -> str:
+    """Return four significant digits; nothing for what is not there."""
+    number = math.nan if value is None else float(value)
+    return f"{number:.4g}" if abs(number) < 1000 else f"{number:.0f}" if math.isfinite(number) else ""
+
+
+def _read(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _write(path: Path, rows: list[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    new = path.with_suffix(".new")
+    with open(new, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(new, path)
