@@ -150,7 +150,11 @@ def test_a_damaged_snapshot_is_named_and_the_one_before_used(
 ) -> None:
     damage, message = DAMAGE[kind]
     damage(stopped / "snapshot.pt")
-    finish(stopped, straight)
+    if kind == "bit flip":
+        finish(stopped, straight)
+    else:
+        with at_frame(404, lambda trainer: trainer.stop()):
+            assert train(stopped, *RUN) == 130
     output = capsys.readouterr().out
     assert "Passed over: " in output
     assert message in output

@@ -17,12 +17,6 @@ def test_a_killed_sweep_of_two_processes_resumes(tmp_path: Path) -> None:
     output = again.communicate()[0]
     assert again.returncode == 0, output
     assert_unharmed(tmp_path, range(1, 3), output)
-    # What is finished is left alone.
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*/snapshot.pt")}
-    third = start(tmp_path, *words)
-    assert "2 of 2 jobs are finished" in third.communicate()[0]
-    assert third.returncode == 0
-    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 @pytest.mark.slow
@@ -39,7 +33,7 @@ def test_a_stopped_sweep_leaves_snapshots_and_names_its_command(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_a_job_that_fails_elsewhere_is_named_and_the_others_finish(tmp_path: Path) -> None:
-    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "num_train_frames=1000"]
+    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "num_train_frames=600"]
     sweep = start(tmp_path, *words, "replay_buffer_size=10000,2147483647")  # which no memory can hold
     output = sweep.communicate()[0]
     assert sweep.returncode == 1, output

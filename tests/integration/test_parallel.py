@@ -30,14 +30,6 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_run_is_the_same_every_time(tmp_path: Path) -> None:
-    """Images are drawn on the collecting thread too."""
-    for name in ("one", "other"):
-        assert train(tmp_path / name, *PIXELS) == 0
-    assert differences(state_of(tmp_path / "one"), state_of(tmp_path / "other")) == []
-
-
-@pytest.mark.slow
 def test_actor_and_critic_side_by_side_are_the_same_every_time_and_across_a_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

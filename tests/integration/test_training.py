@@ -16,6 +16,7 @@ import yaml
 
 from glideslope import build
 from glideslope.agent import DrQV2Agent
+from glideslope.cli import evaluate
 from glideslope.cli import train as command
 from glideslope.cli.main import EVALUATE_CONFIG, TRAIN_CONFIG, compose, run_cli
 from glideslope.runs.snapshots import load
@@ -50,7 +51,9 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_smoke_profile_leaves_a_whole_run_that_evaluate_can_score(tmp_path: Path) -> None:
+def test_smoke_profile_leaves_a_whole_run_that_evaluate_can_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
     command = [*TRAIN, "profile=smoke", "lr_schedule=gentle_decay", f"hydra.run.dir={run}", "num_threads=1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -70,13 +73,11 @@ def test_smoke_profile_leaves_a_whole_run_that_evaluate_can_score(tmp_path: Path
     finished = json.loads((run / "finished.json").read_text())
     assert finished["evaluation"]["episodes"] == 4
 
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert again.returncode == 0
-    assert "finished" in again.stdout
+    assert train(run, "profile=smoke", "lr_schedule=gentle_decay") == 0
+    assert "finished" in capsys.readouterr().out
 
-    command = [sys.executable, "evaluate.py", f"run={run}", "stage=all", "episodes=3", "num_threads=1"]
-    scored = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert scored.returncode == 0, scored.stderr
+    words = [f"run={run}", "stage=all", "episodes=3", "num_threads=1"]
+    assert run_cli(evaluate.main, EVALUATE_CONFIG, EvaluateSettings, words) == 0
     (out,) = (run / "evaluations").iterdir()
     results = json.loads((out / "evaluation.json").read_text())
     assert [result["name"] for result in results] == [
@@ -188,7 +189,9 @@ def test_updates_keep_their_ratio_to_steps(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-def test_a_signal_ends_a_training_with_a_snapshot_and_the_folder_is_safe(tmp_path: Path) -> None:
+def test_a_signal_ends_a_training_with_a_snapshot_and_the_folder_is_safe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
     command = [*TRAIN, *TINY_STATE, "num_train_frames=1000000", f"hydra.run.dir={run}", "num_threads=1"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -207,9 +210,8 @@ def test_a_signal_ends_a_training_with_a_snapshot_and_the_folder_is_safe(tmp_pat
     assert load(run / "snapshot.pt")["frame"] > 0
 
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    third = subprocess.run([*command, "batch_size=8"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert third.returncode == 2
-    assert "batch_size=8: the run has 16" in third.stderr
+    assert train(run, *TINY_STATE, "num_train_frames=1000000", "batch_size=8") == 2
+    assert "batch_size=8: the run has 16" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
@@ -278,9 +280,7 @@ def test_full_profile_without_a_gpu_says_how_long_it_takes_and_what_to_use(
 def test_evaluate_refuses_what_it_cannot_play(
     overrides: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from glideslope.cli.evaluate import main
-
-    assert run_cli(main, EVALUATE_CONFIG, EvaluateSettings, [*overrides, f"out={tmp_path}"]) == 2
+    assert run_cli(evaluate.main, EVALUATE_CONFIG, EvaluateSettings, [*overrides, f"out={tmp_path}"]) == 2
     captured = capsys.readouterr()
     assert told in captured.err
     assert "Traceback" not in captured.err
@@ -288,10 +288,8 @@ def test_evaluate_refuses_what_it_cannot_play(
 
 
 def test_evaluate_scores_a_scripted_policy(tmp_path: Path) -> None:
-    from glideslope.cli.evaluate import main
-
     arguments = ["policy=expert", "stage=S4_full", "episodes=10", f"out={tmp_path}", "num_threads=1"]
-    assert run_cli(main, EVALUATE_CONFIG, EvaluateSettings, arguments) == 0
+    assert run_cli(evaluate.main, EVALUATE_CONFIG, EvaluateSettings, arguments) == 0
     (result,) = json.loads((tmp_path / "evaluation.json").read_text())
     assert (result["stage"], result["name"], result["episodes"]) == (4, "S4_full", 10)
     assert result["success_rate"] >= 0.9
