@@ -55,7 +55,7 @@ def _batches(part: str, block: Block) -> Iterator[list[Run]]:
 def _sweep(part: str, block: Block, runs: Sequence[Run], jobs: str) -> int:
     folder = ROOT / "exp_local" / "study" / part / block.name
     listed = {key: ",".join(dict.fromkeys(str(getattr(run, key)) for run in runs)) for key in ("seed", "schedule")}
-    words = (f"seed={listed['seed']}", *block.overrides, f"lr_schedule={listed['schedule']}")
+    words = (f"seed={listed['seed']}", f"lr_schedule={listed['schedule']}", *block.overrides)
     launcher = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}", f"hydra.sweep.dir={folder}")
     print(f"{part}, {block.name}: {len(runs)} runs: {' '.join(words)}", flush=True)
     sweep = subprocess.Popen([sys.executable, "train_gimbal_curriculum.py", "-m", *launcher, *words], cwd=ROOT)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from glideslope.settings import NETWORKS
+
 PRESETS = (
     *("constant", "gentle_decay", "aggressive_decay", "exponential_smooth"),
     *("stage_based", "differential", "warmup_cosine"),
@@ -16,6 +18,8 @@ _LEAN = ("num_eval_episodes=30", "final_eval_episodes=50", "save_video=false", "
 _STATE = ("profile=state", "curriculum_preset=balanced", *_LEAN)
 FRAMES = 24_000
 STATE = (*_STATE, f"num_train_frames={FRAMES}", "eval_every_frames=1500")
+# What make train runs.
+PIXELS = ("profile=cpu", "curriculum_preset=quick", *_LEAN, "eval_every_frames=3000")
 LONGER = (*_STATE, f"num_train_frames={3 * FRAMES}", "eval_every_frames=3000")
 
 
@@ -48,7 +52,13 @@ class Block:
         """Yield every run, all schedules of a seed before the next seed."""
         for seed in self.seeds:
             for schedule in self.schedules:
-                yield Run(self.name, schedule, seed, (*self.overrides, f"lr_schedule={schedule}", f"seed={seed}"))
+                yield Run(self.name, schedule, seed, (f"lr_schedule={schedule}", *self.overrides, f"seed={seed}"))
+
+
+def _alone(network: str) -> Block:
+    """Decay one network's rate, and keep the others' constant."""
+    others = [f"lr_schedule.{other}=null" for other in NETWORKS if other != network]
+    return Block(network, f"only the {network}", (*PIXELS, *others), ("gentle_decay",), range(1, 6))
 
 
 def _presets(name: str, words: Sequence[str], seeds: int) -> Block:
@@ -60,6 +70,10 @@ PARTS: dict[str, tuple[Block, ...]] = {
         _presets("1", (), 10),
         _presets("0.3", ("lr=9.0e-5",), 5),
         _presets("3", ("lr=9.0e-4",), 5),
+    ),
+    "pixels": (
+        Block("all", "every network", PIXELS, PAIR, range(1, 6)),
+        *(_alone(network) for network in NETWORKS),
     ),
     "longer": (Block("3x", "three times the frames", LONGER, DECAYS, range(1, 6)),),
     "knobs": (

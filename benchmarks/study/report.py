@@ -24,7 +24,6 @@ from glideslope.settings import NETWORKS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = DOCS / "which_schedule.md"
-STAGES = 5  # of the curriculum `balanced`
 BROKEN = 0.5  # a run whose last policy lands less often than this is broken
 
 Array = NDArray[np.float64]
@@ -49,15 +48,13 @@ class Arm:
 
     def curve(self, frames: Array) -> Array:
         """Return (runs, T) how far the curriculum is, in [0, 1]: finished stages and the success rate on this one."""
+        points = curves_of(self.part)
+        stages = 1 + max(int(point["stage"]) for point in points)
         found = []
         for row in self.rows:
-            own = [
-                other
-                for other in curves_of(self.part)
-                if all(other[key] == row[key] for key in ("block", "schedule", "seed"))
-            ]
+            own = [point for point in points if all(point[key] == row[key] for key in ("block", "schedule", "seed"))]
             at = [float(point["frame"]) for point in own]
-            done = [(float(point["stage"]) + float(point["success_rate"])) / STAGES for point in own]
+            done = [(float(point["stage"]) + float(point["success_rate"])) / stages for point in own]
             found.append(np.interp(frames, [0.0, *at], [0.0, *done]))
         return np.array(found)
 
@@ -217,6 +214,19 @@ def presets() -> dict[str, str]:
     return texts
 
 
+def pixels() -> dict[str, str]:
+    """Return the table of trainings from pixels, one network at a time, and draw their picture."""
+    arms = arms_of("pixels")
+    titles = {block.name: block.title for block in PARTS["pixels"]}
+    constant = next((arm for arm in arms if arm.schedule == "constant"), None)
+    labels = [f"{titles[arm.block]}: `{arm.schedule}`" for arm in arms]
+    if arms:
+        areas = [(label, estimate(arm.values("area"))) for label, arm in zip(labels, arms, strict=True)]
+        draw_intervals(DOCS / "images" / "study_pixels.png", [("", areas)])
+    named = [(label, arm, constant) for label, arm in zip(labels, arms, strict=True)]
+    return {"pixels": table("decays", "`constant`", named)}
+
+
 def longer() -> dict[str, str]:
     """Return the table of trainings that are longer than needed, and draw their curves."""
     arms = arms_of("longer")
@@ -239,7 +249,7 @@ def against_constant(arms: Sequence[Arm]) -> str:
     return table("schedule", "`constant`", [(f"`{arm.schedule}`", arm, constant) for arm in arms])
 
 
-SECTIONS = {"presets": presets, "longer": longer, "knobs": knobs}
+SECTIONS = {"presets": presets, "pixels": pixels, "longer": longer, "knobs": knobs}
 
 
 def fill(page: str, texts: dict[str, str]) -> str:
