@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.study.parts import PARTS, Block, Run
 from benchmarks.study.records import add, runs_of
+from glideslope.cli.entry import BY_SIGNAL
 from glideslope.evaluation.comparison.runs import read_runs
 from glideslope.runs.run_folder import FINISHED, runs_below, typed_overrides
 
@@ -35,6 +36,8 @@ def main(argv: Sequence[str]) -> int:
         for block in PARTS[name]:
             for runs in _batches(name, block):
                 worst = max(worst, _sweep(name, block, runs, jobs))
+                if worst > BY_SIGNAL:
+                    return worst
     return worst
 
 
