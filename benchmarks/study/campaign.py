@@ -1,12 +1,13 @@
 """Trains the runs of a part that ``results/`` lacks, as sweeps, and records each as soon as it is finished.
 
-    python -m benchmarks.study.campaign presets jobs=2
+    python -m benchmarks.study.campaign presets --jobs 2
 
 Started again, it trains what is missing: runs that have begun resume from their snapshots in ``exp_local/study``.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.study.parts import PARTS, Block, Run
-from benchmarks.study.records import add, runs_of
+from benchmarks.study.records import add, recorded, runs_of
 from glideslope.cli.entry import BY_SIGNAL
 from glideslope.evaluation.comparison.runs import read_runs
 from glideslope.runs.run_folder import FINISHED, runs_below, typed_overrides
@@ -25,24 +26,24 @@ _BATCH = 5  # seeds of a sweep
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train one part; return the exit status."""
-    jobs = next((word.partition("=")[2] for word in argv if word.startswith("jobs=")), "2")
-    names = [word for word in argv if not word.startswith("jobs=")]
-    if not names or not set(names) <= set(PARTS) or not jobs.isdecimal():
-        print(f"python -m benchmarks.study.campaign <part> ... [jobs=2]; parts: {', '.join(PARTS)}", file=sys.stderr)
-        return 2
+    """Train some parts; return the worst exit status of their sweeps, and stop at one that was interrupted."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="+", choices=PARTS)
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
+    arguments = parser.parse_args(argv)
     worst = 0
-    for name in names:
+    for name in arguments.parts:
         for block in PARTS[name]:
             for runs in _batches(name, block):
-                worst = max(worst, _sweep(name, block, runs, jobs))
-                if worst > BY_SIGNAL:
-                    return worst
+                status = _sweep(name, block, runs, arguments.jobs)
+                if status > BY_SIGNAL:
+                    return status
+                worst = max(worst, status)
     return worst
 
 
 def _missing(part: str, block: Block) -> list[Run]:
-    known = {(row["block"], row["schedule"], int(row["seed"])) for row in runs_of(part)}
+    known = recorded(part)
     return [run for run in block.runs() if run.key not in known]
 
 
@@ -55,7 +56,8 @@ def _batches(part: str, block: Block) -> Iterator[list[Run]]:
             yield [run for _, runs in rest[start : start + _BATCH] for run in runs]
 
 
-def _sweep(part: str, block: Block, runs: Sequence[Run], jobs: str) -> int:
+def _sweep(part: str, block: Block, runs: Sequence[Run], jobs: int) -> int:
+    """Train runs of a block as a sweep; return its exit status, as a shell tells it."""
     folder = ROOT / "exp_local" / "study" / part / block.name
     listed = {key: ",".join(dict.fromkeys(str(getattr(run, key)) for run in runs)) for key in ("seed", "schedule")}
     words = (f"seed={listed['seed']}", f"lr_schedule={listed['schedule']}", *block.overrides)
@@ -65,17 +67,19 @@ def _sweep(part: str, block: Block, runs: Sequence[Run], jobs: str) -> int:
     try:
         while True:
             try:
-                return sweep.wait(_LOOK_SECONDS)
+                status = sweep.wait(_LOOK_SECONDS)
+                return BY_SIGNAL - status if status < 0 else status
             except subprocess.TimeoutExpired:
-                _collect(part, block, folder, runs)
+                _collect(part, folder, runs)
     finally:
         sweep.wait()
-        _collect(part, block, folder, runs)
+        _collect(part, folder, runs)
 
 
-def _collect(part: str, block: Block, folder: Path, runs: Sequence[Run]) -> None:
+def _collect(part: str, folder: Path, runs: Sequence[Run]) -> None:
     """Record the finished runs that are not recorded yet. What a run was is in the words that it was started with."""
-    missing = {(run.schedule, str(run.seed)): run for run in runs if run in _missing(part, block)}
+    known = recorded(part)
+    missing = {(run.schedule, str(run.seed)): run for run in runs if run.key not in known}
     for path in runs_below(folder) if folder.exists() else ():
         typed = dict(word.split("=", 1) for word in typed_overrides(path) if "=" in word)
         run = missing.get((typed.get("lr_schedule", ""), typed.get("seed", "")))

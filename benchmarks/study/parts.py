@@ -13,7 +13,7 @@ PRESETS = (
 )
 PAIR = ("constant", "gentle_decay")
 DECAYS = ("constant", "gentle_decay", "aggressive_decay", "warmup_cosine")
-# What these runs can do without; it changes nothing of what they learn.
+# What these runs can do without. It changes nothing of what they learn, but which snapshot counts as the best.
 _LEAN = ("num_eval_episodes=30", "final_eval_episodes=50", "save_video=false", "keep_replay=false")
 _STATE = ("profile=state", "curriculum_preset=balanced", *_LEAN)
 FRAMES = 24_000

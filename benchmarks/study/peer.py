@@ -2,13 +2,14 @@
 
 It updates once per step of all environments; with four of them that is one update per four frames, ours per three.
 
-    python -m benchmarks.study.peer jobs=2
+    python -m benchmarks.study.peer --jobs 2
 
 Trains what ``results/peer.csv`` lacks; a run that was interrupted starts again.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import sys
 import time
@@ -86,7 +87,9 @@ def _row(stage: str, seed: int, frame: int, score: Score, minutes: float) -> dic
 
 def main(argv: Sequence[str]) -> int:
     """Train what is missing; return the exit status."""
-    jobs = int(next((word.partition("=")[2] for word in argv if word.startswith("jobs=")), "2"))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
+    jobs = parser.parse_args(argv).jobs
     path = RESULTS / "peer.csv"
     known: list[Mapping[str, Any]] = []
     if path.exists():

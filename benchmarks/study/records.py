@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.study.parts import Run
-from glideslope.evaluation.comparison.runs import RecordedRun
+from glideslope.evaluation.comparison.runs import Array, RecordedRun
 from glideslope.runs.run_folder import VERSIONS
 from glideslope.settings import NETWORKS
 
@@ -31,6 +31,11 @@ def runs_of(part: str) -> list[Row]:
     return _read(RESULTS / f"{part}.csv")
 
 
+def recorded(part: str) -> set[tuple[str, str, int]]:
+    """Return the keys of the runs of a part that are recorded."""
+    return {(row["block"], row["schedule"], int(row["seed"])) for row in runs_of(part)}
+
+
 def curves_of(part: str) -> list[Row]:
     """Return every evaluation of a part's runs, in order."""
     return _read(RESULTS / f"{part}_curves.csv")
@@ -39,8 +44,7 @@ def curves_of(part: str) -> list[Row]:
 def add(part: str, run: Run, found: RecordedRun) -> None:
     """Record a finished run: its curve first, so that a row always has one."""
     key = {"block": run.block, "schedule": run.schedule, "seed": run.seed}
-    frames, rates = found.curve
-    stages = found.evaluation["eval/stage"][np.isfinite(found.evaluation["eval/success_rate"])]
+    frames, stages, rates = _evaluations(found)
     curve = [
         {**key, "frame": int(frame), "stage": int(stage), "success_rate": _short(rate)}
         for frame, stage, rate in zip(frames, stages, rates, strict=True)
@@ -66,8 +70,7 @@ def _figures(run: RecordedRun) -> dict[str, object]:
     """
     last = run.last_stage
     score, evaluation = run.scores[last], run.evaluation
-    frame, rate = run.curve
-    stage = evaluation["eval/stage"][np.isfinite(evaluation["eval/success_rate"])]
+    frame, stage, rate = _evaluations(run)
     whole = np.where(stage == last, rate, 0.0)
     area = np.trapezoid(np.concatenate(([0.0], whole)), np.concatenate(([0.0], frame))) / run.frames
     figures: dict[str, object] = {
@@ -87,6 +90,12 @@ def _figures(run: RecordedRun) -> dict[str, object]:
             known = values[np.isfinite(values)]
             figures[f"{network}_{name}"] = _short(known.mean() if len(known) else math.nan)
     return figures | {"frames": run.frames, "minutes": _short(run.minutes), "commit": _commit(run.path)}
+
+
+def _evaluations(run: RecordedRun) -> tuple[Array, Array, Array]:
+    """Return (E,) frames, stages and success rates of the evaluations in training."""
+    frame, rate = run.curve
+    return frame, run.evaluation["eval/stage"][np.isfinite(run.evaluation["eval/success_rate"])], rate
 
 
 def _commit(folder: Path) -> str:

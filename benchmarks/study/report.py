@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from benchmarks.study.parts import FRAMES, PARTS
-from benchmarks.study.records import DIAGNOSTICS, Row, curves_of, runs_of
+from benchmarks.study.records import DIAGNOSTICS, Row, curves_of, recorded, runs_of
 from glideslope.display.figures import count_axis, drawing
 from glideslope.evaluation.comparison.picture import colour
 from glideslope.evaluation.comparison.statistics import Estimate, estimate, improvement
@@ -109,7 +109,7 @@ def diagnostics(named: Sequence[tuple[str, Arm]]) -> str:
 
 def missing(part: str) -> str:
     """Return which runs of a part are not recorded; nothing where all are."""
-    known = {(row["block"], row["schedule"], int(row["seed"])) for row in runs_of(part)}
+    known = recorded(part)
     named = []
     for block in PARTS[part]:
         lacking: dict[str, list[str]] = {}
@@ -203,11 +203,14 @@ def presets() -> dict[str, str]:
     arms = arms_of("presets")
     by_rate = {block: [arm for arm in arms if arm.block == block.name] for block in PARTS["presets"]}
     texts = {f"presets-{block.name}": against_constant(own) for block, own in by_rate.items()}
-    best = max((arm for arm in arms if arm.schedule == "constant"), key=lambda arm: arm.values("area").mean())
+    constants = [arm for arm in arms if arm.schedule == "constant"]
+    best = max(constants, key=lambda arm: arm.values("area").mean(), default=None)
     named = [(f"`{arm.schedule}` × {arm.block}", arm, best) for arm in arms if arm is not best]
-    texts["presets-best"] = table("schedule × base rate", f"`constant` × {best.block}", named)
+    texts["presets-best"] = table("schedule × base rate", f"`constant` × {best.block}" if best else "", named)
     texts["presets-diagnostics"] = diagnostics([(f"`{arm.schedule}`", arm) for arm in arms if arm.block == "1"])
     shown = [(block.title, [(arm.schedule, arm) for arm in own]) for block, own in by_rate.items() if own]
+    if not shown:
+        return texts
     areas = [(title, [(name, estimate(arm.values("area"))) for name, arm in own]) for title, own in shown]
     draw_intervals(DOCS / "images" / "study_presets.png", areas)
     draw_curves(DOCS / "images" / "study_presets_curves.png", shown, FRAMES)
