@@ -19,7 +19,13 @@ _STATE = ("profile=state", "curriculum_preset=balanced", *_LEAN)
 FRAMES = 24_000
 STATE = (*_STATE, f"num_train_frames={FRAMES}", "eval_every_frames=1500")
 # What make train runs.
-PIXELS = ("profile=cpu", "curriculum_preset=quick", *_LEAN, "eval_every_frames=3000")
+_CPU = ("profile=cpu", *_LEAN, "eval_every_frames=3000")
+PIXELS = (*_CPU, "curriculum_preset=quick")
+# A stage alone -> the settings that play it from the start to the end.
+ALONE = {
+    "S0_lock": ("curriculum_preset=balanced", "curriculum.last_stage=0"),
+    "S4_full": ("curriculum_preset=none",),
+}
 LONGER = (*_STATE, f"num_train_frames={3 * FRAMES}", "eval_every_frames=3000")
 
 
@@ -80,4 +86,14 @@ PARTS: dict[str, tuple[Block, ...]] = {
         Block("batch", "batch × 4", (*STATE, "batch_size=512"), PAIR, range(1, 6)),
         Block("updates", "twice the updates", (*STATE, "update_every_steps=2"), PAIR, range(1, 6)),
     ),
+    "alone": tuple(
+        Block(stage, f"`{stage}` alone", (*_CPU, *words), ("constant",), range(1, 4)) for stage, words in ALONE.items()
+    ),
 }
+# What peer.py trains: another library's agent, in the environments that these words give ours.
+PEER = tuple(Block(stage, f"`{stage}` alone", (*_CPU, *words), ("sac",), range(1, 4)) for stage, words in ALONE.items())
+
+
+def blocks_of(part: str) -> tuple[Block, ...]:
+    """Return the blocks of a part, the peer's included."""
+    return PEER if part == "peer" else PARTS[part]

@@ -4,105 +4,115 @@ It updates once per step of all environments; with four of them that is one upda
 
     python -m benchmarks.study.peer --jobs 2
 
-Trains what ``results/peer.csv`` lacks; a run that was interrupted starts again.
+Trains what ``results/peer.csv`` lacks, or one run again with ``--stage`` and ``--seed``. A run that was interrupted
+starts again.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import joblib
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
-from benchmarks.study.records import RESULTS
+from benchmarks.study.parts import PEER, Run
+from benchmarks.study.records import record, recorded, short
 from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.envs.gym import LandingEnv, LandingVectorEnv, Observation
 from glideslope.evaluation.scoring import TEST_SEED, VALIDATION_SEED, Score, play, summarise
 from glideslope.settings import Settings
 
-FRAMES = 30_000
 ENVS = 4
-SEEDS = (1, 2, 3)
-EPISODES = 30
-HELD_OUT = 100
-STAGES = {"S0_lock": "balanced", "S4_full": "none"}  # stage -> the curriculum preset whose first or only stage it is
-_COLUMNS = ("stage", "seed", "frame", "landed", "crashed", "timed_out", "off_centre", "minutes")
+Curve = list[tuple[float, float, float]]
 
 
-def settings_of(stage: str) -> Settings:
-    """Return the settings of the same training with our own agent."""
-    words = ["profile=cpu", f"curriculum_preset={STAGES[stage]}"]
-    return compose(TRAIN_CONFIG, words, Settings).settings
+def train(run: Run, frames: int | None = None) -> tuple[Run, Curve, dict[str, object]]:
+    """Train once; return the run, its evaluations and its figures.
 
-
-def train(stage: str, seed: int, frames: int = FRAMES) -> list[dict[str, object]]:
-    """Train once; return a row for each evaluation, the last on held-out scenarios."""
+    Args:
+        run: a run of `PEER`.
+        frames: frames to train for; None for as many as our own agent has.
+    """
     torch.set_num_threads(1)
-    settings = settings_of(stage)
-    place = 0 if stage == "S0_lock" else settings.curriculum.last_stage
-    task: dict[str, Any] = {"task": settings.task, "stage": settings.curriculum.stages[place]}
-    common: dict[str, Any] = {"frame_stack": settings.frame_stack, "num_threads": 1}
-    scoring = LandingVectorEnv(16, **task, **common)
-    rows: list[dict[str, object]] = []
-    began = time.perf_counter()
+    words = [word for word in run.overrides if not word.startswith("lr_schedule=")]
+    settings = compose(TRAIN_CONFIG, words, Settings).settings
+    stage = settings.curriculum.stages[settings.curriculum.last_stage]
+    task: dict[str, Any] = {
+        "task": settings.task,
+        "stage": stage,
+        "frame_stack": settings.frame_stack,
+        "num_threads": 1,
+    }
+    frames = frames or settings.num_train_frames
+    scoring = LandingVectorEnv(16, **task)
 
-    def evaluate(model: SAC, frame: int, first: int, episodes: int) -> None:
+    def score(model: SAC, first: int, episodes: int) -> Score:
         def act(env: LandingVectorEnv, observation: Observation) -> NDArray[Any]:
             return model.predict(observation, deterministic=True)[0]
 
-        found = play(scoring, act, settings.curriculum.stages[place], place, range(first, first + episodes))
-        score = summarise(found, settings.curriculum.stages[place], place)
-        rows.append(_row(stage, seed, frame, score, (time.perf_counter() - began) / 60))
-        print(rows[-1], flush=True)
+        return summarise(play(scoring, act, stage, 0, range(first, first + episodes)), stage, 0)
 
     class Evaluations(BaseCallback):
+        """Evaluates as our own training does, and keeps the best policy."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.curve: Curve = []
+            self.best: dict[str, Any] = {}
+
         def _on_step(self) -> bool:
             if self.num_timesteps % settings.eval_every_frames == 0:
-                evaluate(self.model, self.num_timesteps, VALIDATION_SEED, EPISODES)  # type: ignore[arg-type]
+                rate = score(self.model, VALIDATION_SEED, settings.num_eval_episodes).success_rate  # type: ignore[arg-type]
+                if rate >= max((old for _, _, old in self.curve), default=0.0):
+                    self.best = deepcopy(self.model.policy.state_dict())
+                self.curve.append((self.num_timesteps, 0, rate))
+                print(f"{run.block} {run.seed}: {self.num_timesteps} frames, landed {rate:.0%}", flush=True)
             return True
 
-    envs = make_vec_env(LandingEnv, ENVS, seed=seed, env_kwargs=task | common)
-    model = SAC("MultiInputPolicy", envs, buffer_size=frames, seed=seed, device="cpu")
-    model.learn(frames, callback=Evaluations())
-    evaluate(model, frames, TEST_SEED, HELD_OUT)
+    began = time.perf_counter()
+    envs = make_vec_env(LandingEnv, ENVS, seed=run.seed, env_kwargs=task)
+    model = SAC("MultiInputPolicy", envs, buffer_size=frames, seed=run.seed, device="cpu")
+    evaluations = Evaluations()
+    model.learn(frames, callback=evaluations)
+    model.policy.load_state_dict(evaluations.best)
+    found = score(model, TEST_SEED, settings.final_eval_episodes)
     scoring.close()
-    return rows
-
-
-def _row(stage: str, seed: int, frame: int, score: Score, minutes: float) -> dict[str, object]:
-    error = np.nan if score.touchdown_error_m is None else score.touchdown_error_m
-    figures = (score.success_rate, score.crash_rate, score.timeout_rate, error, minutes)
-    return dict(zip(_COLUMNS, (stage, seed, frame, *(f"{figure:.3g}" for figure in figures)), strict=True))
+    curve = evaluations.curve
+    figures = {
+        "landed": short(found.success_rate),
+        "final": short(curve[-1][2]),
+        "off_centre": short(found.touchdown_error_m),
+        "touchdown_speed": short(found.touchdown_speed),
+        "frames_to_90": short(next((frame for frame, _, rate in curve if rate >= 0.9), None)),
+        "frames": frames,
+        "minutes": short((time.perf_counter() - began) / 60),
+        "command": f"python -m benchmarks.study.peer --stage {run.block} --seed {run.seed}",
+    }
+    return run, curve, figures
 
 
 def main(argv: Sequence[str]) -> int:
     """Train what is missing; return the exit status."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
-    jobs = parser.parse_args(argv).jobs
-    path = RESULTS / "peer.csv"
-    known: list[Mapping[str, Any]] = []
-    if path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
-            known = list(csv.DictReader(file))
-    done = {(row["stage"], int(row["seed"])) for row in known}
-    missing = [(stage, seed) for seed in SEEDS for stage in STAGES if (stage, seed) not in done]
-    for rows in joblib.Parallel(jobs, return_as="generator_unordered")(joblib.delayed(train)(*run) for run in missing):
-        known = [*known, *rows]
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(known)
+    parser.add_argument("--stage", choices=[block.name for block in PEER], help="one stage alone")
+    parser.add_argument("--seed", type=int, help="one seed alone, recorded or not")
+    chosen = parser.parse_args(argv)
+    known = recorded("peer")
+    runs = [run for block in PEER if chosen.stage in (None, block.name) for run in block.runs()]
+    due = [run for run in runs if (run.key not in known if chosen.seed is None else run.seed == chosen.seed)]
+    trained = joblib.Parallel(chosen.jobs, return_as="generator_unordered")(map(joblib.delayed(train), due))
+    for run, curve, figures in trained:
+        record("peer", run.key, curve, figures)
     return 0
 
 

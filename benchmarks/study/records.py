@@ -21,7 +21,6 @@ from glideslope.settings import NETWORKS
 RESULTS = Path(__file__).parent / "results"
 DIAGNOSTICS = ("update_to_weight", "dormant_ratio", "effective_lr")
 _END = 0.1  # share of a training, its last, that diagnostics are averaged over
-_CURVE = ("block", "schedule", "seed", "frame", "stage", "success_rate")
 
 Row = dict[str, str]
 
@@ -33,7 +32,7 @@ def runs_of(part: str) -> list[Row]:
 
 def recorded(part: str) -> set[tuple[str, str, int]]:
     """Return the keys of the runs of a part that are recorded."""
-    return {(row["block"], row["schedule"], int(row["seed"])) for row in runs_of(part)}
+    return set(map(_key, runs_of(part)))
 
 
 def curves_of(part: str) -> list[Row]:
@@ -42,16 +41,21 @@ def curves_of(part: str) -> list[Row]:
 
 
 def add(part: str, run: Run, found: RecordedRun) -> None:
-    """Record a finished run: its curve first, so that a row always has one."""
-    key = {"block": run.block, "schedule": run.schedule, "seed": run.seed}
-    frames, stages, rates = _evaluations(found)
-    curve = [
-        {**key, "frame": int(frame), "stage": int(stage), "success_rate": _short(rate)}
-        for frame, stage, rate in zip(frames, stages, rates, strict=True)
+    """Record a finished run."""
+    record(part, run.key, zip(*_evaluations(found), strict=True), _figures(found) | {"command": command(run.overrides)})
+
+
+def record(
+    part: str, key: tuple[str, str, int], curve: Iterable[tuple[float, float, float]], figures: Mapping[str, object]
+) -> None:
+    """Record a run by its evaluations (frame, stage, success rate) and its figures, instead of what is known of it."""
+    named = dict(zip(("block", "schedule", "seed"), key, strict=True))
+    points = [
+        {**named, "frame": int(frame), "stage": int(stage), "success_rate": short(rate)} for frame, stage, rate in curve
     ]
-    old = [row for row in curves_of(part) if (row["block"], row["schedule"], int(row["seed"])) != run.key]
-    _write(RESULTS / f"{part}_curves.csv", [*old, *curve])
-    _write(RESULTS / f"{part}.csv", [*runs_of(part), key | _figures(found) | {"command": command(run.overrides)}])
+    # The curve first, so that a run always has one.
+    _write(RESULTS / f"{part}_curves.csv", [*(row for row in curves_of(part) if _key(row) != key), *points])
+    _write(RESULTS / f"{part}.csv", [*(row for row in runs_of(part) if _key(row) != key), {**named, **figures}])
 
 
 def command(overrides: Iterable[str]) -> str:
@@ -74,22 +78,22 @@ def _figures(run: RecordedRun) -> dict[str, object]:
     whole = np.where(stage == last, rate, 0.0)
     area = np.trapezoid(np.concatenate(([0.0], whole)), np.concatenate(([0.0], frame))) / run.frames
     figures: dict[str, object] = {
-        "landed": _short(run.landed),
-        "final": _short(evaluation[f"eval/success_rate_stage{last}"][-1]),
-        "off_centre": _short(score.get("touchdown_error_m")),
-        "touchdown_speed": _short(score.get("touchdown_speed")),
-        "frames_to_last": _short(frame[stage == last][0] if (stage == last).any() else math.nan),
-        "frames_to_90": _short(run.frames_to(0.9)),
-        "area": _short(area),
-        "forgetting": _short(evaluation["eval/forgetting"][-1]),
+        "landed": short(run.landed),
+        "final": short(evaluation[f"eval/success_rate_stage{last}"][-1]),
+        "off_centre": short(score.get("touchdown_error_m")),
+        "touchdown_speed": short(score.get("touchdown_speed")),
+        "frames_to_last": short(frame[stage == last][0] if (stage == last).any() else math.nan),
+        "frames_to_90": short(run.frames_to(0.9)),
+        "area": short(area),
+        "forgetting": short(evaluation["eval/forgetting"][-1]),
     }
     at_end = run.train["frame"] > (1 - _END) * run.frames
     for network in NETWORKS:
         for name in DIAGNOSTICS:
             values = run.train[f"diagnostics/{network}_{name}"][at_end]
             known = values[np.isfinite(values)]
-            figures[f"{network}_{name}"] = _short(known.mean() if len(known) else math.nan)
-    return figures | {"frames": run.frames, "minutes": _short(run.minutes), "commit": _commit(run.path)}
+            figures[f"{network}_{name}"] = short(known.mean() if len(known) else math.nan)
+    return figures | {"frames": run.frames, "minutes": short(run.minutes), "commit": _commit(run.path)}
 
 
 def _evaluations(run: RecordedRun) -> tuple[Array, Array, Array]:
@@ -98,12 +102,16 @@ def _evaluations(run: RecordedRun) -> tuple[Array, Array, Array]:
     return frame, run.evaluation["eval/stage"][np.isfinite(run.evaluation["eval/success_rate"])], rate
 
 
+def _key(row: Row) -> tuple[str, str, int]:
+    return row["block"], row["schedule"], int(row["seed"])
+
+
 def _commit(folder: Path) -> str:
     git = json.loads((folder / VERSIONS).read_text(encoding="utf-8")).get("git") or {}
     return str(git.get("commit", ""))[:7]
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     """Return four significant digits; nothing for what is not there."""
     number = math.nan if value is None else float(value)
     return f"{number:.4g}" if abs(number) < 1000 else f"{number:.0f}" if math.isfinite(number) else ""

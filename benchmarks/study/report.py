@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from benchmarks.study.parts import FRAMES, PARTS
+from benchmarks.study.parts import FRAMES, PARTS, PEER, blocks_of
 from benchmarks.study.records import DIAGNOSTICS, Row, curves_of, recorded, runs_of
 from glideslope.display.figures import count_axis, drawing
 from glideslope.evaluation.comparison.picture import colour
@@ -60,11 +60,11 @@ class Arm:
 
 
 def arms_of(part: str) -> list[Arm]:
-    """Return the arms of a part that have a run, in the order of `PARTS`."""
+    """Return the arms of a part that have a run, in the order of its blocks."""
     rows = runs_of(part)
     arms = [
         Arm(part, block.name, schedule, tuple(r for r in rows if (r["block"], r["schedule"]) == (block.name, schedule)))
-        for block in PARTS[part]
+        for block in blocks_of(part)
         for schedule in block.schedules
     ]
     return [arm for arm in arms if arm.rows]
@@ -111,7 +111,7 @@ def missing(part: str) -> str:
     """Return which runs of a part are not recorded; nothing where all are."""
     known = recorded(part)
     named = []
-    for block in PARTS[part]:
+    for block in blocks_of(part):
         lacking: dict[str, list[str]] = {}
         for schedule in block.schedules:
             seeds = [seed for seed in block.seeds if (block.name, schedule, seed) not in known]
@@ -246,13 +246,39 @@ def knobs() -> dict[str, str]:
     return {"knobs": table("changed", "without it", named)}
 
 
+def peer() -> dict[str, str]:
+    """Return the table of single stages, our agent and another library's, each figure of every run."""
+    whole = [arm for arm in arms_of("pixels") if (arm.block, arm.schedule) == ("all", "constant")]
+    arms = {
+        f"{block.title}, {agent}": [arm for arm in arms_of(part) if arm.block == block.name]
+        for block in PEER
+        for part, agent in (("alone", "Glideslope"), ("peer", "SAC"))
+    } | {"`S4_full` by the curriculum, Glideslope": whole}
+    lines = ["| task, agent | 90% at | last policy landed | landed | off centre | minutes |", "| --- |" + " --- |" * 5]
+    for label, found in arms.items():
+        for arm in found:
+            each = {
+                "frames_to_90": lambda frame: f"{frame / 1000:.0f}k",
+                "final": _percent,
+                "landed": _percent,
+                "off_centre": "{:.2f} m".format,
+                "minutes": "{:.0f}".format,
+            }
+            cells = (
+                ", ".join(form(value) if math.isfinite(value) else "–" for value in arm.values(name))
+                for name, form in each.items()
+            )
+            lines.append(f"| {label} | {' | '.join(cells)} |")
+    return {"peer": "\n".join(lines) if len(lines) > 2 else "No run yet."}
+
+
 def against_constant(arms: Sequence[Arm]) -> str:
     """Return the table of a block, each schedule against its constant rate."""
     constant = next((arm for arm in arms if arm.schedule == "constant"), None)
     return table("schedule", "`constant`", [(f"`{arm.schedule}`", arm, constant) for arm in arms])
 
 
-SECTIONS = {"presets": presets, "pixels": pixels, "longer": longer, "knobs": knobs}
+SECTIONS = {"presets": presets, "pixels": pixels, "longer": longer, "knobs": knobs, "peer": peer}
 
 
 def fill(page: str, texts: dict[str, str]) -> str:
@@ -274,6 +300,7 @@ def sections() -> Iterator[tuple[str, str]]:
     for part, section in SECTIONS.items():
         yield from section().items()
         yield f"{part}-missing", missing(part)
+    yield "alone-missing", missing("alone")
 
 
 def main(argv: Iterable[str]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.study import campaign, records, report
-from benchmarks.study.parts import PARTS, Block
+from benchmarks.study.parts import PARTS, Block, blocks_of
 from glideslope.cli.main import TRAIN_CONFIG, compose
 from glideslope.evaluation.comparison.runs import RecordedRun, read_runs
 from glideslope.runs.run_folder import VERSIONS
@@ -108,3 +108,29 @@ def test_a_campaign_trains_what_is_not_recorded(results: Path, tmp_path: Path) -
     assert report.missing("tried") == (
         "Not run yet: base rate, `constant`: seeds 2–3; base rate, `gentle_decay`: seeds 1–3."
     )
+
+
+def test_the_table_of_the_other_agent_by_hand(results: Path) -> None:
+    figures = {"frames_to_90": "24000", "final": "0.9", "landed": "0.96", "off_centre": "0.123", "minutes": "4.4"}
+    never = {"frames_to_90": "", "final": "0", "landed": "0.02", "off_centre": "", "minutes": "40"}
+    records.record("alone", ("S4_full", "constant", 1), [(24000, 0, 0.9)], figures)
+    records.record("alone", ("S4_full", "constant", 2), [(24000, 0, 0.9)], figures)
+    records.record("peer", ("S4_full", "sac", 1), [(24000, 0, 0.5)], figures)
+    records.record("peer", ("S4_full", "sac", 1), [(24000, 0, 0.0)], never)  # trained again
+    assert report.peer()["peer"].splitlines()[2:] == [
+        "| `S4_full` alone, Glideslope | 24k, 24k | 90%, 90% | 96%, 96% | 0.12 m, 0.12 m | 4, 4 |",
+        "| `S4_full` alone, SAC | – | 0% | 2% | – | 40 |",
+    ]
+    assert [point["success_rate"] for point in records.curves_of("peer")] == ["0"]
+    assert report.missing("peer") == (
+        "Not run yet: `S0_lock` alone, `sac`: seeds 1–3; `S4_full` alone, `sac`: seeds 2–3."
+    )
+
+
+@pytest.mark.parametrize("block", blocks_of("peer"), ids=lambda block: block.name)
+def test_the_other_agent_has_the_task_of_ours(block: Block) -> None:
+    (own,) = (alone for alone in blocks_of("alone") if alone.name == block.name)
+    assert own.overrides == block.overrides
+    settings = compose(TRAIN_CONFIG, block.overrides, Settings).settings
+    assert settings.curriculum.last_stage == 0
+    assert settings.curriculum.stages[0].gimbal_enabled == (block.name == "S4_full")
