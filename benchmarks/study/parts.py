@@ -12,6 +12,8 @@ PRESETS = (
     *("stage_based", "differential", "warmup_cosine"),
 )
 PAIR = ("constant", "gentle_decay")
+# At the base rate: the constant one, what make train has, the two best presets from the state, and the worst.
+CHOSEN = ("constant", "gentle_decay", "warmup_cosine", "stage_based", "aggressive_decay")
 DECAYS = ("constant", "gentle_decay", "aggressive_decay", "warmup_cosine")
 # What these runs can do without. It changes nothing of what they learn, but which snapshot counts as the best.
 _LEAN = ("num_eval_episodes=30", "final_eval_episodes=50", "save_video=false", "keep_replay=false")
@@ -62,9 +64,9 @@ class Block:
 
 
 def _alone(network: str) -> Block:
-    """Decay one network's rate, and keep the others' constant."""
+    """Decay one network's rate as `aggressive_decay` does, and keep the others' constant."""
     others = [f"lr_schedule.{other}=null" for other in NETWORKS if other != network]
-    return Block(network, f"only the {network}", (*PIXELS, *others), ("gentle_decay",), range(1, 6))
+    return Block(network, f"only the {network}", (*PIXELS, *others), ("aggressive_decay",), range(1, 6))
 
 
 def _presets(name: str, words: Sequence[str], seeds: int) -> Block:
@@ -78,7 +80,7 @@ PARTS: dict[str, tuple[Block, ...]] = {
         _presets("3", ("lr=9.0e-4",), 5),
     ),
     "pixels": (
-        Block("all", "every network", PIXELS, PAIR, range(1, 6)),
+        Block("all", "every network", PIXELS, CHOSEN, range(1, 6)),
         *(_alone(network) for network in NETWORKS),
     ),
     "longer": (Block("3x", "three times the frames", LONGER, DECAYS, range(1, 6)),),

@@ -208,7 +208,8 @@ def presets() -> dict[str, str]:
     named = [(f"`{arm.schedule}` × {arm.block}", arm, best) for arm in arms if arm is not best]
     texts["presets-best"] = table("schedule × base rate", f"`constant` × {best.block}" if best else "", named)
     texts["presets-diagnostics"] = diagnostics([(f"`{arm.schedule}`", arm) for arm in arms if arm.block == "1"])
-    shown = [(block.title, [(arm.schedule, arm) for arm in own]) for block, own in by_rate.items() if own]
+    by_size = sorted(by_rate.items(), key=lambda pair: float(pair[0].name))
+    shown = [(block.title, [(arm.schedule, arm) for arm in own]) for block, own in by_size if own]
     if not shown:
         return texts
     areas = [(title, [(name, estimate(arm.values("area"))) for name, arm in own]) for title, own in shown]
