@@ -35,6 +35,8 @@ PRESETS = (
     "stage_based",
     "differential",
     "warmup_cosine",
+    "wsd",
+    "one_cycle",
 )
 STAGE_STEPS = "stage_steps=[0,0.4M,1M,2M,3.5M]"  # when the pictures' curriculum enters its stages
 OVERVIEW = "lr_presets.png"
@@ -99,7 +101,7 @@ def draw_overview(path: Path, presets: Mapping[str, Curves]) -> None:
     """All presets in one figure, on the same axes."""
     with rc_context(plots._STYLE):
         figure = Figure(figsize=(9.5, 4.2), layout="constrained")
-        grid = figure.subplots(2, 4, sharex=True, sharey=True)
+        grid = figure.subplots(2, 5, sharex=True, sharey=True)
         for axes, (name, (steps, rates, bands)) in zip(grid.flat, presets.items(), strict=False):
             for network, curve in rates.items():
                 axes.plot(steps, curve, label=network, solid_capstyle="butt", **plots._CURVES[network])

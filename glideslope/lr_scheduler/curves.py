@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -73,6 +74,23 @@ def geometric(x: Number, init: float, final: float) -> Number:
 
 def exponential(x: Number, init: float, decay_rate: float) -> Number:
     return init * _each(lambda n: decay_rate**n, x)
+
+
+def one_minus_sqrt(x: Number, init: float, final: float) -> Number:
+    """Return the cooldown of Hägele et al. 2024 (arXiv 2405.18392), final + (init - final) (1 - √x)."""
+    return mix(init, final, _each(math.sqrt, x))
+
+
+def piecewise(x: Number, *points: float) -> Number:
+    """Return straight lines through points x0, rate0, x1, rate1, ..., x0 being 0; the last rate holds."""
+    if isinstance(x, ndarray):
+        return _each(lambda x: piecewise(x, *points), x)
+    places, rates = points[::2], points[1::2]
+    after = bisect_right(places, x)
+    if after == len(places):
+        return rates[-1]
+    before = places[after - 1]
+    return mix(rates[after - 1], rates[after], (x - before) / (places[after] - before))
 
 
 def inverse_sqrt(x: Number, init: float) -> Number:

@@ -5,18 +5,29 @@ It notes, too, what a training never gets to.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
-from glideslope.lr_scheduler.curves import Curve, cosine, exponential, flat, geometric, linear, polynomial
+from glideslope.lr_scheduler.curves import (
+    Curve,
+    cosine,
+    exponential,
+    flat,
+    geometric,
+    linear,
+    one_minus_sqrt,
+    polynomial,
+)
 from glideslope.lr_scheduler.faults import UNSET
-from glideslope.lr_scheduler.plateau import Plateau
+from glideslope.lr_scheduler.plateau import METRICS, Plateau
 from glideslope.lr_scheduler.schedule import Interval, Schedule
 from glideslope.lr_scheduler.shapes import KEYS, SHAPE_KEYS, SHAPES, Entry, parse_type, plateau_of
 from glideslope.lr_scheduler.values import Context, Report, choices
 
-_ARRIVING = (linear, cosine, polynomial, geometric)
+_ARRIVING = (linear, cosine, polynomial, geometric, one_minus_sqrt)
 _NOTED_SHARE = Fraction(1, 4)  # seed frames take a little of every interval and warm-up that begins at 0
 
 
@@ -35,12 +46,28 @@ def _read_entry(raw: object, key: str, default_type: str | None, context: Contex
             values[name] = KEYS[name](value, context)
         except ValueError as problem:
             report.fault(f"{key}.{name}", str(problem), value)
+    chosen = values.get("type") if "type" in given else default_type
     if "lr" in given and "init_lr" in given:
         report.fault(f"{key}.init_lr", "lr and init_lr mean the same; give only one", given["init_lr"])
     elif not ("lr" in given or "init_lr" in given):
-        report.fault(f"{key}.lr", "is missing; an interval starts from lr (or init_lr)")
-    chosen = values.get("type") if "type" in given else default_type
+        if chosen != "piecewise_linear":
+            report.fault(f"{key}.lr", "is missing; an interval starts from lr (or init_lr)")
+        elif "points" not in given:
+            report.fault(f"{key}.points", "is missing: each a time and a rate, [[0, 1x], [40%, 0.5x]], say")
+    _check_metric(key, chosen, values, context, report)
     return Entry(key, given, values, chosen, sound=chosen is not None and len(report.faults) == faults)
+
+
+def _check_metric(key: str, chosen: object, values: Mapping[str, Any], context: Context, report: Report) -> None:
+    """Refuse a metric that might be to rise or to fall."""
+    metric = values.get("metric")
+    if chosen == "reduce_on_plateau" and metric and "mode" not in values and metric not in modes_of(context):
+        report.fault(f"{key}.mode", f"is missing; say whether {metric} is to rise or to fall: max or min")
+
+
+def modes_of(context: Context) -> Mapping[str, str]:
+    """Return the metrics whose mode is known."""
+    return METRICS if context.metrics is None else context.metrics
 
 
 def _place_in_time(entries: Sequence[Entry], context: Context, report: Report) -> list[Entry]:
@@ -128,19 +155,48 @@ def _make_interval(entry: Entry, after: Entry | None, context: Context, report: 
         if name in SHAPE_KEYS and name not in shape.keys:
             users = ", ".join(other for other in SHAPES if name in SHAPES[other].keys)
             entry.note(report, name, f"not used by {entry.type}, only by {users}")
+    if entry.repeat > 1 and not _can_repeat(entry, context, report):
+        return None
     curve = shape.make(entry, entry.init, following, report)
     warmup = entry.values.get("warmup", Fraction(0))
     span = max(Fraction(context.total) if entry.length is None else entry.length, warmup)
-    peak = max(entry.init, curve.at(span))
+    start, stage = entry.start or Fraction(0), entry.values.get("stage", 0)
+    plateau = plateau_of(entry, modes_of(context))
+    interval = Interval(curve, span, warmup, start, stage, plateau, entry.repeat, _restart_factor(entry))
+    peak = max(entry.init, interval.last, *(rate for _, rate in entry.points))
     if peak > context.largest:
         rule = f"the rate grows to {peak:g}; it must not be greater than {context.largest:g}"
         entry.fault(report, "decay_rate", rule)
     elif context.max_rate is not None and 0 < 10 * context.base <= peak * (1 + 1e-12):
         name = "lr" if "lr" in entry.raw else "init_lr"
         entry.note(report, name, f"the rate reaches {peak:g}, {peak / context.base:.4g} times the base rate")
-    start, stage, plateau = entry.start or Fraction(0), entry.values.get("stage", 0), plateau_of(entry)
     _note_reach(entry, curve, plateau, until, context, report)
-    return Interval(curve, span, warmup, start, stage, plateau)
+    return interval
+
+
+def _restart_factor(entry: Entry) -> float:
+    """Return what each restart of an interval's curve multiplies its initial rate by."""
+    used = entry.repeat > 1 and entry.type is not None and "restart_factor" in SHAPES[entry.type].keys
+    factor: float = entry.values.get("restart_factor", 1.0) if used else 1.0
+    return factor
+
+
+def _can_repeat(entry: Entry, context: Context, report: Report) -> bool:
+    """Report what hinders an interval's curve from being run through several times; return whether nothing does."""
+    if entry.cycle is None:
+        entry.fault(report, "duration", "is missing; repeat divides it into cycles")
+        return False
+    if entry.values.get("warmup", 0) > entry.cycle:
+        entry.fault(report, "warmup", f"longer than a cycle of its interval, which has {_steps(entry.cycle)} steps")
+        return False
+    try:
+        peak = (entry.init or 0.0) * _restart_factor(entry) ** (entry.repeat - 1)
+    except OverflowError:
+        peak = math.inf
+    if peak > context.largest:
+        rule = f"the rate grows to {peak:g}; it must not be greater than {context.largest:g}"
+        entry.fault(report, "restart_factor", rule)
+    return peak <= context.largest
 
 
 def read_network(raw: object, key: str, context: Context, report: Report) -> Schedule:
@@ -192,6 +248,8 @@ def _assemble(entries: Sequence[Entry], context: Context, report: Report) -> Sch
 def _is_relative(entry: Entry) -> bool:
     """Return whether a rate that its curve uses is a multiple of the base rate."""
     keys = SHAPES[entry.type].keys if entry.type is not None else ()
+    if entry.points:
+        return any(str(rate).strip().endswith("x") for _, rate in entry.raw["points"])
     names = ["lr", "init_lr", *(name for name in ("final_lr", "min_lr") if name in keys)]
     return any(str(entry.raw.get(name)).strip().endswith("x") for name in names)
 
@@ -210,16 +268,19 @@ def _note_reach(
     warmup = entry.values.get("warmup", Fraction(0))
     if warmup > left:
         entry.note(report, "warmup", f"not over when training ends, at step {context.end}")
-    elif curve.shape in _ARRIVING and "final_lr" in entry.raw and entry.length and entry.length > left:
+    elif curve.shape in _ARRIVING and "final_lr" in entry.raw and entry.cycle and entry.cycle > left:
         rule = f"never reached: training ends with {curve.at(left):g}, at step {context.end}"
         entry.note(report, "final_lr", rule)
     elif curve.shape is exponential and curve.stairs:
         if curve.unit >= left:
             entry.note(report, "decay_interval", f"never decays: training ends at step {context.end}")
-        elif entry.length and curve.unit > entry.length:
+        elif entry.cycle and curve.unit > entry.cycle:
             entry.note(report, "decay_interval", "never decays: longer than its interval")
+    elif entry.points and entry.points[-1][0] > min(entry.cycle or left, left):
+        entry.note(report, "points", f"the last one, after {_steps(entry.points[-1][0])} steps, is never reached")
     if plateau is not None and context.evaluations is not None:
-        made = int(context.evaluations * min(entry.length or left, left) / context.end)
+        looked_at = max(min(entry.length or left, left) - plateau.start_after, Fraction(0))
+        made = int(context.evaluations * looked_at / context.end)
         if plateau.patience + 2 > made:  # the first one sets the best value
             rule = f"never reduces: that takes {plateau.patience + 2} evaluations, and about {made} are made"
             entry.note(report, "patience", rule)

@@ -89,7 +89,7 @@ class LiveSchedules:
 
         Args:
             step: the global step, after that of the latest reduction.
-            metrics: the evaluation's `success_rate`, from 0 to 1, and `episode_reward`.
+            metrics: what the schedules' `metric` names: `success_rate`, from 0 to 1, say.
 
         Raises:
             KeyError: a schedule's metric is not among `metrics`.
@@ -101,7 +101,7 @@ class LiveSchedules:
                 raise ValueError(f"step {step} is not after that of the latest reduction, {steps[-1]}")
             schedule = self._schedules[name]
             active = schedule.plateau_at(step, stages)
-            if active is None:
+            if active is None or step < active.first + active.plateau.start_after:
                 continue
             changes = sum(entered <= step for entered, _ in stages)
             plateau = active.plateau

@@ -36,6 +36,7 @@ def build_schedules(
     train_steps: int | None = None,
     seed_steps: int = 0,
     evaluations: int | None = None,
+    metrics: Mapping[str, str] | None = None,
 ) -> Schedules:
     """Return the schedule of each network of `base`, from settings as they are written in YAML.
 
@@ -53,6 +54,8 @@ def build_schedules(
             follows change no rate, only what is noted.
         seed_steps: global steps before the first update, whose rates are never used.
         evaluations: how many evaluations the training makes; None where that is not known.
+        metrics: the metrics that its evaluations give, each with its mode, "max" or "min". None for any metric, whose
+            mode is then to be given, but for `success_rate` and `episode_reward`.
 
     Raises:
         ScheduleError: with every fault of `config`.
@@ -60,7 +63,7 @@ def build_schedules(
     """
     preset = f"{key}=gentle_decay, say"
     hint = f"; choose a preset first ({preset}), or list the intervals"
-    training = (train_steps, seed_steps, evaluations)
+    training = (train_steps, seed_steps, evaluations, metrics)
     contexts = {
         network: _context(rate, total_steps, stage_names, max_rate, hint, *training) for network, rate in base.items()
     }
@@ -129,6 +132,7 @@ def parse_stddev(
     train_steps: int | None = None,
     seed_steps: int = 0,
     evaluations: int | None = None,
+    metrics: Mapping[str, str] | None = None,
 ) -> Schedule:
     """Return the standard deviation of the exploration noise as a schedule, with no upper bound.
 
@@ -138,13 +142,13 @@ def parse_stddev(
             `step_linear(init,final1,duration1,final2,duration2)`, in which rates such as 0.5x and times such
             as 40% are understood too. None is `base`.
         base: what rates such as 0.5x are multiples of; not negative.
-        total_steps, stage_names, key, train_steps, seed_steps, evaluations: as in `build_schedules`.
+        total_steps, stage_names, key, train_steps, seed_steps, evaluations, metrics: as in `build_schedules`.
 
     Raises:
         ScheduleError: with every fault of `value`.
         ValueError: `base` or `total_steps` is out of range.
     """
-    training = (train_steps, seed_steps, evaluations)
+    training = (train_steps, seed_steps, evaluations, metrics)
     context, report = _context(base, total_steps, stage_names, None, "", *training), Report()
     if value is None or isinstance(value, Mapping):
         schedule = read_network(value, key, context, report)

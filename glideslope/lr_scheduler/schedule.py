@@ -6,7 +6,7 @@ import math
 import operator
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -32,6 +32,24 @@ class Interval:
     start: Fraction = Fraction(0)
     stage: int = 0
     plateau: Plateau | None = None  # of a curve that is flat but for reductions
+    repeat: int = 1  # how often the curve is run through in the span
+    restart_factor: float = 1.0  # what each restart multiplies the initial rate by
+
+    def cycles(self) -> list[tuple[Fraction, Curve]]:
+        """Return the curve of each run through the interval, with the steps from the start to its beginning."""
+        if self.repeat == 1:
+            return [(Fraction(0), self.curve)]
+        init, *others = self.curve.numbers
+        return [
+            (i * self.span / self.repeat, replace(self.curve, numbers=(init * self.restart_factor**i, *others)))
+            for i in range(self.repeat)
+        ]
+
+    @property
+    def last(self) -> float:
+        """The rate at the end of the span."""
+        begin, curve = self.cycles()[-1]
+        return curve.at(self.span - begin)
 
     def describe(self, staged: bool) -> dict[str, Any]:
         """Return everything that its rates depend on, as plain data."""
@@ -45,7 +63,8 @@ class Interval:
             "unit": str(curve.unit) if curve.unit != 1 else None,
             "stairs": curve.stairs or None,
             "warmup": str(self.warmup) if self.warmup else None,
-            "plateau": asdict(self.plateau) if self.plateau else None,
+            "plateau": self.plateau.describe() if self.plateau else None,
+            **({"repeat": self.repeat, "restart_factor": self.restart_factor} if self.repeat > 1 else {}),
         }
 
 
@@ -193,13 +212,18 @@ def _run(
     interval: Interval, start: Fraction, before: float, spells: Sequence[tuple[int, int]], reductions: Sequence[int]
 ) -> list[tuple[int, _Piece]]:
     """Return what an interval does from `start` on, if nothing comes after it: pieces, each with its first step."""
-    running, last = _running(interval.curve, start), interval.curve.at(interval.span)
+    cycles = [(start + begin, curve) for begin, curve in interval.cycles()]
+    running, last = _running(interval.curve, start), interval.last
     if interval.plateau:
         active = ActivePlateau(interval.plateau, interval.curve.numbers[0], math.ceil(start), spells)
         made = [step for step in active.made(reductions) if step < start + interval.span]
         running = _reduced(active.plateau, active.init, made)
         last = running(math.ceil(start + interval.span))
-    ends = [(math.ceil(start + interval.warmup), running), (math.ceil(start + interval.span), _held(last))]
+    ends = [
+        (math.ceil(start + interval.warmup), running),
+        *((math.ceil(begin), _running(curve, begin)) for begin, curve in cycles[1:]),
+        (math.ceil(start + interval.span), _held(last)),
+    ]
     if not interval.warmup:
         return ends
     return [(math.ceil(start), partial(_warm, before, running, _clock(start, interval.warmup))), *ends]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from glideslope.lr_scheduler.decimals import FACTORS, LARGEST, LONGEST_RUN, finite
-from glideslope.lr_scheduler.faults import UNSET, Fault, nearest
+from glideslope.lr_scheduler.faults import UNSET, Fault, nearest, typed
 
 
 class ScheduleError(ValueError):
@@ -35,6 +35,7 @@ class Context:
     train_steps: int | None = None  # where the training ends, if not at `total`
     seed_steps: int = 0  # steps before the first update
     evaluations: int | None = None  # how many the training makes; None: unknown
+    metrics: Mapping[str, str] | None = None  # those of an evaluation, each with its mode; None: any
 
     @property
     def end(self) -> int:
@@ -49,6 +50,8 @@ class Context:
 
 _SHARE = re.compile(r"([+-]?\d+)\s*/\s*(\d+)")
 _RATE_RULE = "a rate is a number (1.0e-4) or a multiple of the base rate (0.5x)"
+_POINTS_RULE = "must be a list of points [time, rate], such as [[0, 1x], [40%, 0.5x]]"
+_MOST_CYCLES = 1000
 _TIME_RULE = "a time is a number of steps (1000000, 1.0e6, 250k, 1M) or a share of training (40%, 2/5)"
 
 
@@ -107,6 +110,36 @@ def parse_positive(value: object, context: Context) -> float:
 
 def parse_non_negative(value: object, context: Context) -> float:
     return float(_exact(value, "must be a number"))
+
+
+def parse_number(value: object, context: Context) -> float:
+    return float(finite(value, "must be a number")[0])
+
+
+def parse_repeat(value: object, context: Context) -> int:
+    number = _exact(value, f"must be a whole number from 1 to {_MOST_CYCLES}")
+    if number.denominator != 1 or not 1 <= number <= _MOST_CYCLES:
+        raise ValueError(f"must be a whole number from 1 to {_MOST_CYCLES}")
+    return int(number)
+
+
+def parse_points(value: object, context: Context) -> list[tuple[Fraction, float]]:
+    """Return the points of a curve, each a time in steps and a rate."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise ValueError(_POINTS_RULE)
+    points: list[tuple[Fraction, float]] = []
+    for place, point in enumerate(value):
+        if not isinstance(point, Sequence) or isinstance(point, str) or len(point) != 2:
+            raise ValueError(f"{_POINTS_RULE}, not {typed(point)}")
+        try:
+            points.append((parse_time(point[0], context), parse_rate(point[1], context)))
+        except ValueError as problem:
+            raise ValueError(f"point {place}, {typed(point)}: {problem}") from problem
+        if place == 0 and points[0][0]:
+            raise ValueError("the first point must be at 0, the start of the interval")
+        if place and points[place][0] <= points[place - 1][0]:
+            raise ValueError(f"point {place}, {typed(point)}: must be later than the point before it")
+    return points
 
 
 def parse_factor(value: object, context: Context) -> float:

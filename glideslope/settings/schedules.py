@@ -12,6 +12,19 @@ NOISE = "stddev"
 """The name of the exploration noise among a run's schedules."""
 
 
+METRICS = {
+    "success_rate": "max",
+    "episode_reward": "max",
+    "crash_rate": "min",
+    "timeout_rate": "min",
+    "touchdown_error_m": "min",
+    "touchdown_speed": "min",
+    "critic_loss": "min",
+    "actor_loss": "min",
+}
+"""What `reduce_on_plateau` can follow, each with its mode: figures of an evaluation, and losses as last logged."""
+
+
 def run_schedules(settings: Settings, given: Collection[str] = ()) -> Schedules:
     """Return all schedules of a run: those of `learning_rates`, and `exploration_noise` as :data:`NOISE`.
 
@@ -63,4 +76,5 @@ def _training(settings: Settings) -> dict[str, Any]:
         "train_steps": settings.total_steps,
         "seed_steps": settings.seed_steps,
         "evaluations": settings.num_train_frames // settings.eval_every_frames,
+        "metrics": METRICS,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeAlias
@@ -10,7 +11,7 @@ from glideslope.curriculum.retention import Retention
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.evaluation.scoring import VALIDATION_SEED, Act, Episode, Score, play, summarise
 from glideslope.settings import StageSettings
-from glideslope.settings.schedules import NOISE
+from glideslope.settings.schedules import METRICS, NOISE
 from glideslope.training.objective import EVAL
 from glideslope.training.run import StoppedError, TrainingRun
 
@@ -127,8 +128,9 @@ class Validation:
         """Lower the rates and the noise that have waited too long for progress."""
         step, history = self._run.clock.step, self._run.curriculum.history
         schedules = self._run.learner.schedules
-        metrics = {"success_rate": result.success_rate, "episode_reward": result.episode_reward}
-        for name in schedules.evaluated(step, metrics, history):
+        metrics = {name: getattr(result, name, None) for name in METRICS} | self._run.losses
+        known = {name: math.nan if value is None else value for name, value in metrics.items()}
+        for name in schedules.evaluated(step, known, history):
             rate = schedules.rate(name, step + 1, history)
             kind = "exploration noise" if name == NOISE else f"learning rate of the {name}"
             self._run.display.note(f"no progress, so the {kind} is reduced to {rate:g}")

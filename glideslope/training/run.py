@@ -262,6 +262,7 @@ class TrainingRun:
         self.curriculum, self.logger, self.ranks = curriculum, logger, ranks
         self.own_settings = ranks.own(settings)
         self.clock, self.stop = Clock(settings), Stop()
+        self.losses: dict[str, float] = {}  # as last logged
         self.display = TrainingDisplay(self.own_settings, self.clock, curriculum, progress)
 
     @property

@@ -15,6 +15,8 @@ from glideslope.runs.logger import RATE_TAGS, STAGE_TAG, SUCCESS_TAG
 from glideslope.settings.schedules import NOISE
 from glideslope.training.run import TrainingRun, updates_actor
 
+_LOSSES = ("critic_loss", "actor_loss")
+
 
 class Records:
     """Collects what happens between two rows, and writes the rows."""
@@ -87,6 +89,7 @@ class Records:
         row["train/fps"] = (frame - frame_then) / max(now - since, 1e-9)
         row |= {key: float(np.mean(collected)) for key, collected in self._episodes.items()}
         self._episodes.clear()
+        run.losses = {name: values[f"train/{name}"] for name in _LOSSES}
         run.write(lambda: run.logger.log_train(frame, row), "the training log")
 
     def _write_rates(self, step: int) -> None:
@@ -121,11 +124,12 @@ class Records:
     def state_dict(self) -> dict[str, Any]:
         """Return what has been collected since the last row, and which one that was."""
         episodes = {tag: list(values) for tag, values in self._episodes.items()}
-        return {"episodes": episodes, "logged": self._logged}
+        return {"episodes": episodes, "logged": self._logged, "losses": self._run.losses}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned; the clock comes before."""
         self._episodes.update({tag: list(values) for tag, values in state["episodes"].items()})
         self._logged = int(state["logged"])
+        self._run.losses = dict(state.get("losses", {}))
         self._resumed = True
         self._last_log = (time.monotonic(), self._run.clock.frame)

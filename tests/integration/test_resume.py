@@ -22,7 +22,8 @@ BUSY = (
     *("profile=smoke", "save_video=false", "num_train_frames=1400", "replay_buffer_size=1000"),
     *("snapshot_every_frames=300", "eval_every_frames=200", "num_eval_episodes=3", "final_eval_episodes=2"),
     *("lr_schedule=stage_based", "lr_schedule.critic.type=reduce_on_plateau", "lr=1.0e-4"),
-    "lr_schedule.critic.intervals=[{stage: 0, lr: 1x, patience: 1},{stage: 1, lr: 0.5x, patience: 1}]",
+    "lr_schedule.critic.intervals=[{stage: 0, lr: 1x, patience: 0, metric: critic_loss},"
+    "{stage: 1, lr: 0.5x, patience: 1}]",
     *("task.pad_size=14", "task.max_touchdown_speed=10", "task.start_height=[0.5,0.8]"),
     *("curriculum.window=5", "curriculum.min_episodes=3", "curriculum.success_rate=0.4"),
     *("curriculum.require_consecutive_windows=1", "curriculum.min_stage_episodes=12"),

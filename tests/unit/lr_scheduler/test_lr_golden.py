@@ -96,6 +96,29 @@ TABLE = {
         [1e-4, 9e-5, 8e-5, 7e-5, 6e-5, 5e-5, 4e-5],
         [8.8e-5, 7e-5, 5.2e-5, 4e-5],
     ),
+    # 2e-5 + 8e-5 (1 - √x): roots of sixths, 0.40824829046386302, 0.57735026918962576, 0.70710678118654752,
+    # 0.81649658092772603, 0.91287092917527685; then of 0.2, 0.5, 0.8: 0.44721359549995794, 0.89442719099991588.
+    "one minus the root": Row(
+        "one_minus_sqrt", {"init_lr": 1e-4, "final_lr": 2e-5},
+        [1e-4, 6.7340136762890958e-5, 5.3811978464829939e-5, 4.3431457505076198e-5, 3.4680273525781918e-5,
+         2.6970325665977852e-5, 2e-5],
+        [6.4222912360003365e-5, 4.3431457505076198e-5, 2.8445824720006730e-5, 2e-5],
+    ),
+    # From 9e-5 down by 3e-5 in a third, up by 6e-5 in the next, and there it stays; at x = 0.2, 0.5, 0.8 it is
+    # 9e-5 - 0.6 * 3e-5, 6e-5 + 0.5 * 6e-5, 1.2e-4.
+    "through points": Row(
+        "piecewise_linear", {"points": [[0, "0.3x"], ["third", 6e-5], ["two thirds", "0.4x"]]},
+        [9e-5, 7.5e-5, 6e-5, 9e-5, 1.2e-4, 1.2e-4, 1.2e-4],
+        [7.2e-5, 9e-5, 1.2e-4, 1.2e-4],
+    ),
+    # Three times from 8e-5 to 0 along a cosine, whose middle is 4e-5; each start is half of the one before. At a fifth
+    # and four fifths of the whole a cycle is at 0.6 and 0.4: (1 + cos 108°) / 2 = 0.34549150281252628 of 8e-5, and
+    # (1 + cos 72°) / 2 = 0.65450849718747371 of 2e-5; at a half, in the middle of the second, 2e-5.
+    "cosine, restarted": Row(
+        "cosine_decay", {"init_lr": 8e-5, "final_lr": 0, "repeat": 3, "restart_factor": 0.5},
+        [8e-5, 4e-5, 4e-5, 2e-5, 2e-5, 1e-5, 0.0],
+        [2.7639320225002102e-5, 2e-5, 1.3090169943749474e-5, 0.0],
+    ),
     # 1e-4 / √(1 + 3x): the roots of 1, 1.5, 2, 2.5, 3, 3.5, 4; then of 1.6, 2.5, 3.4, 4.
     "inverse square root": Row(
         "inverse_sqrt_decay", {"init_lr": 1e-4, "decay_interval": "third"},
@@ -130,8 +153,18 @@ def build(*intervals: dict[str, Any], total: int = 1000) -> Schedule:
     return build_schedules(config, base={"actor": BEFORE}, total_steps=total, stage_names=names)["actor"]
 
 
+def doubled(time: int | str) -> int | str:
+    """Twice a time: a number, a share such as 1/9, or one in percent."""
+    if isinstance(time, int):
+        return 2 * time
+    return f"{2 * float(time[:-1])}%" if time.endswith("%") else f"{2 * int(time.split('/')[0])}/{time.split('/')[1]}"
+
+
 def interval(row: Row, third: int | str, **extents: int | str) -> dict[str, Any]:
-    keys = {key: third if value == "third" else value for key, value in row.keys.items()}
+    words = {"third": third, "two thirds": doubled(third)}
+    keys = {key: words.get(value, value) if isinstance(value, str) else value for key, value in row.keys.items()}
+    if "points" in keys:
+        keys["points"] = [[words.get(time, time), rate] for time, rate in keys["points"]]
     return {"type": row.shape, **keys, **extents}
 
 

@@ -40,7 +40,9 @@ KEYS: dict[str, dict[str, Any]] = {
     "linear_decay": {"final_lr": "0.1x"},
     "cosine_decay": {"final_lr": "0.1x"},
     "polynomial_decay": {"final_lr": "0.1x", "power": 2},
+    "one_minus_sqrt": {"final_lr": "0.1x", "repeat": 2, "restart_factor": 0.5},
     "inverse_sqrt_decay": {"decay_interval": 30},
+    "piecewise_linear": {"points": [[0, "1x"], ["5%", "0.2x"], [100, "0.3x"]]},
     "reduce_on_plateau": {"patience": 1},
 }
 

@@ -95,8 +95,9 @@ def test_reductions_out_of_order_are_refused():
     st.integers(0, 4),
     st.integers(0, 3),
     st.sampled_from([0.0, 0.05, 0.3]),
+    st.sampled_from(["max", "min"]),
 )
-def test_reductions_are_those_of_torch(values, patience, cooldown, min_delta):
+def test_reductions_are_those_of_torch(values, patience, cooldown, min_delta, mode):
     interval = {
         "lr": 1.0,
         "patience": patience,
@@ -104,13 +105,15 @@ def test_reductions_are_those_of_torch(values, patience, cooldown, min_delta):
         "min_delta": min_delta,
         "min_lr": 0.1,
         "factor": 0.5,
+        "metric": "validation_loss",
+        "mode": mode,
     }
     schedules = build(interval, total=10**6)
     live = LiveSchedules(schedules)
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer,
-        mode="max",
+        mode=mode,
         factor=0.5,
         patience=patience,
         threshold=min_delta,
@@ -119,7 +122,7 @@ def test_reductions_are_those_of_torch(values, patience, cooldown, min_delta):
         min_lr=0.1,
     )
     for step, value in enumerate(values, 1):
-        live.evaluated(step, {"success_rate": value, "episode_reward": -value})
+        live.evaluated(step, {"success_rate": -value, "validation_loss": value})
         theirs.step(value)
         assert live.rate("actor", step + 1) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
 
@@ -131,6 +134,40 @@ def test_by_hand_with_patience_and_cooldown():
     assert evaluate(live, values, metric="episode_reward") == [30, 70]
     assert live.reductions == {"actor": [(30, 1), (70, 2)]}
     assert [live.rate("actor", step) for step in (30, 31, 70, 71)] == [1.0, 0.5, 0.5, 0.25]
+
+
+def test_evaluations_before_start_after_are_not_looked_at():
+    live = LiveSchedules(build({"start": 15, "end": 200, "lr": 1.0, "patience": 0, "start_after": "2%"}))
+    # The interval begins at 15, and 2% are 20 steps: 40 sets the best value, 50 and 60 are no better.
+    assert evaluate(live, [0.9, 0.9, 0.9, 0.5, 0.5, 0.4]) == [50, 60]
+
+
+@pytest.mark.parametrize(
+    ("mode", "values"), [("max", [0.1, 0.1, 0.05, 0.3, 0.3, 0.2]), ("min", [0.9, 0.9, 0.95, 0.3, 0.3, 0.4])]
+)
+def test_nothing_counts_before_the_metric_has_come_to_min_value(mode, values):
+    live = LiveSchedules(build({"lr": 1.0, "patience": 0, "mode": mode, "min_value": 0.3}))
+    # At 40 it is there; 50 and 60 are no better.
+    assert evaluate(live, values) == [50, 60]
+    without = LiveSchedules(build({"lr": 1.0, "patience": 0, "mode": mode}))
+    assert evaluate(without, values) == [20, 30, 50, 60]
+
+
+def test_the_metrics_of_a_program_have_their_modes():
+    config = {"actor": {"type": "reduce_on_plateau", "intervals": [{"lr": 1.0, "patience": 0, "metric": "loss"}]}}
+    metrics = {"loss": "min", "return": "max"}
+    live = LiveSchedules(build_schedules(config, base={"actor": 1.0}, total_steps=TOTAL, metrics=metrics))
+    assert [step for step in (10, 20, 30) if live.evaluated(step, {"loss": [0, 3, 2, 2][step // 10]})] == [30]
+    config["actor"]["intervals"][0]["metric"] = "loss_"
+    with pytest.raises(ScheduleError, match=r"metric=loss_: an unknown metric; did you mean loss\?"):
+        build_schedules(config, base={"actor": 1.0}, total_steps=TOTAL, metrics=metrics)
+
+
+def test_what_is_saved_of_a_plateau_as_before_is_as_before():
+    plateau = build({"lr": 1.0})["actor"].describe()["intervals"][0]["plateau"]
+    assert list(plateau) == ["metric", "factor", "patience", "min_delta", "cooldown", "min_lr"]
+    changed = build({"lr": 1.0, "mode": "min", "start_after": 5, "min_value": 0})["actor"].describe()
+    assert changed["intervals"][0]["plateau"] == {**plateau, "mode": "min", "start_after": "5", "min_value": 0.0}
 
 
 def test_what_is_not_a_number_is_no_better():

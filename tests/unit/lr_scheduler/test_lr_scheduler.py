@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from glideslope import lr_scheduler
 from glideslope.lr_scheduler import SHAPES, ScheduleError, build_schedules, parse_stddev
+from glideslope.lr_scheduler.faults import typed
 from tests.support.guide import EXPONENTIAL_DECAY, PER_NETWORK, STEP_DECAY
 from tests.support.paths import ROOT
 
@@ -721,9 +722,49 @@ KEY = "lr_schedule.actor.intervals"
             {"lr": 1e-4, "type": "reduce_on_platau"},
             "0.type=reduce_on_platau: an unknown type; did you mean reduce_on_plateau?",
         ),
+        ({"lr": 1e-4, "metric": 3}, "0.metric=3: must be the name of a metric"),
         (
-            {"lr": 1e-4, "metric": "loss"},
-            "0.metric=loss: an unknown metric; the metrics are success_rate,",
+            {"type": "reduce_on_plateau", "lr": 1e-4, "metric": "loss"},
+            "0.mode: is missing; say whether loss is to rise or to fall: max or min",
+        ),
+        ({"lr": 1e-4, "mode": "mix"}, "0.mode=mix: an unknown mode; "),
+        ({"lr": 1e-4, "start_after": "2%x"}, "0.start_after=2%x: a time is a number of steps"),
+        ({"lr": 1e-4, "min_value": "high"}, "0.min_value=high: must be a number"),
+        ({"type": "piecewise_linear"}, "0.points: is missing: each a time and a rate"),
+        (
+            {"type": "piecewise_linear", "points": [[0, "1x"], [5]]},
+            "0.points=[[0, 1x], [5]]: must be a list of points [time, rate],",
+        ),
+        (
+            {"type": "piecewise_linear", "points": [[0, "1x"], [0, "2x"]]},
+            "0.points=[[0, 1x], [0, 2x]]: point 1, [0, 2x]: must be later",
+        ),
+        (
+            {"type": "piecewise_linear", "points": [[0, "1x"], [9, -1]]},
+            "0.points=[[0, 1x], [9, -1]]: point 1, [9, -1]: must not be negative",
+        ),
+        (
+            {"type": "piecewise_linear", "points": [[0, "1x"], ["half", 0]]},
+            "0.points=[[0, 1x], [half, 0]]: point 1, [half, 0]: a time is",
+        ),
+        ({"lr": 1e-4, "repeat": 0}, "0.repeat=0: must be a whole number from 1 to 1000"),
+        ({"lr": 1e-4, "repeat": 2.5}, "0.repeat=2.5: must be a whole number from 1 to 1000"),
+        ({"lr": 1e-4, "restart_factor": 0}, "0.restart_factor=0: must be greater than 0"),
+        (
+            {"type": "cosine_decay", "lr": 1e-4, "final_lr": 0, "repeat": 9, "restart_factor": 10},
+            "0.restart_factor=10: the rate grows to 10000; it must not be greater than 1",
+        ),
+        (
+            {"type": "cosine_decay", "lr": 1e-4, "final_lr": 0, "repeat": 900, "restart_factor": 1e9},
+            "0.restart_factor=1000000000.0: the rate grows to inf",
+        ),
+        (
+            {"type": "cosine_decay", "lr": 1e-4, "final_lr": 0, "end": 100, "repeat": 4, "warmup": 26},
+            "0.warmup=26: longer than a cycle of its interval, which has 25 steps",
+        ),
+        (
+            {"type": "exponential_decay", "stage": 0, "lr": 1e-4, "decay_rate": 0.5, "decay_interval": 9, "repeat": 2},
+            "0.duration: is missing; repeat divides it into cycles",
         ),
         ({"lr": 1e-4, "factor": 1}, "0.factor=1: must be less than 1"),
         ({"lr": 1e-4, "factor": 0}, "0.factor=0: must be greater than 0"),
@@ -742,6 +783,24 @@ KEY = "lr_schedule.actor.intervals"
 def test_a_faulty_interval_is_refused_by_name(interval, fault):
     found = the_fault(interval)
     assert found.startswith(f"{KEY}.{fault}" if fault else f"{KEY}.0.lr=1000")
+
+
+@pytest.mark.parametrize(
+    ("points", "rule"),
+    [
+        ([], "must be a list of points [time, rate], such as [[0, 1x], [40%, 0.5x]]"),
+        ("0:1x", "must be a list of points [time, rate], such as [[0, 1x], [40%, 0.5x]]"),
+        ([[0, "1x"], [5]], "must be a list of points [time, rate], such as [[0, 1x], [40%, 0.5x]], not [5]"),
+        ([[1, "1x"]], "the first point must be at 0, the start of the interval"),
+        ([[0, "1x"], [0, "2x"]], "point 1, [0, 2x]: must be later than the point before it"),
+        ([[0, "1x"], [9, -1]], "point 1, [9, -1]: must not be negative"),
+        ([[0, "1x"], [9, 1.5]], "point 1, [9, 1.5]: a rate must not be greater than 1"),
+        ([[0, "1x"], ["half", 0]], "point 1, [half, 0]: a time is a number of steps (1000000, 1.0e6, 250k, 1M) or a "),
+    ],
+)
+def test_faulty_points_are_named(points, rule):
+    found = the_fault({"type": "piecewise_linear", "points": points})
+    assert found.startswith(f"{KEY}.0.points={typed(points)}: {rule}")
 
 
 def test_overlaps_show_both_intervals_and_the_override_that_mends_them():

@@ -44,6 +44,10 @@ def of_shape(shape: str, *, staged: bool = False) -> Rate:
     rates = [{"lr": "1x", "final_lr": 4e-4}, {"lr": "0.4x", "warmup": 20}, {"lr": 2e-4, "final_lr": 1e-4}]
     if shape == "exponential_decay":
         rates[0] = {"lr": "1x", "decay_rate": 0.9, "decay_interval": 10}
+    if shape == "piecewise_linear":
+        ends = (("1x", 4e-4), ("0.4x", 2e-4), (2e-4, 1e-4))
+        more = [{"repeat": 3}, {"warmup": 20}, {}]
+        rates = [{"points": [[0, a], [40, b]], **rest} for (a, b), rest in zip(ends, more, strict=True)]
     intervals = [extent | rate for extent, rate in zip(extents, rates, strict=True)]
     config = {"actor": {"type": shape, "intervals": intervals}}
     names = ("first", "second", "third")
