@@ -17,8 +17,8 @@ from glideslope.envs.gym import LandingVectorEnv
 from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, privileged_dim, state_dim
 from glideslope.envs.physics import usable_processors
 from glideslope.envs.symmetry import mirrors
-from glideslope.errors import UserError, data_size
-from glideslope.lr_scheduler import LiveSchedules, Schedules
+from glideslope.errors import SettingsError, UserError, data_size
+from glideslope.lr_scheduler import LiveSchedules, ScheduleError, Schedules
 from glideslope.replay.buffer import Batch, ReplayBuffer
 from glideslope.replay.mirroring import Mirror
 from glideslope.replay.store import ReplayStore
@@ -87,6 +87,7 @@ def make_agent(settings: Settings, device: str, share: Share = WHOLE, average: A
         feature_dim=settings.feature_dim,
         hidden_dim=settings.hidden_dim,
         rates=settings.base_rates,
+        lr_scale=settings.lr_scale or {},
         critic_target_tau=settings.critic_target_tau,
         stddev_clip=settings.stddev_clip,
         augmentation_pad=settings.augmentation_pad,
@@ -139,6 +140,7 @@ def make_learner(
         settings: those of the `share`, which `average` connects with the others.
 
     Raises:
+        SettingsError: `lr_scale` names no module, or one twice.
         UserError: the device's memory can't hold the networks.
     """
     replay = make_replay(settings, replay_device, share)
@@ -153,6 +155,8 @@ def make_learner(
 def _fitting_agent(settings: Settings, device: str, share: Share, average: Average | None) -> DrQV2Agent:
     try:
         return make_agent(settings, device, share, average)
+    except ScheduleError as error:  # a module of lr_scale
+        raise SettingsError(error.faults) from error
     except (RuntimeError, MemoryError) as error:  # torch tells of memory on the CPU by a RuntimeError
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or "memory" in str(error):
             raise UserError(

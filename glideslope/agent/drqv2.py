@@ -6,6 +6,7 @@ Shapes: B batch, N environments, K stacked frames, S state values, P privileged 
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from glideslope.agent.networks.actor_critic import ActionParts, Actor, Critic, S
 from glideslope.agent.networks.encoders import Encoder, EncoderInput
 from glideslope.agent.networks.factory import build_actor_critic, build_encoder
 from glideslope.agent.values import HistogramValues, ScalarValues, Values
+from glideslope.lr_scheduler import parameter_groups
 from glideslope.settings import NETWORKS, WHOLE, AnyActorCriticSettings, EncoderSettings, Share
 
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -94,8 +96,10 @@ class DrQV2Agent:
     pixels_shape: (K, H, W) of the uint8 images, or None without pixels. state_dim: S, the length of the
     flattened, stacked state; it is appended after each trunk; 0 leaves the state out. privileged_dim: P, what
     the encoder `state` reads, and with `privileged_critic` the critic; the actor's loss then trains the encoder, as
-    else the critic's does. rates: the learning rate of each network: `encoder`, `actor`, `critic`.
-    critic_target_tau: share of the critic that enters its target per update, in (0, 1]. stddev_clip: bound of
+    else the critic's does. rates: the learning rate of each network: `encoder`, `actor`, `critic`. lr_scale:
+    factors on it by the name of a module, such as `encoder.convs.0`, for parameter groups of their own.
+    critic_target_tau: share of the critic that enters its target per update, from 0 to 1; it may be set
+    between updates. stddev_clip: bound of
     the noise on the actions inside an update. augmentation_pad: largest random shift in pixels, 0 for none.
     augmentation_brightness: largest random change of an image's brightness, as a share of it, 0 for none.
     pretanh_penalty: weight of the mean squared pre-tanh output in the actor's loss. noise_scale: A factors on
@@ -125,6 +129,7 @@ class DrQV2Agent:
         feature_dim: int,
         hidden_dim: int,
         rates: Mapping[str, float],
+        lr_scale: Mapping[str, float] = MappingProxyType({}),
         critic_target_tau: float,
         stddev_clip: float,
         augmentation_pad: int,
@@ -159,7 +164,7 @@ class DrQV2Agent:
         self.device = torch.device(device)
         self.action_dim = action_dim
         self._state_dim = state_dim
-        self._tau = critic_target_tau
+        self.critic_target_tau = critic_target_tau
         self._stddev_clip = stddev_clip
         self._pad, self._brightness = augmentation_pad, augmentation_brightness
         self._pretanh_penalty = pretanh_penalty
@@ -210,10 +215,13 @@ class DrQV2Agent:
         if self.auxiliary is not None:
             self._parameters["encoder"] += _tensors(self.auxiliary)
         self._target_parameters = _tensors(self.critic_target)
+        groups = self._groups(lr_scale)
         # Fused: one kernel per optimizer; it takes a float rate as well as a tensor one.
         fused = self.device.type in ("cpu", "cuda")
         self.optimizers: dict[str, torch.optim.Adam] = {
-            name: torch.optim.Adam(self._parameters[name], lr=rates[name], fused=fused) for name in NETWORKS
+            # Decoupled (Loshchilov & Hutter 2019): a weight decay is 0 unless it is scheduled.
+            name: torch.optim.Adam(groups[name], lr=rates[name], fused=fused, decoupled_weight_decay=True)
+            for name in NETWORKS
         }
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._actor_generator = torch.Generator(self.device).manual_seed(seed + 1)
@@ -364,7 +372,7 @@ class DrQV2Agent:
     @torch.no_grad()
     def _after_critic(self, batch: Transitions, loss: Tensor, q: Tensor, target_q: Tensor) -> dict[str, Tensor]:
         """Move the target critic towards the critic; return what there is to log."""
-        torch._foreach_lerp_(self._target_parameters, self._parameters["critic"], self._tau)
+        torch._foreach_lerp_(self._target_parameters, self._parameters["critic"], self.critic_target_tau)
         q1, q2 = self._values.means(q.detach()).mean(dim=(1, 2)).unbind()
         return {
             "critic_loss": loss.detach(),
@@ -390,6 +398,14 @@ class DrQV2Agent:
                 for name in ("exp_avg", "exp_avg_sq"):
                     if name in moments:
                         moments[name].index_fill_(0, rows, 0.0)
+
+    @torch.no_grad()
+    def reset_optimizer(self, network: str, *, moments: bool) -> None:
+        """Set a network's count of Adam steps to 0, from which its bias corrections follow, and its `moments` too."""
+        names = ("step", "exp_avg", "exp_avg_sq") if moments else ("step",)
+        for state in self.optimizers[network].state.values():
+            for name in names:
+                state[name].zero_()
 
     def not_finite(self) -> list[str]:
         """Return the networks with a weight or an Adam moment that is NaN or infinite."""
@@ -424,10 +440,28 @@ class DrQV2Agent:
             module.load_state_dict(state["networks"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+            for group in optimizer.param_groups:
+                group["decoupled_weight_decay"] = True  # an older snapshot has no weight decay at all
         if state["generator_device"] == self.device.type:
             self._generator.set_state(state["generator"].cpu())
             if "actor_generator" in state:
                 self._actor_generator.set_state(state["actor_generator"].cpu())
+
+    def _groups(self, lr_scale: Mapping[str, float]) -> dict[str, list[dict[str, Any]]]:
+        """Return the parameter groups of each network's optimizer; the auxiliary task's go with the encoder's."""
+        named = [
+            (f"{part}.{name}", parameter)
+            for part, module in self._modules().items()
+            if module is not self.critic_target
+            for name, parameter in module.named_parameters()
+        ]
+        groups = parameter_groups(named, lr_scale)
+        found = {}
+        for network, parameters in self._parameters.items():
+            own = set(map(id, parameters))
+            members = ([p for p in group["params"] if id(p) in own] for group in groups)
+            found[network] = [{**group, "params": m} for group, m in zip(groups, members, strict=True) if m]
+        return found
 
     def _modules(self) -> dict[str, nn.Module]:
         """Return all that has weights, by the name under which they are saved."""

@@ -20,7 +20,7 @@ from glideslope.lr_scheduler import ScheduleError
 from glideslope.runs.run_folder import first_free
 from glideslope.settings import Settings
 from glideslope.settings.checks import CheckedSettings
-from glideslope.settings.schedules import exploration_noise, learning_rates
+from glideslope.settings.schedules import exploration_noise, learning_rates, quantities
 from glideslope.training.objective import DEFAULT as DEFAULT_OBJECTIVE
 from glideslope.training.objective import KEY as OBJECTIVE
 from glideslope.training.objective import check_objective
@@ -159,7 +159,7 @@ def _check(
         faults += error.faults
         checked = error.repaired
     if isinstance(checked, Settings):
-        for check in (learning_rates, exploration_noise, partial(check_objective, objective)):
+        for check in (learning_rates, exploration_noise, quantities, partial(check_objective, objective)):
             try:
                 check(checked)
             except (ScheduleError, SettingsError) as error:

@@ -75,7 +75,7 @@ class Word:
         if (CONFIG_DIR / key.partition("@")[0]).is_dir() and value[:1] not in ("{", "'", '"'):
             files = ((part, file_of(part)) for part in value.split(","))
             value = ",".join(_quoted(str(file)) if file else part for part, file in files)
-        if key == "stddev_schedule":
+        if key == "stddev_schedule" or key.startswith("schedules."):
             value = _SCHEDULE_CALL.sub(r'"\1"', value)
         return f"{plus}{key}{equals}{value}"
 

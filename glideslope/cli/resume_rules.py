@@ -21,13 +21,13 @@ MAY_CHANGE = frozenset(
 """The settings that may change in every resume."""
 SCHEDULES = frozenset(
     (
-        *("lr", "lr_encoder", "lr_actor", "lr_critic", "lr_schedule", "schedule_frames"),
+        *("lr", "lr_encoder", "lr_actor", "lr_critic", "lr_schedule", "schedules", "schedule_frames"),
         *("decay_rate", "stddev", "stddev_schedule"),
     )
 )
 """The settings that may change with `resume_lr_schedule=config`."""
 
-_TOLD_BY_RATES = ("lr_schedule", "stddev_schedule")
+_TOLD_BY_RATES = ("lr_schedule", "stddev_schedule", "schedules")
 _SHOWN = 3  # settings of one override that are written out
 _LONGEST_VALUE = 32
 

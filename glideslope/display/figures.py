@@ -74,6 +74,7 @@ def plot_learning_rates(
     note: str = "",
     seed_end: float = 0.0,
     held: bool = False,
+    others: Mapping[str, ArrayLike] | None = None,
 ) -> None:
     """Draw learning rates, the curriculum's stages as bands behind them. The folder must exist.
 
@@ -85,21 +86,30 @@ def plot_learning_rates(
         note: a line below the picture, for what the reader must know, such as that the stages' times are assumed.
         seed_end: x before which no update is made; what lies there is shaded.
         held: whether a rate holds until the next `x`; otherwise the points are joined.
+        others: (T,) numbers by name that are scheduled besides, each drawn below on a linear axis of its own.
 
     Raises:
         ValueError: a curve whose shape is not that of `x`.
     """
     x = np.asarray(x, dtype=np.float64)
     curves = {name: np.asarray(values, dtype=np.float64) for name, values in rates.items()}
-    for name, curve in curves.items():
+    below = {name: np.asarray(values, dtype=np.float64) for name, values in (others or {}).items()}
+    for name, curve in (*curves.items(), *below.items()):
         if curve.shape != x.shape:
             raise ValueError(f"{name}: {curve.shape} rates for {x.shape} places on the x axis")
-    with drawing(path, height=2.9) as figure:
-        axes = figure.subplots()
+    drawn = "steps-post" if held else "default"
+    with drawing(path, height=2.9 + 1.2 * len(below)) as figure:
+        ratios = [2.4, *(1.0 for _ in below)]
+        axes, *smaller = figure.subplots(len(ratios), squeeze=False, height_ratios=ratios)[:, 0]
         for name, curve in curves.items():
             style = _CURVES.get(name, {"color": _GREY, "linewidth": 1.2})
-            drawn = "steps-post" if held else "default"
             axes.plot(x, curve, label=name, solid_capstyle="butt", drawstyle=drawn, **style)
+        for other, (name, curve) in zip(smaller, below.items(), strict=True):
+            other.plot(x, curve, color=_GREY, linewidth=1.4, drawstyle=drawn)
+            other.set_title(name, loc="left", fontsize="medium")
+            count_axis(other, x, x_label)
+            _draw_bands(other, stages)
+            other.grid(axis="y", which="major", color="0.88", linewidth=0.6)
         if seed_end > 0:
             axes.axvspan(0, seed_end, label=SEED_LABEL, zorder=0.4, **_SEED_STYLE)
         rate_axis(axes, rate_limits(x, curves, scale), scale)

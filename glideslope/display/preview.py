@@ -16,9 +16,9 @@ from glideslope.display.console import say
 from glideslope.display.figures import plot_learning_rates, rate_limits
 from glideslope.display.text_plot import short_count, text_plot
 from glideslope.errors import UserError, failure
-from glideslope.lr_scheduler import Schedule, Schedules
+from glideslope.lr_scheduler import Schedule
 from glideslope.settings import PreviewSettings
-from glideslope.settings.schedules import learning_rates
+from glideslope.settings.schedules import learning_rates, quantities
 from glideslope.storage.atomic_files import replacing
 from glideslope.storage.caches import use_writable_caches
 
@@ -45,18 +45,20 @@ def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: 
     """
     console = console or Console(highlight=False)
     use_writable_caches(lambda note: say(console, f"Note: {note}"))
-    schedules = learning_rates(settings, given)
+    schedules, others = learning_rates(settings, given), quantities(settings)
     total, entries = settings.total_steps, settings.stage_entries
-    steps = sample_steps(schedules, entries, total)
+    everything = {**schedules, **others}
+    steps = sample_steps(everything, entries, total)
     rates = {network: schedule(steps, entries) for network, schedule in schedules.items()}
     asked = steps if settings.asked_steps is None else np.array(settings.asked_steps, dtype=np.int64)
-    tabled = {network: schedule(asked, entries) for network, schedule in schedules.items()}
+    tabled = {name: schedule(asked, entries) for name, schedule in everything.items()}
 
-    staged = settings.stage_steps is not None or any(schedule.follows_stages for schedule in schedules.values())
+    staged = settings.stage_steps is not None or any(schedule.follows_stages for schedule in everything.values())
     names = settings.curriculum.stage_names
     bands = [(step, names[stage]) for step, stage in entries if staged and step < total]
-    notes = list(_notes(settings, schedules, rates))
-    files = _write(settings, steps, rates, bands, notes, _lines(asked, tabled))
+    notes = list(_notes(settings, everything, rates))
+    below = {name: schedule(steps, entries) for name, schedule in others.items()}
+    files = _write(settings, steps, rates, below, bands, notes, _lines(asked, tabled))
 
     drawing = text_plot(
         steps,
@@ -71,9 +73,11 @@ def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: 
     )
     console.print(drawing, no_wrap=True, overflow="ignore", crop=False)
     if settings.asked_steps is not None:
-        console.width = max(console.width, _TABLE)  # digits are worth more than a table's shape
+        console.width = max(
+            console.width, _TABLE + sum(len(name) + 3 for name in others)
+        )  # digits are worth more than a table's shape
         console.print(_table(asked, tabled), crop=False)
-    for note in [*notes, *schedules.notes]:
+    for note in [*notes, *schedules.notes, *others.notes]:
         say(console, f"Note: {note}")
     say(console, "Written: ", " and ".join(map(str, files)))
     return 0
@@ -102,7 +106,7 @@ def _bounds(schedule: Schedule, entries: Entries, total: int) -> Iterator[int]:
                 yield from (math.ceil(start + i * unit) for i in range(int((total - start) / unit) + 1))
 
 
-def _notes(settings: PreviewSettings, schedules: Schedules, rates: Mapping[str, Array]) -> Iterator[str]:
+def _notes(settings: PreviewSettings, schedules: Mapping[str, Schedule], rates: Mapping[str, Array]) -> Iterator[str]:
     """Return the sentences that go with the picture."""
     if settings.stage_steps is None and any(schedule.follows_stages for schedule in schedules.values()):
         times = ",".join(short_count(step) for step, _ in settings.stage_entries)
@@ -119,6 +123,7 @@ def _write(
     settings: PreviewSettings,
     steps: NDArray[np.int64],
     rates: Mapping[str, Array],
+    others: Mapping[str, Array],
     bands: Sequence[tuple[int, str]],
     notes: Sequence[str],
     lines: Sequence[str],
@@ -142,6 +147,7 @@ def _write(
                 note="; ".join(notes),
                 seed_end=settings.seed_steps,
                 held=True,
+                others=others,
             )
     except OSError as error:
         raise UserError(f"out={settings.out}: can't write {failure(error)}") from error

@@ -24,9 +24,10 @@ reductions of a run. `optimizers` writes rates. `faults` is what a user is told.
 Times are exact fractions up to the last division.
 """
 
+from glideslope.lr_scheduler.layers import layerwise_decay, parameter_groups
 from glideslope.lr_scheduler.live_schedules import LiveSchedules, ScheduleChangedError
-from glideslope.lr_scheduler.optimizers import read_lr, write_lr
-from glideslope.lr_scheduler.parsing import build_schedules, parse_stddev
+from glideslope.lr_scheduler.optimizers import read, read_lr, write, write_lr
+from glideslope.lr_scheduler.parsing import build_schedules, parse_schedule
 from glideslope.lr_scheduler.schedule import Schedule, Schedules
 from glideslope.lr_scheduler.shapes import SHAPES
 from glideslope.lr_scheduler.values import ScheduleError
@@ -39,7 +40,11 @@ __all__ = [
     "ScheduleError",
     "Schedules",
     "build_schedules",
-    "parse_stddev",
+    "layerwise_decay",
+    "parameter_groups",
+    "parse_schedule",
+    "read",
     "read_lr",
+    "write",
     "write_lr",
 ]

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from glideslope.lr_scheduler.faults import UNSET, Fault
-from glideslope.lr_scheduler.optimizers import write_lr
+from glideslope.lr_scheduler.optimizers import write
 from glideslope.lr_scheduler.plateau import PlateauWatch
 from glideslope.lr_scheduler.schedule import History, Schedule
 from glideslope.lr_scheduler.values import ScheduleError
@@ -40,20 +40,33 @@ class LiveSchedules:
             name: [] for name, schedule in schedules.items() if schedule.follows_evaluations
         }
         self._watches = {name: PlateauWatch() for name in self._reductions}
+        self._keys: dict[str, list[str]] = {}  # of an optimizer's numbers beside its rate
+        for name in schedules:
+            optimizer, dot, key = name.rpartition(".")
+            if dot:
+                self._keys.setdefault(optimizer, []).append(key)
 
     @property
     def reductions(self) -> dict[str, list[tuple[int, int]]]:
         """By schedule that follows evaluations: (step of the evaluation, how many reductions so far), in order."""
         return {name: [(s, n) for n, s in enumerate(steps, 1)] for name, steps in self._reductions.items()}
 
+    def __contains__(self, name: object) -> bool:
+        """Return whether there is a schedule of this name."""
+        return name in self._schedules
+
     def rate(self, name: str, step: int, stages: History = ()) -> float:
         """Return the rate of one schedule at a global step."""
         return self._schedules[name](step, stages, self._reductions.get(name, ()))
 
     def write(self, optimizers: Mapping[str, torch.optim.Optimizer], step: int, stages: History = ()) -> None:
-        """Write the rates of a global step into the optimizers of the same names; see `write_lr`."""
+        """Write the rates of a global step into the optimizers of the same names; see `optimizers.write`.
+
+        Schedules named `critic.weight_decay`, `critic.beta1` and so on are written into those numbers of `critic`.
+        """
         for name, optimizer in optimizers.items():
-            write_lr(optimizer, self.rate(name, step, stages))
+            numbers = {key: self.rate(f"{name}.{key}", step, stages) for key in self._keys.get(name, ())}
+            write(optimizer, {"lr": self.rate(name, step, stages), **numbers})
 
     def jumped(self, before: int, step: int, stages: History = (), *, around: int) -> list[str]:
         """Return the names of the schedules whose rate jumps between two steps, such as those of two updates.

@@ -1,4 +1,4 @@
-"""Builds schedules from settings: the networks' learning rates, and the exploration noise."""
+"""Builds schedules from settings: the networks' learning rates, or any other number's."""
 
 from __future__ import annotations
 
@@ -116,32 +116,34 @@ def _context(
     return context
 
 
-_NOISE = {
+_CALLS = {
     "linear": ("init", "final", "duration"),
     "step_linear": ("init", "final1", "duration1", "final2", "duration2"),
 }
 
 
-def parse_stddev(
+def parse_schedule(
     value: Mapping[str, Any] | float | str | None,
     *,
     base: float = 1.0,
     total_steps: int,
     stage_names: Sequence[str] = (),
-    key: str = "stddev_schedule",
+    key: str = "schedule",
+    max_value: float | None = None,
     train_steps: int | None = None,
     seed_steps: int = 0,
     evaluations: int | None = None,
     metrics: Mapping[str, str] | None = None,
 ) -> Schedule:
-    """Return the standard deviation of the exploration noise as a schedule, with no upper bound.
+    """Return the schedule of one number, such as the exploration noise or a weight decay; its `lr` is that number.
 
     Args:
         value: a number; {type, intervals} as for one network in `build_schedules`; or a string as in DrQ-v2
             (Yarats et al. 2021, `utils.schedule`), `linear(init,final,duration)` or
-            `step_linear(init,final1,duration1,final2,duration2)`, in which rates such as 0.5x and times such
+            `step_linear(init,final1,duration1,final2,duration2)`, in which numbers such as 0.5x and times such
             as 40% are understood too. None is `base`.
-        base: what rates such as 0.5x are multiples of; not negative.
+        base: what numbers such as 0.5x are multiples of; from 0 to `max_value`.
+        max_value: no number may be greater; None for no limit.
         total_steps, stage_names, key, train_steps, seed_steps, evaluations, metrics: as in `build_schedules`.
 
     Raises:
@@ -149,23 +151,23 @@ def parse_stddev(
         ValueError: `base` or `total_steps` is out of range.
     """
     training = (train_steps, seed_steps, evaluations, metrics)
-    context, report = _context(base, total_steps, stage_names, None, "", *training), Report()
+    context, report = _context(base, total_steps, stage_names, max_value, "", *training), Report()
     if value is None or isinstance(value, Mapping):
         schedule = read_network(value, key, context, report)
     else:
-        schedule = _read_noise(value, key, context, report)
+        schedule = _read_call(value, key, context, report)
     if report.faults:
         raise ScheduleError(report.faults)
     schedule.notes = tuple(map(str, report.notes))
     return schedule
 
 
-def _read_noise(value: object, key: str, context: Context, report: Report) -> Schedule:
+def _read_call(value: object, key: str, context: Context, report: Report) -> Schedule:
     call = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", value) if isinstance(value, str) else None
-    names = _NOISE.get(call[1], ()) if call else ("number",)
+    names = _CALLS.get(call[1], ()) if call else ("number",)
     words = [word.strip() for word in call[2].split(",")] if call else [value]
     if len(words) != len(names):
-        forms = ", ".join(f"{form}({','.join(arguments)})" for form, arguments in _NOISE.items())
+        forms = ", ".join(f"{form}({','.join(arguments)})" for form, arguments in _CALLS.items())
         report.fault(key, f"must be a number, a mapping with type and intervals, or one of {forms}", value)
         return Schedule(context.base)
     numbers: list[Any] = []

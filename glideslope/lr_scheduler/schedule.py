@@ -230,14 +230,14 @@ def _run(
 
 
 class Schedule:
-    """A rate as a pure function of the step; made by `build_schedules` and `parse_stddev`.
+    """A rate as a pure function of the step; made by `build_schedules` and `parse_schedule`.
 
     Attributes:
         base: the base rate.
         depends_on_base: whether some of its rates are multiples of the base rate.
         follows_stages: whether it needs the curriculum's history.
         follows_evaluations: whether it needs the history of reductions.
-        notes: what the user should know, of a schedule from `parse_stddev`; a network's are in `Schedules.notes`.
+        notes: what the user should know, of a schedule from `parse_schedule`; a network's are in `Schedules.notes`.
     """
 
     def __init__(

@@ -222,15 +222,17 @@ class ReplayBuffer:
         known = np.where(done, self._started, self._started - self._nstep + 1)
         np.maximum(self._known, known, out=self._known)
 
-    def sample(self, batch_size: int) -> Batch:
+    def sample(self, batch_size: int, discount: NDArray[np.float64] | None = None) -> Batch:
         """Draw `batch_size` transitions uniformly and independently (with replacement).
+
+        discount: of each transition (B,), in place of the buffer's own.
 
         Raises RuntimeError while no transition can be sampled, ValueError for a batch_size below 1.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         base, slot = self._draw(batch_size)
-        steps, reward, discount = self._returns(base, slot)
+        steps, reward, discount = self._returns(base, slot, discount)
         age = self._age[base + slot].astype(np.int64)
         # (2, B, K): now and m steps later, for one gather of both.
         ends = ((slot, age), (slot + steps, age + steps))
@@ -365,15 +367,22 @@ class ReplayBuffer:
         base = env * self._slots
         return base, self._order[base + number % self._slots].astype(np.int64)
 
-    def _returns(self, base: Ints, slot: Ints) -> tuple[Ints, NDArray[np.float64], NDArray[np.float64]]:
+    def _returns(
+        self, base: Ints, slot: Ints, discount: NDArray[np.float64] | None
+    ) -> tuple[Ints, NDArray[np.float64], NDArray[np.float64]]:
         """Return steps m, n-step reward and discount of the transitions that start in `slot`, (B,) each."""
         window = base[:, None] + (slot[:, None] + np.arange(self._nstep + 1)) % self._slots
         # Step k belongs to the episode if none of the observations t + 1 .. t + k is a final one.
         ended = np.logical_or.accumulate(self._final[window[:, :-1]], axis=1)
         steps = self._nstep - ended.sum(axis=1)
-        reward = np.where(ended, 0.0, self._reward[window[:, :-1]]) @ self._powers[:-1]
+        rewards = np.where(ended, 0.0, self._reward[window[:, :-1]])
         last = np.take_along_axis(window, steps[:, None] - 1, axis=1)[:, 0]
-        return steps, reward, np.where(self._terminated[last], 0.0, self._powers[steps])
+        if discount is None:
+            reward, power = rewards @ self._powers[:-1], self._powers[steps]
+        else:
+            reward = (rewards * discount[:, None] ** np.arange(self._nstep)).sum(axis=1)
+            power = discount**steps
+        return steps, reward, np.where(self._terminated[last], 0.0, power)
 
     def _stack_rows(self, base: Ints, slot: Ints, age: Ints) -> Ints:
         """Return the rows (B, K) of the stacks that end in `slot`, the episode's first one repeated at its start."""

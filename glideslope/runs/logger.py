@@ -28,7 +28,8 @@ EVAL_SUCCESS_TAG = "eval/success_rate"
 TAGS = (*RATE_TAGS, STAGE_TAG, SUCCESS_TAG)
 _EVAL_GROUP = "eval/"
 HELD_OUT_GROUP = "held_out/"
-TAG_GROUPS = ("train/", _EVAL_GROUP, "diagnostics/", HELD_OUT_GROUP)
+SCHEDULED_GROUP = "schedules/"
+TAG_GROUPS = ("train/", _EVAL_GROUP, "diagnostics/", HELD_OUT_GROUP, SCHEDULED_GROUP)
 # The figures that TensorBoard's HParams page has a column for.
 HELD_OUT_TAGS = tuple(
     f"{HELD_OUT_GROUP}{name}" for name in ("success_rate", "touchdown_error_m", "touchdown_speed", "episode_reward")

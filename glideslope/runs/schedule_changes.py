@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from glideslope.lr_scheduler import LiveSchedules
-from glideslope.settings import Settings
-from glideslope.settings.schedules import NOISE, run_schedules
+from glideslope.settings import NETWORKS, Settings
+from glideslope.settings.schedules import NOISE, base_quantities, run_schedules
 
 _SAMPLES = 2000  # steps between the resume and the end that are compared at first
 
 
 def live_schedules(settings: Settings) -> LiveSchedules:
-    """Return the schedules of a run: the networks' rates, and the exploration noise as "stddev"."""
+    """Return the schedules of a run: the networks' rates, the exploration noise as "stddev", and other quantities."""
     return LiveSchedules(run_schedules(settings))
 
 
@@ -29,10 +29,13 @@ def rate_changes(content: Mapping[str, Any], now: LiveSchedules, end: int) -> li
     before.load_state_dict(content["schedules"])
     now.load_state_dict(content["schedules"], accept_changes=True)
     alike: dict[str, list[str]] = {}
-    for name in content["schedules"]["schedules"]:
+    constant = base_quantities(saved)  # without a schedule; they can't change in a resume
+    names = [name for name in content["schedules"]["schedules"] if name not in constant]
+    for name in (*names, *(name for name in constant if name in before or name in now)):
 
         def pair(at: int, name: str = name) -> tuple[float, float]:
-            return before.rate(name, at, stages), now.rate(name, at, stages)
+            was, new = (live.rate(name, at, stages) if name in live else constant[name] for live in (before, now))
+            return was, new
 
         steps = [step + round((end - step) * i / _SAMPLES) for i in range(_SAMPLES + 1)]
         differing = next((i for i, at in enumerate(steps) if len({*pair(at)}) > 1), None)
@@ -65,6 +68,8 @@ def _number(rate: float) -> str:
 
 
 def _whose(names: list[str]) -> str:
-    networks = [name for name in names if name != NOISE]
+    networks = [name for name in names if name in NETWORKS]
     parts = [f"lr_schedule of {', '.join(networks)}"] if networks else []
-    return " and ".join([*parts, *(["stddev_schedule"] if NOISE in names else [])])
+    others = [name for name in names if name not in (*NETWORKS, NOISE)]
+    parts += ["stddev_schedule"] if NOISE in names else []
+    return " and ".join([*parts, *([f"schedules of {', '.join(others)}"] if others else [])])

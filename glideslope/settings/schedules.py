@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from glideslope.lr_scheduler import Schedule, Schedules, build_schedules, parse_stddev
-from glideslope.settings import Settings
+from glideslope.lr_scheduler import Schedule, ScheduleError, Schedules, build_schedules, parse_schedule
+from glideslope.lr_scheduler.faults import Fault
+from glideslope.lr_scheduler.values import choices
+from glideslope.settings import NETWORKS, Settings
 
 NOISE = "stddev"
 """The name of the exploration noise among a run's schedules."""
-
+TAU, DISCOUNT, UPDATE_EVERY = "critic_target_tau", "discount", "update_every_steps"
+OF_OPTIMIZERS = {"weight_decay": 0.0, "beta1": 0.9, "beta2": 0.999}
+"""What `schedules` may set of a network's optimizer, with the values that torch.optim.Adam has by default."""
+_LARGEST_BETA = 0.99999  # a mean of 100,000 updates; 1 would never take in a gradient
 
 METRICS = {
     "success_rate": "max",
@@ -26,13 +31,13 @@ METRICS = {
 
 
 def run_schedules(settings: Settings, given: Collection[str] = ()) -> Schedules:
-    """Return all schedules of a run: those of `learning_rates`, and `exploration_noise` as :data:`NOISE`.
+    """Return all schedules of a run: `learning_rates`, `exploration_noise` as :data:`NOISE`, and `quantities`.
 
     Raises:
-        ScheduleError: with every fault of `lr_schedule`, or else of `stddev_schedule`.
+        ScheduleError: with every fault of `lr_schedule`, or else of `stddev_schedule`, or else of `schedules`.
     """
-    rates, noise = learning_rates(settings, given), exploration_noise(settings)
-    return Schedules({**rates, NOISE: noise}, [*rates.notes, *noise.notes])
+    rates, noise, others = learning_rates(settings, given), exploration_noise(settings), quantities(settings)
+    return Schedules({**rates, NOISE: noise, **others}, [*rates.notes, *noise.notes, *others.notes])
 
 
 def learning_rates(settings: Settings, given: Collection[str] = ()) -> Schedules:
@@ -61,12 +66,71 @@ def exploration_noise(settings: Settings) -> Schedule:
     Raises:
         ScheduleError: with every fault of `stddev_schedule`.
     """
-    return parse_stddev(
+    return parse_schedule(
         settings.stddev_schedule,
         base=settings.stddev,
         stage_names=settings.curriculum.stage_names,
         **_training(settings),
     )
+
+
+def base_quantities(settings: Settings) -> dict[str, float]:
+    """Return what `schedules` may set, each with its value where it doesn't."""
+    return {
+        **{f"{network}.{name}": base for network in NETWORKS for name, base in OF_OPTIMIZERS.items()},
+        TAU: settings.critic_target_tau,
+        DISCOUNT: settings.discount,
+        UPDATE_EVERY: float(settings.update_every_steps),
+    }
+
+
+def quantities(settings: Settings) -> Schedules:
+    """Return the schedules of `schedules`, by name: `critic.weight_decay`, `discount` and so on.
+
+    Raises:
+        ScheduleError: with every fault of `schedules`.
+    """
+    bases, faults, found = base_quantities(settings), [], {}
+    for name, value in _flat(settings.schedules or {}, bases):
+        key = f"schedules.{name}"
+        if name not in bases:
+            faults.append(Fault(key, value, f"an unknown quantity; {choices(name, bases, 'quantities')}"))
+            continue
+        if name in found:
+            faults.append(Fault(key, value, "is given twice"))
+            continue
+        try:
+            found[name] = parse_schedule(
+                value,
+                base=bases[name],
+                stage_names=settings.curriculum.stage_names,
+                key=key,
+                max_value=_largest(name),
+                **_training(settings),
+            )
+        except ScheduleError as error:
+            faults += error.faults
+    if faults:
+        raise ScheduleError(faults)
+    return Schedules(found, [note for schedule in found.values() for note in schedule.notes])
+
+
+def _flat(given: Mapping[str, Any], bases: Mapping[str, float]) -> Iterator[tuple[str, Any]]:
+    """Yield names and what is given for them, which may be written nested, `critic: {weight_decay: ...}`."""
+    for name, value in given.items():
+        if name not in NETWORKS:
+            pairs = [(str(name), value)]
+        elif isinstance(value, Mapping):
+            pairs = [(f"{name}.{part}", each) for part, each in value.items()]
+        else:
+            pairs = [] if value is None else [(str(name), value)]
+        yield from ((key, each) for key, each in pairs if each is not None or key not in bases)
+
+
+def _largest(name: str) -> float:
+    if name == UPDATE_EVERY:
+        return 1e6
+    return _LARGEST_BETA if name.endswith((".beta1", ".beta2")) else 1.0
 
 
 def _training(settings: Settings) -> dict[str, Any]:

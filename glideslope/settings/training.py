@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from glideslope.settings.checks import (
     Broken,
@@ -35,6 +35,28 @@ NETWORKS = ("encoder", "actor", "critic")
 """The networks with a learning rate of their own."""
 
 
+StageChange = Literal["keep", "reset_moments", "reset_step"]
+"""What becomes of Adam's state when the task changes: `reset_moments` begins anew (Asadi et al. 2023,
+arXiv:2306.17833); `reset_step` keeps the moments and sets its count of steps to 0 (Ellis et al. 2024,
+arXiv:2412.17113)."""
+
+
+class OnStageSettings(CheckedSettings):
+    """What becomes of each network's optimizer when a stage begins; a word alone is for all of them."""
+
+    encoder: StageChange = "keep"
+    """What becomes of the encoder's moments: keep, reset_moments or reset_step."""
+    actor: StageChange = "keep"
+    """What becomes of the actor's moments."""
+    critic: StageChange = "keep"
+    """What becomes of the critic's moments."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _for_all(cls, value: Any) -> Any:
+        return dict.fromkeys(NETWORKS, value) if isinstance(value, str) else value
+
+
 class Settings(CheckedSettings):
     """A training run. Defaults are those of the profile `full`."""
 
@@ -61,6 +83,12 @@ class Settings(CheckedSettings):
     """What the preset exponential_smooth multiplies a rate by at each decay."""
     lr_schedule: dict[str, Any] | None = None
     """Learning rate over time by network, set by the preset chosen; null for constant."""
+    schedules: dict[str, Any] | None = None
+    """Other quantities over time: critic.weight_decay, actor.beta1, critic_target_tau, discount, update_every_steps."""
+    lr_scale: dict[str, NonNegative] | None = None
+    """Factors on the learning rate by module, such as {encoder.convs.0: 0.1}; * in a name stands for any text."""
+    on_stage: OnStageSettings = OnStageSettings()
+    """What becomes of Adam's moments when a stage begins, for all networks or by network."""
     schedule_frames: SomeFrames | None = None
     """Frames that shares in schedules refer to; null for num_train_frames."""
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from glideslope.curriculum.retention import Retention
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.evaluation.scoring import VALIDATION_SEED, Act, Episode, Score, play, summarise
-from glideslope.settings import StageSettings
+from glideslope.settings import NETWORKS, StageSettings
 from glideslope.settings.schedules import METRICS, NOISE
 from glideslope.training.objective import EVAL
 from glideslope.training.run import StoppedError, TrainingRun
@@ -132,7 +132,7 @@ class Validation:
         known = {name: math.nan if value is None else value for name, value in metrics.items()}
         for name in schedules.evaluated(step, known, history):
             rate = schedules.rate(name, step + 1, history)
-            kind = "exploration noise" if name == NOISE else f"learning rate of the {name}"
+            kind = {NOISE: "exploration noise"}.get(name, f"learning rate of the {name}" if name in NETWORKS else name)
             self._run.display.note(f"no progress, so the {kind} is reduced to {rate:g}")
 
     def state_dict(self) -> dict[str, Any]:

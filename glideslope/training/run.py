@@ -24,6 +24,7 @@ from glideslope.errors import failure
 from glideslope.runs.logger import Logger
 from glideslope.runs.resume_source import Learner
 from glideslope.settings import Settings
+from glideslope.settings.schedules import UPDATE_EVERY
 from glideslope.training.ranks import ALONE, Ranks
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
@@ -98,12 +99,13 @@ class UpdateSteps:
     learnt: int
 
 
-def update_steps(settings: Settings, begin: int, learnt: int) -> UpdateSteps:
+def update_steps(settings: Settings, begin: int, learnt: int, every: Callable[[int], int] | None = None) -> UpdateSteps:
     """Return the updates of the vector step that begins at ``begin``, where those up to ``learnt`` are made.
 
-    Over a whole training they are the multiples of ``update_every_steps`` after the seed frames, whatever the number
-    of environments. With ``parallel`` that of the vector step's own end waits for the next one: the end may
-    enter a stage, on which rates may depend. Behind the last vector step nothing is left to wait for.
+    Over a whole training they are the multiples of ``update_every_steps``, or of what it is at a step by ``every``,
+    after the seed frames, whatever the number of environments. With ``parallel`` that of the vector step's own end
+    waits for the next one: the end may enter a stage, on which rates may depend. Behind the last vector step nothing is
+    left to wait for.
     """
     end = begin + settings.num_envs
     during = end - 1 if settings.parallel else learnt
@@ -111,14 +113,9 @@ def update_steps(settings: Settings, begin: int, learnt: int) -> UpdateSteps:
 
     def due(after: int, until: int) -> list[int]:
         steps = range(max(after, settings.seed_steps) + 1, min(until, settings.total_steps) + 1)
-        return [step for step in steps if step % settings.update_every_steps == 0]
+        return [step for step in steps if step % (every(step) if every else settings.update_every_steps) == 0]
 
     return UpdateSteps(due(learnt, during), due(during, last), last)
-
-
-def updates_actor(settings: Settings, step: int) -> bool:
-    """Return whether the update of ``step`` is one of the actor too: every `actor_every_updates`-th is."""
-    return step // settings.update_every_steps % settings.actor_every_updates == 0
 
 
 class TrainingError(Exception):
@@ -264,6 +261,27 @@ class TrainingRun:
         self.clock, self.stop = Clock(settings), Stop()
         self.losses: dict[str, float] = {}  # as last logged
         self.display = TrainingDisplay(self.own_settings, self.clock, curriculum, progress)
+
+    def value(self, name: str, step: int) -> float | None:
+        """Return a scheduled number at a global step; None where it has no schedule."""
+        schedules = self.learner.schedules
+        return schedules.rate(name, step, self.curriculum.history) if name in schedules else None
+
+    def update_every(self, step: int) -> int:
+        """Return `update_every_steps` at a global step: as scheduled, to the nearest whole number, at least 1."""
+        scheduled = self.value(UPDATE_EVERY, step)
+        return self.settings.update_every_steps if scheduled is None else max(round(scheduled), 1)
+
+    def updates_actor(self, step: int) -> bool:
+        """Return whether the update of a global step is one of the actor too: every `actor_every_updates`-th is."""
+        return step // self.update_every(step) % self.settings.actor_every_updates == 0
+
+    def update_before(self, step: int) -> int:
+        """Return the global step of the update before that of `step`; that of the seed frames' end for the first."""
+        if UPDATE_EVERY not in self.learner.schedules:
+            return step - self.settings.update_every_steps
+        earlier = range(step - 1, self.settings.seed_steps, -1)
+        return next((at for at in earlier if at % self.update_every(at) == 0), self.settings.seed_steps)
 
     @property
     def is_stopping(self) -> bool:

@@ -47,4 +47,7 @@ class StageChanges:
         if axes:
             # While an axis was locked its output meant nothing: start it where it was held.
             self._run.learner.agent.zero_action_outputs(axes)
+        for network, change in self._run.settings.on_stage.to_plain().items():
+            if change != "keep":
+                self._run.learner.agent.reset_optimizer(network, moments=change == "reset_moments")
         return True

@@ -92,7 +92,7 @@ class Trainer:
     def _iterate(self, worker: ThreadPoolExecutor) -> None:
         """Act once in every environment, and make the updates that belong to this vector step."""
         settings = self._run.settings
-        updates = update_steps(settings, self._run.clock.step, self._learnt)
+        updates = update_steps(settings, self._run.clock.step, self._learnt, self._run.update_every)
         actions = self._parts.actions.explore(self._observation)
         if settings.parallel:
             under_way = worker.submit(self._run.env.step, actions)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glideslope.lr_scheduler import read_lr
-from glideslope.runs.logger import RATE_TAGS, STAGE_TAG, SUCCESS_TAG
-from glideslope.settings.schedules import NOISE
-from glideslope.training.run import TrainingRun, updates_actor
+from glideslope.lr_scheduler import read, read_lr
+from glideslope.runs.logger import RATE_TAGS, SCHEDULED_GROUP, STAGE_TAG, SUCCESS_TAG
+from glideslope.settings.schedules import NOISE, TAU, UPDATE_EVERY, base_quantities
+from glideslope.training.run import TrainingRun
 
 _LOSSES = ("critic_loss", "actor_loss")
 
@@ -47,7 +47,7 @@ class Records:
 
     def is_due(self, step: int) -> bool:
         """Return whether a full row is due: at the first update of every network, and at the first in each interval."""
-        return self._interval(step) > self._logged and updates_actor(self._run.settings, step)
+        return self._interval(step) > self._logged and self._run.updates_actor(step)
 
     def wants(self, step: int) -> bool:
         """Return whether the update of ``step``, the next one, leaves something in the log."""
@@ -57,7 +57,7 @@ class Records:
         """Write the rates of the update before that of ``step``, where one jumps between the two."""
         self._jumps, self._resumed = self._rate_jumps(step), False
         if self._jumps:
-            self._write_rates(step - self._run.settings.update_every_steps)
+            self._write_rates(self._run.update_before(step))
 
     def after_update(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Write the row that is due, if one is: a full one, or the rates behind a jump."""
@@ -84,7 +84,7 @@ class Records:
         for network, rate in rates.items():
             norm = values[f"diagnostics/{network}_param_norm"]
             row[f"diagnostics/{network}_effective_lr"] = rate / norm
-        row["train/stddev"] = run.learner.schedules.rate(NOISE, step, history)
+        row |= self._other_values(step)
         row["train/buffer_size"] = int(held.sum())
         row["train/fps"] = (frame - frame_then) / max(now - since, 1e-9)
         row |= {key: float(np.mean(collected)) for key, collected in self._episodes.items()}
@@ -97,13 +97,13 @@ class Records:
         run, frame = self._run, step * self._run.settings.action_repeat
         if run.ranks.is_first and frame > run.logger.last_train_frame:
             row = {f"lr_{network}": rate for network, rate in self._held_rates().items()}
-            row["train/stddev"] = run.learner.schedules.rate(NOISE, step, run.curriculum.history)
+            row |= self._other_values(step)
             run.write(lambda: run.logger.log_train(frame, row), "the training log")
 
     def _rate_jumps(self, step: int) -> bool:
         run, settings = self._run, self._run.settings
         schedules, history = run.learner.schedules, run.curriculum.history
-        before = step - settings.update_every_steps
+        before = run.update_before(step)
         if before <= settings.seed_steps:
             return False
         if self._resumed:  # perhaps with another schedule than the update before had
@@ -117,6 +117,23 @@ class Records:
     def _held_rates(self) -> dict[str, float]:
         optimizers = self._run.learner.agent.optimizers
         return {tag.removeprefix("lr_"): read_lr(optimizers[tag.removeprefix("lr_")]) for tag in RATE_TAGS}
+
+    def _other_values(self, step: int) -> dict[str, float]:
+        """Return the exploration noise, and what else is scheduled: of optimizers and agent what they hold."""
+        run, agent = self._run, self._run.learner.agent
+        row = {"train/stddev": run.learner.schedules.rate(NOISE, step, run.curriculum.history)}
+        for name in base_quantities(run.settings):
+            if (value := run.value(name, step)) is None:
+                continue
+            network, _, key = name.partition(".")
+            if key:
+                value = read(agent.optimizers[network], key)
+            elif name == TAU:
+                value = agent.critic_target_tau
+            elif name == UPDATE_EVERY:
+                value = run.update_every(step)
+            row[f"{SCHEDULED_GROUP}{name}"] = value
+        return row
 
     def _interval(self, step: int) -> int:
         return step * self._run.settings.action_repeat // self._run.settings.log_every_frames

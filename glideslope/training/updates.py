@@ -7,14 +7,16 @@ from concurrent.futures import Executor, wait
 from contextlib import contextmanager
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from glideslope.agent import DivergedError
 from glideslope.replay.buffer import Batch
 from glideslope.settings import NETWORKS
-from glideslope.settings.schedules import NOISE
-from glideslope.training.run import TrainingError, TrainingRun, diverged, updates_actor
+from glideslope.settings.schedules import DISCOUNT, NOISE, TAU
+from glideslope.training.run import TrainingError, TrainingRun, diverged
 from glideslope.training.training_log import Records
 
 Metrics = dict[str, Tensor]
@@ -56,7 +58,8 @@ class Updates:
             self.make(steps)
             return
         size = self._run.own_settings.batch_size
-        batches = self._run.learner.replay.sample(size * len(steps)).to(agent.device).split(size)
+        drawn = self._run.learner.replay.sample(size * len(steps), self._discounts(steps))
+        batches = drawn.to(agent.device).split(size)
         agent.freeze()
         losses: list[Tensor] = []
         block: list[tuple[int, Batch]] = []
@@ -88,12 +91,13 @@ class Updates:
         self._require_finite(losses)
 
     def _update(self, step: int) -> Metrics:
-        learner, settings = self._run.learner, self._run.settings
+        learner = self._run.learner
         agent, schedules, history = learner.agent, learner.schedules, self._run.curriculum.history
-        schedules.write(agent.optimizers, step, history)
+        self._write(NETWORKS, step)
         stddev = schedules.rate(NOISE, step, history)
-        batch = learner.replay.sample(self._run.own_settings.batch_size).to(agent.device)
-        actor, diagnostics = updates_actor(settings, step), self._records.is_due(step)
+        drawn = learner.replay.sample(self._run.own_settings.batch_size, self._discounts([step]))
+        batch = drawn.to(agent.device)
+        actor, diagnostics = self._run.updates_actor(step), self._records.is_due(step)
         return agent.update(batch, stddev, actor=actor, diagnostics=diagnostics)
 
     def _update_part(self, part: Literal["critic", "actor"], block: Sequence[tuple[int, Batch]]) -> Metrics:
@@ -101,14 +105,27 @@ class Updates:
         agent, schedules = self._run.learner.agent, self._run.learner.schedules
         history = self._run.curriculum.history
         own = [name for name in NETWORKS if (name == "critic") == (part == "critic")]
-        optimizers = {name: agent.optimizers[name] for name in own}
         metrics: Metrics = {}
         for step, batch in block:
-            schedules.write(optimizers, step, history)
-            if part == "critic" or updates_actor(self._run.settings, step):
+            self._write(own, step)
+            if part == "critic" or self._run.updates_actor(step):
                 stddev = schedules.rate(NOISE, step, history)
                 metrics = agent.update_frozen(part, batch, stddev, diagnostics=self._records.is_due(step))
         return metrics
+
+    def _write(self, networks: Sequence[str], step: int) -> None:
+        """Write what schedules say of a global step into the optimizers of these networks, and of the target critic."""
+        agent, schedules = self._run.learner.agent, self._run.learner.schedules
+        schedules.write({name: agent.optimizers[name] for name in networks}, step, self._run.curriculum.history)
+        if "critic" in networks and (tau := self._run.value(TAU, step)) is not None:
+            agent.critic_target_tau = tau
+
+    def _discounts(self, steps: Sequence[int]) -> NDArray[np.float64] | None:
+        """Return the discount of each transition of the batches of these global steps; None where it is constant."""
+        values = [self._run.value(DISCOUNT, step) for step in steps]
+        if None in values:
+            return None
+        return np.repeat(np.array(values, dtype=np.float64), self._run.own_settings.batch_size)
 
     def _require_finite(self, losses: list[Tensor]) -> None:
         # One look for all of them: a GPU is waited for once.

@@ -24,6 +24,11 @@ BUSY = (
     *("lr_schedule=stage_based", "lr_schedule.critic.type=reduce_on_plateau", "lr=1.0e-4"),
     "lr_schedule.critic.intervals=[{stage: 0, lr: 1x, patience: 0, metric: critic_loss},"
     "{stage: 1, lr: 0.5x, patience: 1}]",
+    "schedules={critic.weight_decay: 1e-3, critic: {beta1: {type: linear_decay, intervals: [{lr: 0.5, final_lr: 0.9}]}},"
+    "critic_target_tau: {type: step_decay, intervals: [{stage: 0, lr: 1x}, {stage: 1, lr: 2x}]},"
+    "discount: {type: reduce_on_plateau, intervals: [{lr: 1x, patience: 0, factor: 0.95}]},"
+    "update_every_steps: {type: step_decay, intervals: [{end: 40%, lr: 3}, {lr: 2}]}}",
+    *("on_stage.critic=reset_moments", "on_stage.actor=reset_step", "lr_scale={critic.trunk: 0.5}"),
     *("task.pad_size=14", "task.max_touchdown_speed=10", "task.start_height=[0.5,0.8]"),
     *("curriculum.window=5", "curriculum.min_episodes=3", "curriculum.success_rate=0.4"),
     *("curriculum.require_consecutive_windows=1", "curriculum.min_stage_episodes=12"),
@@ -51,6 +56,7 @@ def test_the_straight_run_goes_through_everything(straight: tuple[str, Path]) ->
     curriculum, schedules = state["snapshot"]["curriculum"], state["snapshot"]["schedules"]
     assert len(curriculum["history"]) >= 3
     assert schedules["reductions"]["critic"]
+    assert schedules["reductions"]["discount"]
     assert any(name.startswith("snapshot_best") for name in state["snapshots"])
     assert (state["counters"]["written"] > 250).all()  # the rings have wrapped
     assert len(state["eval.csv"]) >= 10

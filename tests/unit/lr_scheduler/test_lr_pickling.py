@@ -23,7 +23,7 @@ from glideslope.lr_scheduler import (
     ScheduleChangedError,
     ScheduleError,
     build_schedules,
-    parse_stddev,
+    parse_schedule,
     read_lr,
     write_lr,
 )
@@ -109,7 +109,7 @@ def test_schedules_of_every_shape(shape: str, extent: str, warmup: int, way: Cal
     [0.3, "linear(1.0,0.1,50%)", "step_linear(1,0.5,100,0.1,300)", settings("linear_decay", "stage", 9)],
 )
 def test_exploration_noise(value: Any, way: Callable[[Any], Any]) -> None:
-    schedule = parse_stddev(value, total_steps=TOTAL, stage_names=["a", "b"])
+    schedule = parse_schedule(value, total_steps=TOTAL, stage_names=["a", "b"])
     right = answers(schedule)
     assert answers(way(schedule)) == right
 

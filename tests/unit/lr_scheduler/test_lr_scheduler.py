@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from glideslope import lr_scheduler
-from glideslope.lr_scheduler import SHAPES, ScheduleError, build_schedules, parse_stddev
+from glideslope.lr_scheduler import SHAPES, ScheduleError, build_schedules, parse_schedule
 from glideslope.lr_scheduler.faults import typed
 from tests.support.guide import EXPONENTIAL_DECAY, PER_NETWORK, STEP_DECAY
 from tests.support.paths import ROOT
@@ -1161,9 +1161,9 @@ def test_the_noise_s_notes_are_those_of_a_rate():
         "type": "linear_decay",
         "intervals": [{"init_lr": 1, "final_lr": 0.1, "end": 1000, "warmup": 50}],
     }
-    assert parse_stddev(value, total_steps=500, seed_steps=25).notes == (
-        "stddev_schedule.intervals.0.final_lr=0.1: never reached: training ends with 0.55, at step 500",
-        "stddev_schedule.intervals.0.warmup=50: 50% skipped: no update is made in the 25 steps of seed frames",
+    assert parse_schedule(value, total_steps=500, seed_steps=25).notes == (
+        "schedule.intervals.0.final_lr=0.1: never reached: training ends with 0.55, at step 500",
+        "schedule.intervals.0.warmup=50: 50% skipped: no update is made in the 25 steps of seed frames",
     )
 
 
@@ -1210,7 +1210,7 @@ def test_an_lr_without_effect_is_noted():
     ],
 )
 def test_exploration_noise(value, expected):
-    schedule = parse_stddev(value, base=2.0, total_steps=3_000_000)
+    schedule = parse_schedule(value, base=2.0, total_steps=3_000_000)
     assert rates(schedule, *expected) == pytest.approx(list(expected.values()), rel=1e-12)
     assert schedule.notes == ()
 
@@ -1223,7 +1223,7 @@ def test_exploration_noise_may_follow_the_curriculum():
             {"stage": "S1_yaw_small", "lr": 0.3, "final_lr": 0.1, "duration": "20k"},
         ],
     }
-    schedule = parse_stddev(config, total_steps=10**6, stage_names=STAGES)
+    schedule = parse_schedule(config, total_steps=10**6, stage_names=STAGES)
     history = [(0, 0), (1000, 1)]
     assert rates(schedule, 999, 1000, 11_000, 21_000, stages=history) == pytest.approx([1.0, 0.3, 0.2, 0.1])
 
@@ -1233,24 +1233,24 @@ def test_exploration_noise_may_follow_the_curriculum():
     [
         (
             "linear(1.0,0.1)",
-            "stddev_schedule=linear(1.0,0.1): must be a number, a mapping with type and intervals, or",
+            "schedule=linear(1.0,0.1): must be a number, a mapping with type and intervals, or",
         ),
-        ("cosine(1,2,3)", "stddev_schedule=cosine(1,2,3): must be a number, a mapping"),
-        ("linear(1,nan,3)", "stddev_schedule=linear(1,nan,3): final nan: must be a finite number"),
-        ("linear(1,0,0)", "stddev_schedule=linear(1,0,0): duration 0: must be greater than 0"),
-        ("fast", "stddev_schedule=fast: a rate is a number"),
-        (-1, "stddev_schedule=-1: must not be negative"),
-        ([1], "stddev_schedule=[1]: a rate is a number"),
-        ({"type": "linear_decay"}, "stddev_schedule.intervals: is missing"),
+        ("cosine(1,2,3)", "schedule=cosine(1,2,3): must be a number, a mapping"),
+        ("linear(1,nan,3)", "schedule=linear(1,nan,3): final nan: must be a finite number"),
+        ("linear(1,0,0)", "schedule=linear(1,0,0): duration 0: must be greater than 0"),
+        ("fast", "schedule=fast: a rate is a number"),
+        (-1, "schedule=-1: must not be negative"),
+        ([1], "schedule=[1]: a rate is a number"),
+        ({"type": "linear_decay"}, "schedule.intervals: is missing"),
         (
             {"type": "linear_decay", "intervals": [{"lr": "1e309"}]},
-            "stddev_schedule.intervals.0.lr=1e309: must be a",
+            "schedule.intervals.0.lr=1e309: must be a",
         ),
     ],
 )
 def test_faulty_noise_is_refused(value, fault):
     with pytest.raises(ScheduleError) as caught:
-        parse_stddev(value, total_steps=100)
+        parse_schedule(value, total_steps=100)
     (found,) = caught.value.faults
     assert str(found).startswith(fault)
 
@@ -1267,8 +1267,8 @@ def test_schedules_are_built_and_asked_without_torch():
     code = (
         "import sys\n"
         "sys.modules['torch'] = None\n"
-        "from glideslope.lr_scheduler import parse_stddev\n"
-        "print(parse_stddev('linear(1,0,10)', total_steps=10)(5))\n"
+        "from glideslope.lr_scheduler import parse_schedule\n"
+        "print(parse_schedule('linear(1,0,10)', total_steps=10)(5))\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (result.stdout.strip(), result.returncode) == ("0.5", 0), result.stderr

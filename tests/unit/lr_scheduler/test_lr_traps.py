@@ -24,6 +24,8 @@ from glideslope.lr_scheduler import (
     LiveSchedules,
     ScheduleError,
     build_schedules,
+    optimizers,
+    parse_schedule,
     read_lr,
     write_lr,
 )
@@ -36,8 +38,11 @@ Rate = Callable[[int], float]
 Write = Callable[[torch.optim.Optimizer, float], None]
 
 
-def of_shape(shape: str, *, staged: bool = False) -> Rate:
-    """Three intervals of a shape between 1e-3 and 1e-4, as a function of the step alone."""
+def of_shape(shape: str, *, staged: bool = False, other: bool = False) -> Rate:
+    """Three intervals of a shape between 1e-3 and 1e-4, as a function of the step alone.
+
+    Of a learning rate, or of any `other` number, such as a weight decay or the target critic's tau.
+    """
     extents: list[dict[str, Any]] = [{"end": 200}, {"end": "60%"}, {"end": 900}]
     if staged:
         extents = [{"stage": index, "duration": 150} for index in range(3)]
@@ -51,6 +56,9 @@ def of_shape(shape: str, *, staged: bool = False) -> Rate:
     intervals = [extent | rate for extent, rate in zip(extents, rates, strict=True)]
     config = {"actor": {"type": shape, "intervals": intervals}}
     names = ("first", "second", "third")
+    if other:
+        number = parse_schedule(config["actor"], base=1e-3, total_steps=TOTAL, stage_names=names, max_value=1.0)
+        return lambda step: number(step, STAGES, REDUCTIONS)
     schedule = build_schedules(config, base={"actor": 1e-3}, total_steps=TOTAL, stage_names=names)["actor"]
     return lambda step: schedule(step, STAGES, REDUCTIONS)
 
@@ -74,10 +82,11 @@ def check_bounds(rate: Rate) -> None:
     assert all(0.0 <= rate(step) <= 1e-3 for step in steps)
 
 
+@pytest.mark.parametrize("other", [False, True], ids=["rate", "other"])
 @pytest.mark.parametrize("staged", [False, True], ids=["times", "stages"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_rates_stay_between_zero_and_the_largest_one(shape: str, staged: bool) -> None:
-    check_bounds(of_shape(shape, staged=staged))
+def test_rates_stay_between_zero_and_the_largest_one(shape: str, staged: bool, other: bool) -> None:
+    check_bounds(of_shape(shape, staged=staged, other=other))
 
 
 def test_a_line_that_goes_on_past_its_end_is_seen() -> None:
@@ -110,10 +119,11 @@ def check_order(make: Callable[[], Rate]) -> None:
     assert all(make()(step) == in_order[step] for step in steps[::10])  # fresh, as after a resume
 
 
+@pytest.mark.parametrize("other", [False, True], ids=["rate", "other"])
 @pytest.mark.parametrize("staged", [False, True], ids=["times", "stages"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_order_of_asking_changes_nothing(shape: str, staged: bool) -> None:
-    check_order(lambda: of_shape(shape, staged=staged))
+def test_the_order_of_asking_changes_nothing(shape: str, staged: bool, other: bool) -> None:
+    check_order(lambda: of_shape(shape, staged=staged, other=other))
 
 
 def test_a_scheduler_that_counts_its_calls_is_seen() -> None:
@@ -152,6 +162,7 @@ def test_a_million_decays_do_not_drift() -> None:
     decay = {"lr": 1e-4, "decay_rate": 0.999999, "decay_interval": 1}
     config = {"actor": {"type": "exponential_decay", "intervals": [decay]}}
     check_precision(build_schedules(config, base={"actor": 1e-4}, total_steps=10**6)["actor"])
+    check_precision(parse_schedule(config["actor"], base=1e-4, total_steps=10**6))
 
 
 def test_a_chained_product_in_float32_is_seen() -> None:
@@ -165,20 +176,25 @@ def test_a_chained_product_in_float32_is_seen() -> None:
 # --- 4. A tensor rate keeps its identity ---
 
 
-def check_identity(write: Write) -> None:
+def check_identity(write: Write, key: str = "lr") -> None:
     for saved in (0.5, torch.tensor(0.5)):
-        lr = torch.tensor(1e-3)
-        optimizer = adam(lr, capturable=True)
+        number = torch.tensor(1e-3)
+        optimizer = adam(**{"lr": 1e-3, key: number}, capturable=True)
         write(optimizer, 2e-3)
-        assert optimizer.param_groups[0]["lr"] is lr
-        optimizer.load_state_dict(adam(saved, capturable=True).state_dict())
+        assert optimizer.param_groups[0][key] is number
+        optimizer.load_state_dict(adam(**{"lr": 1e-3, key: saved}, capturable=True).state_dict())
         write(optimizer, 3e-3)
-        assert optimizer.param_groups[0]["lr"] is lr
-        assert float(lr) == pytest.approx(3e-3, rel=1e-6)
+        assert optimizer.param_groups[0][key] is number
+        assert float(number) == pytest.approx(3e-3, rel=1e-6)
+
+
+def weight_decay(optimizer: torch.optim.Optimizer, value: float) -> None:
+    optimizers.write(optimizer, {"weight_decay": value})
 
 
 def test_a_tensor_rate_is_filled_in_place_after_loading_too() -> None:
     check_identity(write_lr)
+    check_identity(weight_decay, "weight_decay")
 
 
 def replace(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -200,20 +216,21 @@ def test_a_tensor_replaced_or_not_put_back_is_seen() -> None:
 # --- 5. What the optimizer holds is logged, and an outside change corrected ---
 
 
-def check_outside_change(write: Write, read: Callable[[torch.optim.Optimizer], float]) -> None:
-    for lr in (1e-3, torch.tensor(1e-3, dtype=torch.float64)):
-        optimizer, other = adam(copy.copy(lr)), adam(copy.copy(lr))
+def check_outside_change(write: Write, read: Callable[[torch.optim.Optimizer], float], key: str = "lr") -> None:
+    for number in (1e-3, torch.tensor(1e-3, dtype=torch.float64)):
+        optimizer, other = (adam(**{"lr": 1e-3, key: copy.copy(number)}) for _ in range(2))
         write(optimizer, 5e-4)
         write(other, 0.7)
         optimizer.load_state_dict(other.state_dict())
         assert read(optimizer) == 0.7
         write(optimizer, 5e-4)
-        assert float(optimizer.param_groups[0]["lr"]) == 5e-4
+        assert float(optimizer.param_groups[0][key]) == 5e-4
         assert read(optimizer) == 5e-4
 
 
 def test_an_outside_change_is_seen_and_corrected() -> None:
     check_outside_change(write_lr, read_lr)
+    check_outside_change(weight_decay, lambda optimizer: optimizers.read(optimizer, "weight_decay"), "weight_decay")
 
 
 def test_a_cache_that_hides_an_outside_change_is_seen() -> None:
@@ -289,17 +306,19 @@ def test_rates_of_the_vector_step_or_of_a_counter_of_calls_are_seen() -> None:
 # --- 7. Scales and floors act on the right group ---
 
 
-def check_scales(write: Write) -> None:
+def check_scales(write: Write, key: str = "lr") -> None:
     optimizer = adam(1e-3, groups=3)
-    optimizer.param_groups[0]["lr_scale"], optimizer.param_groups[2]["lr_scale"] = 0.1, 2.0
+    for index, scale in ((0, 0.1), (2, 2.0)):
+        optimizer.param_groups[index][f"{key}_scale"] = scale
     for rate in (1e-3, 4e-4):
         write(optimizer, rate)
-        held = [group["lr"] for group in optimizer.param_groups]
+        held = [group[key] for group in optimizer.param_groups]
         assert held == pytest.approx([0.1 * rate, rate, 2 * rate], rel=1e-12)
 
 
 def test_scales_act_on_their_own_groups() -> None:
     check_scales(write_lr)
+    check_scales(weight_decay, "weight_decay")
 
 
 def test_one_rate_for_all_groups_or_scales_that_pile_up_are_seen() -> None:
@@ -397,9 +416,11 @@ def refusal(load: Callable[[LiveSchedules, dict[str, Any]], None], live: LiveSch
     return ""
 
 
-def check_change(load: Callable[[LiveSchedules, dict[str, Any]], None]) -> None:
+def check_change(load: Callable[[LiveSchedules, dict[str, Any]], None], *, other: bool = False) -> None:
     def live(lr: str) -> LiveSchedules:
         config = {"actor": {"type": "step_decay", "intervals": [{"end": "50%", "lr": lr}, {"lr": "0.1x"}]}}
+        if other:
+            return LiveSchedules({"critic_target_tau": parse_schedule(config["actor"], base=1e-3, total_steps=TOTAL)})
         return LiveSchedules(build_schedules(config, base={"actor": 1e-3}, total_steps=TOTAL))
 
     state = live("1x").state_dict()
@@ -409,6 +430,7 @@ def check_change(load: Callable[[LiveSchedules, dict[str, Any]], None]) -> None:
 
 def test_a_changed_schedule_is_refused() -> None:
     check_change(lambda live, state: live.load_state_dict(state))
+    check_change(lambda live, state: live.load_state_dict(state), other=True)
 
 
 def test_a_resume_that_takes_what_the_command_line_says_is_seen() -> None:

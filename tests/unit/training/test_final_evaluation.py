@@ -39,6 +39,7 @@ class Parts:
         self.clock = SimpleNamespace(frame=600, step=300, at_end=False)
         self.logger = SimpleNamespace(log_held_out=self.log, log_eval=self.log)
         self.learner = SimpleNamespace(schedules=SimpleNamespace(evaluated=lambda *told: []))
+        self.losses: dict[str, float] = {}
 
     def log(self, frame: int, row: dict[str, float | None]) -> None:
         assert frame == 600
