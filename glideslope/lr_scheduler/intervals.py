@@ -28,6 +28,7 @@ from glideslope.lr_scheduler.shapes import KEYS, SHAPE_KEYS, SHAPES, Entry, pars
 from glideslope.lr_scheduler.values import Context, Report, choices
 
 _ARRIVING = (linear, cosine, polynomial, geometric, one_minus_sqrt)
+_SYNONYMS = {"value": "lr", "init_value": "init_lr", "final_value": "final_lr"}
 _NOTED_SHARE = Fraction(1, 4)  # seed frames take a little of every interval and warm-up that begins at 0
 
 
@@ -40,7 +41,7 @@ def _read_entry(raw: object, key: str, default_type: str | None, context: Contex
     values = {}
     for name, value in given.items():
         if name not in KEYS:
-            report.fault(f"{key}.{name}", f"an unknown key; {choices(name, KEYS, 'keys')}", value)
+            report.fault(f"{key}.{name}", f"an unknown key; {choices(name, KEYS, 'keys', _SYNONYMS)}", value)
             continue
         try:
             values[name] = KEYS[name](value, context)

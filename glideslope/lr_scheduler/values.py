@@ -187,9 +187,9 @@ class Report:
         self.notes.append(Fault(key, value, rule))
 
 
-def choices(name: object, options: Iterable[str], plural: str) -> str:
-    """Return which of the options was meant, where one is near, and all of them."""
+def choices(name: object, options: Iterable[str], plural: str, synonyms: Mapping[str, str] | None = None) -> str:
+    """Return which of the options was meant, where one is near or `name` a synonym of it, and all of them."""
     names = list(options)
-    near = nearest(name, names)
+    near = nearest(name, names, synonyms)
     meant = f"did you mean {near}? " if near else ""
     return f"{meant}the {plural} are {', '.join(names)}" if names else f"there are no {plural}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from glideslope.errors import listed
 from glideslope.settings.checks import (
     Broken,
     CheckedSettings,
@@ -54,6 +55,9 @@ class OnStageSettings(CheckedSettings):
     @model_validator(mode="before")
     @classmethod
     def _for_all(cls, value: Any) -> Any:
+        words = get_args(StageChange)
+        if isinstance(value, str) and value not in words:
+            raise ValueError(f"must be {listed(words)}, or a mapping of {', '.join(NETWORKS)} to these")
         return dict.fromkeys(NETWORKS, value) if isinstance(value, str) else value
 
 
@@ -181,6 +185,12 @@ class Settings(CheckedSettings):
     curriculum: CurriculumSettings
     """The curriculum."""
 
+    @field_validator("lr_scale", mode="before")
+    @classmethod
+    def _flat(cls, value: Any) -> Any:
+        """Take `lr_scale.encoder.convs=0.1`, a mapping in a mapping, as `{encoder.convs: 0.1}`."""
+        return dict(_leaves(value)) if isinstance(value, dict) else value
+
     @property
     def sees_privileged(self) -> bool:
         """Whether the simulator's state is learnt from: by the encoder `state`, the critic or the auxiliary task."""
@@ -280,6 +290,14 @@ class Settings(CheckedSettings):
                 "an update needs a transition to learn from"
             )
             yield Broken("num_seed_frames", rule, self.num_seed_frames, ("num_envs", "nstep", "action_repeat"))
+
+
+def _leaves(nested: dict[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
 
 
 class CommandSettings(CheckedSettings):

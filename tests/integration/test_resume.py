@@ -24,7 +24,7 @@ BUSY = (
     *("lr_schedule=stage_based", "lr_schedule.critic.type=reduce_on_plateau", "lr=1.0e-4"),
     "lr_schedule.critic.intervals=[{stage: 0, lr: 1x, patience: 0, metric: critic_loss},"
     "{stage: 1, lr: 0.5x, patience: 1}]",
-    "schedules={critic.weight_decay: 1e-3, critic: {beta1: {type: linear_decay, intervals: [{lr: 0.5, final_lr: 0.9}]}},"
+    "schedules={critic.weight_decay: 1e-3, critic.beta1: 'linear(0.5,0.9,100%)',"
     "critic_target_tau: {type: step_decay, intervals: [{stage: 0, lr: 1x}, {stage: 1, lr: 2x}]},"
     "discount: {type: reduce_on_plateau, intervals: [{lr: 1x, patience: 0, factor: 0.95}]},"
     "update_every_steps: {type: step_decay, intervals: [{end: 40%, lr: 3}, {lr: 2}]}}",
