@@ -496,11 +496,135 @@ def test_networks_that_are_not_there_are_refused(options, name, message):
     assert model.actor.optimizer.param_groups[0]["lr"] == 7e-4  # nothing was changed
 
 
-@pytest.mark.parametrize(("algorithm", "env"), [(PPO, "Pendulum-v1"), (A2C, "Pendulum-v1"), (DQN, "CartPole-v1")])
-def test_algorithms_without_such_optimizers_are_refused(algorithm, env):
-    more = {"buffer_size": 100} if algorithm is DQN else {}
-    with pytest.raises(TypeError, match=f"{algorithm.__name__} has no optimizers of its own"):
-        use_schedules(algorithm("MlpPolicy", env, device="cpu", **more), {"actor": lambda step: 1e-5})
+def test_an_algorithm_without_such_optimizers_is_refused():
+    model = DQN("MlpPolicy", "CartPole-v1", device="cpu", buffer_size=100)
+    with pytest.raises(TypeError, match="DQN has neither optimizers of an actor and a critic, .* nor one of both"):
+        use_schedules(model, {"actor": lambda step: 1e-5})
+
+
+# --- one optimizer for all: PPO and A2C ---
+
+
+def on_policy(algorithm, *, shared=True, extractor=Small, **more):
+    policy_kwargs = {"net_arch": [16], "share_features_extractor": shared}
+    if extractor:
+        policy_kwargs["features_extractor_class"] = extractor
+    more = {"n_steps": 20, "seed": 1, "learning_rate": 7e-4, "device": "cpu"} | more
+    if algorithm is PPO:
+        more = {"batch_size": 10, "n_epochs": 2} | more
+    return algorithm("MlpPolicy", "Pendulum-v1", policy_kwargs=policy_kwargs, **more)
+
+
+def owner(name, *, shared=True):
+    """The network that a parameter of an ActorCriticPolicy belongs to, by its name."""
+    if name.startswith("features_extractor"):
+        return "encoder" if shared else "actor"
+    critic = ("vf_features_extractor", "mlp_extractor.value_net", "value_net")
+    return "critic" if name.startswith(critic) else "actor"
+
+
+def rates_used(model):
+    """(step, parameter's name, rate) of every update from now on."""
+    updates, optimizer, step = [], model.policy.optimizer, model.policy.optimizer.step
+    names = {id(parameter): name for name, parameter in model.policy.named_parameters()}
+
+    def watched(*args, **kwargs):
+        result = step(*args, **kwargs)
+        updates.extend(
+            (model.num_timesteps, names[id(p)], group["lr"])
+            for group in optimizer.param_groups
+            for p in group["params"]
+        )
+        return result
+
+    optimizer.step = watched
+    return updates
+
+
+@pytest.mark.parametrize("networks", [("actor", "critic", "encoder"), ("critic",), ("encoder",), ("actor", "critic")])
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
+def test_the_one_optimizer_has_a_rate_for_each_network(algorithm, networks):
+    model = on_policy(algorithm)
+    count = len(list(model.policy.parameters()))
+    use_schedules(model, schedules(*networks))
+    updates = rates_used(model)
+    model.learn(TOTAL)
+    assert {step for step, _, _ in updates} == {20, 40, 60, 80}
+    assert len({name for _, name, _ in updates}) == count
+    for step, name, rate in updates:
+        network = owner(name)
+        wanted = FORMULAS[network](step) if network in networks else 7e-4
+        assert rate == pytest.approx(wanted, rel=1e-12, abs=1e-18), (step, name)
+
+
+@pytest.mark.parametrize("extractor", [None, Small])
+def test_extractors_that_are_not_shared_belong_to_actor_and_critic(extractor):
+    model = on_policy(PPO, shared=False, extractor=extractor)
+    use_schedules(model, schedules("actor", "critic"))
+    updates = rates_used(model)
+    model.learn(20)
+    assert updates
+    for step, name, rate in updates:
+        assert rate == pytest.approx(FORMULAS[owner(name, shared=False)](step), rel=1e-12), name
+    with pytest.raises(ValueError, match="no network encoder to give a schedule to: "):
+        use_schedules(model, schedules("encoder"))
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
+def test_splitting_the_optimizer_changes_nothing_but_rates(algorithm):
+    plain = on_policy(algorithm).learn(TOTAL)
+    split = on_policy(algorithm)
+    use_schedules(split, dict.fromkeys(("actor", "critic", "encoder"), lambda step: 7e-4))
+    split.learn(TOTAL)
+    assert len(split.policy.optimizer.param_groups) == 3
+    for one, other in zip(plain.policy.parameters(), split.policy.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert_same_state(plain.policy.optimizer, split.policy.optimizer)
+
+
+def test_a_split_model_is_saved_as_an_ordinary_file_and_resumes_exactly(tmp_path):
+    straight = on_policy(PPO)
+    use_schedules(straight, schedules("actor", "critic", "encoder"))
+    copied = copy.deepcopy(straight)  # later Stable-Baselines3 can't copy one
+    assert len(copied.policy.optimizer.param_groups) == 3
+    straight.learn(40)
+    straight.save(tmp_path / "model")
+    plain = PPO.load(tmp_path / "model", device="cpu")
+    assert len(plain.policy.optimizer.param_groups) == 1
+    assert_same_state(plain.policy.optimizer, straight.policy.optimizer)
+    resumed = PPO.load(tmp_path / "model", device="cpu")
+    use_schedules(resumed, schedules("actor", "critic", "encoder"))
+    use_schedules(copied, schedules("actor", "critic", "encoder"))
+    copied.policy.load_state_dict(plain.policy.state_dict())
+    copied.policy.optimizer.load_state_dict(plain.policy.optimizer.state_dict())
+    copied.num_timesteps = 40
+    # The episode under way is not part of a saved model: all begin a new one.
+    for model in (straight, resumed, copied):
+        model.set_env(make_vec_env("Pendulum-v1", seed=3))
+        model.set_random_seed(3)
+        model.learn(40, reset_num_timesteps=False)
+    for other in (resumed, copied):
+        for one, two in zip(straight.policy.parameters(), other.policy.parameters(), strict=True):
+            assert torch.equal(one, two)
+        assert_same_state(straight.policy.optimizer, other.policy.optimizer)
+
+
+def test_later_calls_split_further_and_give_rates_back():
+    model = on_policy(PPO)
+    use_schedules(model, schedules("critic"))
+    model.learn(20)
+    before = copy.deepcopy(model.policy.optimizer.state_dict())
+    use_schedules(model, schedules("encoder", "actor"))
+    assert len(model.policy.optimizer.param_groups) == 3
+    after = model.policy.optimizer.state_dict()
+    assert before["state"].keys() == after["state"].keys()
+    for place, values in before["state"].items():
+        assert all(torch.equal(values[key], after["state"][place][key]) for key in values)
+    updates = rates_used(model)
+    model.learn(20, reset_num_timesteps=False)
+    for step, name, rate in updates:
+        wanted = 7e-4 if owner(name) == "critic" else FORMULAS[owner(name)](step)
+        assert rate == pytest.approx(wanted, rel=1e-12), name
 
 
 def test_an_optimizer_with_groups_that_mix_is_refused():
