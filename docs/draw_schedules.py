@@ -19,8 +19,7 @@ from PIL import Image
 
 from glideslope.cli.main import PREVIEW_CONFIG, compose
 from glideslope.display import figures as plots
-from glideslope.display.preview import sample_steps
-from glideslope.lr_scheduler import LiveSchedules, Schedules
+from glideslope.lr_scheduler import LiveSchedules, Schedules, sample_steps
 from glideslope.settings import PreviewSettings
 from glideslope.settings.schedules import learning_rates
 
@@ -67,7 +66,7 @@ def curves_of(settings: PreviewSettings) -> Curves:
     """Steps, rates and the stages' bands of a picture."""
     schedules, entries = learning_rates(settings), settings.stage_entries
     reductions = made_up_reductions(schedules, settings)
-    steps = sample_steps(schedules, entries, settings.total_steps)
+    steps = sample_steps(schedules, settings.total_steps, entries)
     marks = [step + after for made in reductions.values() for step in made for after in (0, 1)]
     steps = np.unique(np.concatenate([steps, np.array(marks, dtype=np.int64)]))
     rates = {name: schedules[name](steps, entries, reductions.get(name, ())) for name in schedules}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ from glideslope.display.console import say
 from glideslope.display.figures import plot_learning_rates, rate_limits
 from glideslope.display.text_plot import short_count, text_plot
 from glideslope.errors import UserError, failure
-from glideslope.lr_scheduler import Schedule
+from glideslope.lr_scheduler import Schedule, sample_steps
 from glideslope.settings import PreviewSettings
 from glideslope.settings.schedules import learning_rates, quantities
 from glideslope.storage.atomic_files import replacing
@@ -25,8 +23,6 @@ from glideslope.storage.caches import use_writable_caches
 PICTURE = "lr_schedule.png"
 TABLE = "lr_schedule.csv"
 
-_POINTS = 2000  # spread evenly over the training
-_MOST_STAIRS = 2000  # more of them can't be told from a smooth curve
 _TABLE = 72  # columns that the widest table takes
 _WIDEST = 110  # columns of the drawing
 
@@ -48,7 +44,7 @@ def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: 
     schedules, others = learning_rates(settings, given), quantities(settings)
     total, entries = settings.total_steps, settings.stage_entries
     everything = {**schedules, **others}
-    steps = sample_steps(everything, entries, total)
+    steps = sample_steps(everything, total, entries)
     rates = {network: schedule(steps, entries) for network, schedule in schedules.items()}
     asked = steps if settings.asked_steps is None else np.array(settings.asked_steps, dtype=np.int64)
     tabled = {name: schedule(asked, entries) for name, schedule in everything.items()}
@@ -81,29 +77,6 @@ def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: 
         say(console, f"Note: {note}")
     say(console, "Written: ", " and ".join(map(str, files)))
     return 0
-
-
-def sample_steps(schedules: Mapping[str, Schedule], entries: Entries, total: int) -> NDArray[np.int64]:
-    """Return steps from 0 to `total` that show every curve: evenly spread, and both sides of each jump."""
-    steps = {round(Fraction(total * i, _POINTS)) for i in range(_POINTS + 1)}
-    for schedule in schedules.values():
-        for bound in _bounds(schedule, entries, total):
-            steps |= {bound - 1, bound}
-    return np.array(sorted(step for step in steps if 0 <= step <= total), dtype=np.int64)
-
-
-def _bounds(schedule: Schedule, entries: Entries, total: int) -> Iterator[int]:
-    """Return the first step of each interval, of what follows its warm-up and its end, and of each of its stairs."""
-    for interval in schedule.describe()["intervals"]:
-        starts = [Fraction(step) for step, _ in entries] if "stage" in interval else [interval["start"]]
-        for start in map(Fraction, starts):
-            yield math.ceil(start)
-            for length in (interval["warmup"], interval["span"]):
-                if length is not None:
-                    yield math.ceil(start + Fraction(length))
-            unit = Fraction(interval["unit"] or 1)
-            if interval["stairs"] and (total - start) / unit <= _MOST_STAIRS:
-                yield from (math.ceil(start + i * unit) for i in range(int((total - start) / unit) + 1))
 
 
 def _notes(settings: PreviewSettings, schedules: Mapping[str, Schedule], rates: Mapping[str, Array]) -> Iterator[str]:

@@ -28,11 +28,14 @@ from glideslope.lr_scheduler.layers import layerwise_decay, parameter_groups
 from glideslope.lr_scheduler.live_schedules import LiveSchedules, ScheduleChangedError
 from glideslope.lr_scheduler.optimizers import read, read_lr, write, write_lr
 from glideslope.lr_scheduler.parsing import build_schedules, parse_schedule
+from glideslope.lr_scheduler.presets import PRESETS, load_preset
+from glideslope.lr_scheduler.sampling import plot_schedules, sample_steps
 from glideslope.lr_scheduler.schedule import Schedule, Schedules
 from glideslope.lr_scheduler.shapes import SHAPES
 from glideslope.lr_scheduler.values import ScheduleError
 
 __all__ = [
+    "PRESETS",
     "SHAPES",
     "LiveSchedules",
     "Schedule",
@@ -41,10 +44,13 @@ __all__ = [
     "Schedules",
     "build_schedules",
     "layerwise_decay",
+    "load_preset",
     "parameter_groups",
     "parse_schedule",
+    "plot_schedules",
     "read",
     "read_lr",
+    "sample_steps",
     "write",
     "write_lr",
 ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, SupportsIndex
 
 from glideslope.lr_scheduler.curves import Curve, flat, linear
 from glideslope.lr_scheduler.decimals import LONGEST_RUN
@@ -27,10 +26,11 @@ from glideslope.lr_scheduler.values import (
 def build_schedules(
     config: Mapping[str, Any] | None,
     *,
-    base: Mapping[str, float],
-    total_steps: int,
+    base: Mapping[str, float] | float,
+    total_steps: float,
     stage_names: Sequence[str] = (),
     key: str = "lr_schedule",
+    preset_key: str | None = None,
     max_rate: float | None = 1.0,
     given: Mapping[str, str] | None = None,
     train_steps: int | None = None,
@@ -43,10 +43,13 @@ def build_schedules(
     Args:
         config: {network: {type, intervals: [{start, end, lr, ...}]}}; a network left out keeps its base
             rate, and with None all do.
-        base: each network's base rate, from 0 to `max_rate`; rates such as 0.5x are multiples of it.
-        total_steps: length of the training in global steps, 1 to 1e15; times such as 40% are shares of it.
+        base: each network's base rate, from 0 to `max_rate`; rates such as 0.5x are multiples of it. One number is
+            for every network of `config`.
+        total_steps: length of the training in global steps, 1 to 1e15, a whole number such as 1e6; times such as
+            40% are shares of it.
         stage_names: the curriculum's stages in order, for intervals that name a stage.
         key: the name of these settings, for messages.
+        preset_key: what a preset is chosen by on a command line, for messages; None where there is none.
         max_rate: no rate may be greater; None for no limit.
         given: for each network, the key that the user typed for its base rate ("lr", say), to note
             where it has no effect.
@@ -59,10 +62,17 @@ def build_schedules(
 
     Raises:
         ScheduleError: with every fault of `config`.
-        ValueError: a base rate or `total_steps` is out of range.
+        TypeError: `total_steps` is no number, or not a whole one.
+        ValueError: a base rate or `total_steps` is out of range, or `base` is one number for no network.
     """
-    preset = f"{key}=gentle_decay, say"
-    hint = f"; choose a preset first ({preset}), or list the intervals"
+    preset, hint = 'load_preset("gentle_decay") is one, say', "; list the intervals, or take those of load_preset"
+    if preset_key:
+        preset = f"a preset is chosen with {preset_key}=gentle_decay, say"
+        hint = f"; choose a preset first ({preset_key}=gentle_decay, say), or list the intervals"
+    if not isinstance(base, Mapping):
+        if not isinstance(config, Mapping):
+            raise ValueError(f"base={base} is for the networks of {key}, which names none; give {{network: rate}}")
+        base = dict.fromkeys(map(str, config), base)
     training = (train_steps, seed_steps, evaluations, metrics)
     contexts = {
         network: _context(rate, total_steps, stage_names, max_rate, hint, *training) for network, rate in base.items()
@@ -70,7 +80,7 @@ def build_schedules(
     report = Report()
     networks = config if isinstance(config, Mapping) else {}
     if config is not None and not isinstance(config, Mapping):
-        rule = f"must be null or a mapping of {', '.join(base)}; a preset is chosen with {preset}"
+        rule = f"must be {'null' if preset_key else 'None'} or a mapping of {', '.join(base)}; {preset}"
         report.fault(key, rule, config)
     if key in networks and key not in base:
         report.fault(f"{key}.{key}", "add `# @package _global_` as the first line of the preset file")
@@ -106,12 +116,15 @@ def _merged(notes: Sequence[Fault], key: str, networks: Sequence[str]) -> list[s
 
 
 def _context(
-    base: float, total: int, stages: Sequence[str], max_rate: float | None, hint: str, *training: Any
+    base: float, total: float, stages: Sequence[str], max_rate: float | None, hint: str, *training: Any
 ) -> Context:
-    context = Context(float(base), operator.index(total), tuple(stages), max_rate, hint, *training)
+    if not (isinstance(total, SupportsIndex) or (isinstance(total, float) and total.is_integer())):
+        raise TypeError(f"total_steps must be a whole number, not {total!r}")
+    steps = int(total)
+    context = Context(float(base), steps, tuple(stages), max_rate, hint, *training)
     if not 0 <= context.base <= context.largest:
         raise ValueError(f"a base rate must be from 0 to {context.largest:g}, not {base}")
-    if not 1 <= total <= LONGEST_RUN:
+    if not 1 <= steps <= LONGEST_RUN:
         raise ValueError(f"the total steps must be from 1 to 1e15, not {total}")
     return context
 
@@ -126,7 +139,7 @@ def parse_schedule(
     value: Mapping[str, Any] | float | str | None,
     *,
     base: float = 1.0,
-    total_steps: int,
+    total_steps: float,
     stage_names: Sequence[str] = (),
     key: str = "schedule",
     max_value: float | None = None,

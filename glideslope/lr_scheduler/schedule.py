@@ -51,6 +51,20 @@ class Interval:
         begin, curve = self.cycles()[-1]
         return curve.at(self.span - begin)
 
+    def shown(self, staged: bool) -> str:
+        """Return its beginning, its shape and its first and last rate in one line."""
+        begin = f"from stage {self.stage}" if staged else f"from step {math.ceil(self.start)}"
+        warmup = f", warmup {math.ceil(self.warmup)}" if self.warmup else ""
+        if self.plateau:
+            return f"{begin} reduce_on_plateau {self.curve.numbers[0]:g} by {self.plateau.metric}{warmup}"
+        init, last = self.curve.at(Fraction(0)), self.last
+        if self.curve.shape is flat:
+            return f"{begin} {init:g}{warmup}"
+        cycles = f", {self.repeat} times" if self.repeat > 1 else ""
+        return (
+            f"{begin} {self.curve.shape.__name__} {init:g} to {last:g} in {math.ceil(self.span)} steps{cycles}{warmup}"
+        )
+
     def describe(self, staged: bool) -> dict[str, Any]:
         """Return everything that its rates depend on, as plain data."""
         curve = self.curve
@@ -229,6 +243,13 @@ def _run(
     return [(math.ceil(start), partial(_warm, before, running, _clock(start, interval.warmup))), *ends]
 
 
+def _whole(step: Any) -> int:
+    try:
+        return operator.index(step)
+    except TypeError:
+        raise TypeError(f"a step must be an integer, not {step!r}") from None
+
+
 class Schedule:
     """A rate as a pure function of the step; made by `build_schedules` and `parse_schedule`.
 
@@ -286,10 +307,15 @@ class Schedule:
         """
         self._follow(stages, reductions)
         if not isinstance(step, np.ndarray):
-            return self._timeline.rate(operator.index(step))
+            return self._timeline.rate(_whole(step))
         if not np.issubdtype(step.dtype, np.integer):
             raise TypeError(f"steps must be integers, not {step.dtype}")
         return self._timeline.rates(step)
+
+    def __repr__(self) -> str:
+        """Return the base rate and what begins where: `<Schedule base=0.0001; from step 0 cosine 0.0001 to 1e-05>`."""
+        parts = [interval.shown(self.follows_stages) for interval in self._intervals]
+        return f"<{'; '.join([f'Schedule base={self.base:g}', *parts])}>"
 
     def next_bound(self, step: int, stages: History = (), reductions: Sequence[int] = ()) -> float:
         """Return the step after this one at which another formula comes into force; infinity where none does."""
@@ -362,6 +388,9 @@ class Schedules(Mapping[str, Schedule]):
     def __init__(self, schedules: Mapping[str, Schedule], notes: Sequence[str] = ()) -> None:
         self._schedules = dict(schedules)
         self.notes = tuple(notes)
+
+    def __repr__(self) -> str:
+        return f"Schedules({self._schedules!r})"
 
     def __getitem__(self, network: str) -> Schedule:
         return self._schedules[network]

@@ -51,6 +51,7 @@ def learning_rates(settings: Settings, given: Collection[str] = ()) -> Schedules
         settings.lr_schedule,
         base=settings.base_rates,
         stage_names=settings.curriculum.stage_names,
+        preset_key="lr_schedule",
         **_training(settings),
         given={network: key for network, key in keys.items() if key in given},
     )

@@ -498,7 +498,7 @@ def test_networks_that_are_not_there_are_refused(options, name, message):
 
 def test_an_algorithm_without_such_optimizers_is_refused():
     model = DQN("MlpPolicy", "CartPole-v1", device="cpu", buffer_size=100)
-    with pytest.raises(TypeError, match="DQN has neither optimizers of an actor and a critic, .* nor one of both"):
+    with pytest.raises(TypeError, match=r"DQN has neither optimizers of an actor and a critic, .* nor one of both"):
         use_schedules(model, {"actor": lambda step: 1e-5})
 
 
