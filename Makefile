@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup train test test-fast test-cluster check check-wheel bench clean
+.PHONY: setup train test test-fast test-cluster test-doors check check-wheel bench clean
 
 setup: $(READY)
 
@@ -48,6 +48,14 @@ test-cluster: requirements-sweep.lock
 	@$(VENV)-sweep/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(VENV)-sweep/bin/python -m pytest tests/cluster --timeout 3600
 
+# The examples with the libraries that they are for, and the schedules beside those of timm, transformers and RLlib; in an
+# environment of their own.
+test-doors: requirements-doors.lock
+	@$(PYTHON) -m venv $(VENV)-doors
+	@$(VENV)-doors/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-doors.lock
+	@$(VENV)-doors/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	CONFIGURATIONS=1000 $(VENV)-doors/bin/python -m pytest --noconftest tests/doors -rs
+
 # Installs wheel and sdist elsewhere and uses them there; takes minutes, and needs the package index.
 check-wheel: $(READY)
 	$(BIN)/python -u tools/check_wheel.py
@@ -56,4 +64,4 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(VENV)-sweep build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-sweep $(VENV)-doors build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
