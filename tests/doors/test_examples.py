@@ -66,6 +66,8 @@ def test_an_example_ends_with_its_rates(name: str, tmp_path: Path) -> None:
         [sys.executable, str(EXAMPLES / f"{name}.py")], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert result.returncode == 0, result.stderr
-    printed = [line for line in result.stdout.splitlines() if line.startswith("[") and "e-05" in line or "0.0" in line]
+    printed = [
+        line for line in result.stdout.splitlines() if (line.startswith("[") and "e-05" in line) or "0.0" in line
+    ]
     rates = ast.literal_eval(printed[-1])
     assert (rates[-1] if name == "two_optimizers" else rates) == pytest.approx(expected, rel=1e-9)
