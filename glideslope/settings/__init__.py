@@ -46,4 +46,5 @@ from glideslope.settings.task import RewardSettings as RewardSettings
 from glideslope.settings.task import TaskSettings as TaskSettings
 from glideslope.settings.training import NETWORKS as NETWORKS
 from glideslope.settings.training import CommandSettings as CommandSettings
+from glideslope.settings.training import OnStageSettings as OnStageSettings
 from glideslope.settings.training import Settings as Settings

@@ -70,6 +70,7 @@ def exploration_noise(settings: Settings) -> Schedule:
     return parse_schedule(
         settings.stddev_schedule,
         base=settings.stddev,
+        key="stddev_schedule",
         stage_names=settings.curriculum.stage_names,
         **_training(settings),
     )

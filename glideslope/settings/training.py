@@ -46,11 +46,11 @@ class OnStageSettings(CheckedSettings):
     """What becomes of each network's optimizer when a stage begins; a word alone is for all of them."""
 
     encoder: StageChange = "keep"
-    """What becomes of the encoder's moments: keep, reset_moments or reset_step."""
+    """What becomes of the encoder's moments when a stage begins."""
     actor: StageChange = "keep"
-    """What becomes of the actor's moments."""
+    """What becomes of the actor's moments when a stage begins."""
     critic: StageChange = "keep"
-    """What becomes of the critic's moments."""
+    """What becomes of the critic's moments when a stage begins."""
 
     @model_validator(mode="before")
     @classmethod

@@ -24,6 +24,7 @@ from glideslope.settings import (
     CurriculumSettings,
     EncoderSettings,
     EvaluateSettings,
+    OnStageSettings,
     PreviewSettings,
     RewardSettings,
     Settings,
@@ -168,7 +169,7 @@ def models_of(path: Path) -> dict[tuple[str, ...], type[CheckedSettings]]:
         for union in (EncoderSettings, AnyActorCriticSettings)
     )
     return {
-        "config_gimbal_curriculum": {(): Settings},
+        "config_gimbal_curriculum": {(): Settings, ("on_stage",): OnStageSettings},
         "config_evaluate": {(): EvaluateSettings, ("sweep",): SweepSettings},
         "config_preview": {(): PreviewSettings},
         "config_compare": {(): CompareSettings},

@@ -72,7 +72,7 @@ def test_help_and_messages_name_them(capsys: pytest.CaptureFixture[str]) -> None
     put("mine", "1.0e-5")
     assert run_cli(lambda composed: 0, *PROGRAMS["preview"], ["--help"]) == 0
     assert "  mine                         My mine.\n" in capsys.readouterr().out
-    assert "gentle_decay, mine, stage_based" in refusal(capsys, "lr_schedule=nothing")
+    assert "gentle_decay, mine, one_cycle" in refusal(capsys, "lr_schedule=nothing")
     assert "did you mean mine?" in refusal(capsys, "lr_schedule=mien")
     assert "did you mean lr_schedule=mine?" in refusal(capsys, "mine")
 

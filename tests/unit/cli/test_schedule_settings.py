@@ -90,7 +90,7 @@ MALFORMED: list[tuple[str, str, str]] = [
     ("on_stage=3", "on_stage=3: must be a mapping", ""),
     ("on_stage.critic=true", "on_stage.critic=true: must be keep, reset_moments or reset_step", ""),
     ("on_stage.policy=keep", "on_stage.policy=keep: unknown key", "there are encoder, actor and critic"),
-    ("on_stage=[keep]", "on_stage=[keep]: must be a mapping", ""),
+    ("on_stage.actor=[keep]", "on_stage.actor=[keep]: must be keep, reset_moments or reset_step", ""),
 ]
 
 

@@ -44,7 +44,7 @@ def preset(name, **top):
 
 def faults(config, **more):
     with pytest.raises(ScheduleError) as caught:
-        build(config, **more)
+        build(config, preset_key="lr_schedule", **more)
     assert str(caught.value) == "\n".join(map(str, caught.value.faults))
     return tuple(map(str, caught.value.faults))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from glideslope.curriculum.stages import Curriculum
-from glideslope.settings import CurriculumSettings, StageSettings
+from glideslope.settings import CurriculumSettings, OnStageSettings, StageSettings
 from glideslope.training.stage_changes import StageChanges
 
 # The gimbal is locked, then yaws, then pitches too. The action's axes: three of flight, 3 pitches and 4 yaws.
@@ -29,7 +29,7 @@ class Recorder:
             **rules, require_consecutive_windows=1, replay_earlier_stages=share, last_stage=2, stages=STAGES
         )
         self.curriculum = Curriculum(settings)
-        self.settings = SimpleNamespace(curriculum=settings)
+        self.settings = SimpleNamespace(curriculum=settings, on_stage=OnStageSettings())
         self.clock = SimpleNamespace(step=0)
         self.env = self.display = self
         self.learner = SimpleNamespace(agent=self)
