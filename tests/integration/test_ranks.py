@@ -22,10 +22,10 @@ pytestmark = pytest.mark.slow
 # Small updates, and no change of stage whose moment an action's last bit might move.
 STEADY = (
     *("profile=smoke", "encoder_bundle@agent=state", "save_video=false", "lr_schedule=differential"),
-    *("num_train_frames=2000", "num_seed_frames=400", "replay_buffer_size=4000", "log_every_frames=100"),
-    *("num_eval_episodes=2", "final_eval_episodes=1", "eval_every_frames=2000", "snapshot_every_frames=1000"),
+    *("num_train_frames=1000", "num_seed_frames=400", "replay_buffer_size=4000", "log_every_frames=100"),
+    *("num_eval_episodes=2", "final_eval_episodes=1", "eval_every_frames=1000", "snapshot_every_frames=500"),
 )
-EVENTFUL = (*COMMAND, "num_train_frames=1000", "snapshot_every_frames=200", "parallel=true", "num_eval_episodes=3")
+EVENTFUL = (*COMMAND, "num_train_frames=800", "snapshot_every_frames=200", "parallel=true", "num_eval_episodes=3")
 
 
 def rows(run: Path) -> list[dict[str, str]]:
@@ -90,5 +90,5 @@ def test_two_processes_resume_to_the_bit(tmp_path: Path) -> None:
     assert "Resuming from frame" in train_in_two(broken, *EVENTFUL)
     assert differences(state_of(straight), state_of(broken)) == []
     # One process takes over what two have left.
-    assert train(broken, *EVENTFUL, "num_train_frames=1200") == 0
-    assert rows(broken)[-1]["frame"] == "1200"
+    assert train(broken, *EVENTFUL, "num_train_frames=900") == 0
+    assert rows(broken)[-1]["frame"] == "900"
