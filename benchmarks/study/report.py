@@ -79,15 +79,15 @@ def table(heading: str, against: str, named: Sequence[tuple[str, Arm, Arm | None
         return "No run yet."
     lines = [
         f"| {heading} | runs | whole task from | 90% at | area, 95% interval | better than {against} | landed | "
-        "off centre | broken | forgotten |",
-        "| --- | ---: | ---: | ---: | --- | --- | ---: | ---: | ---: | ---: |",
+        "off centre | sink rate | broken | forgotten |",
+        "| --- | ---: | ---: | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for label, arm, other in named:
-        errors = arm.values("off_centre")
         cells = (
             *(label, f"{len(arm.rows)}", _when(arm, "frames_to_last"), _when(arm, "frames_to_90")),
             *(_interval(estimate(arm.values("area"))), _better(arm, other)),
-            *(_percent(arm.values("landed").mean()), _mean(errors, "{:.2f} m")),
+            _percent(arm.values("landed").mean()),
+            *(_mean(arm.values("off_centre"), "{:.2f} m"), _mean(arm.values("touchdown_speed"), "{:.2f} m/s")),
             f"{(arm.values('final') < BROKEN).sum()} of {len(arm.rows)}",
             _percent(float(np.nanmean(arm.values("forgetting")))),
         )
