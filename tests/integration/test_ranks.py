@@ -90,5 +90,5 @@ def test_two_processes_resume_to_the_bit(tmp_path: Path) -> None:
     assert "Resuming from frame" in train_in_two(broken, *EVENTFUL)
     assert differences(state_of(straight), state_of(broken)) == []
     # One process takes over what two have left.
-    assert train(broken, *EVENTFUL, "num_train_frames=900") == 0
-    assert rows(broken)[-1]["frame"] == "900"
+    assert train(broken, *EVENTFUL, "num_train_frames=1000") == 0
+    assert rows(broken)[-1]["frame"] == "1000"
