@@ -19,8 +19,9 @@ computed in float64 from a closed form, for one step or for an array of steps::
 From settings to an optimizer, module by module: `decimals` reads a number, `values` a rate, time or stage, `shapes` an
 interval's type and what its curve is made of (a function of `curves`), `intervals` a network's list of them, and what
 of it a training never gets to, `parsing` all networks. `schedule` joins the intervals; it alone knows of warm-ups, gaps
-and ends. `plateau` holds the rules of reductions by evaluations, and `live` keeps schedules together with the
-reductions of a run. `optimizers` writes rates. `faults` is what a user is told.
+and ends. `plateau` holds the rules of reductions by evaluations, and `live_schedules` keeps schedules together with the
+reductions of a run. `optimizers` writes rates, and other numbers of parameter groups, which `layers` makes. `presets`
+holds settings by name, `sampling` draws schedules. `faults` is what a user is told.
 Times are exact fractions up to the last division.
 """
 

@@ -62,10 +62,12 @@ class LiveSchedules:
     def write(self, optimizers: Mapping[str, torch.optim.Optimizer], step: int, stages: History = ()) -> None:
         """Write the rates of a global step into the optimizers of the same names; see `optimizers.write`.
 
-        Schedules named `critic.weight_decay`, `critic.beta1` and so on are written into those numbers of `critic`.
+        Schedules named `critic.weight_decay`, `critic.beta1` and so on are written into those numbers of `critic`,
+        unless there is an optimizer of that name.
         """
         for name, optimizer in optimizers.items():
-            numbers = {key: self.rate(f"{name}.{key}", step, stages) for key in self._keys.get(name, ())}
+            keys = [key for key in self._keys.get(name, ()) if f"{name}.{key}" not in optimizers]
+            numbers = {key: self.rate(f"{name}.{key}", step, stages) for key in keys}
             write(optimizer, {"lr": self.rate(name, step, stages), **numbers})
 
     def jumped(self, before: int, step: int, stages: History = (), *, around: int) -> list[str]:

@@ -77,8 +77,9 @@ def _named(key: str) -> str:
 
 def _require_key(optimizer: torch.optim.Optimizer, key: str) -> None:
     for group in optimizer.param_groups:
-        known = [name for name, held in group.items() if _is_number(held)] + list(_BETAS if "betas" in group else ())
-        if key not in known:
+        if not (key in _BETAS and "betas" in group) and not _is_number(group.get(key)):
+            known = [name for name, held in group.items() if _is_number(held)]
+            known += _BETAS if "betas" in group else ()
             rule = choices(key, known, "numbers of its parameter groups")
             raise ValueError(f"{type(optimizer).__name__} has no {key}; {rule}")
 

@@ -23,8 +23,9 @@ UNCOUNTED = (
 )
 # These count only where evaluations decide on rates.
 _OF_EVALUATIONS = ("eval_every_frames", "num_eval_episodes")
+_SCHEDULES = ("lr_schedule", "stddev_schedule", "schedules")
 # Mappings that differ as a whole.
-_WHOLE = ("lr_schedule", "stddev_schedule", "schedules", "agent.encoder", "agent.actor_critic", "curriculum.stages")
+_WHOLE = (*_SCHEDULES, "agent.encoder", "agent.actor_critic", "curriculum.stages")
 # Choices of a file that stand for the settings below a key.
 _CHOICES = {
     "curriculum_preset": "curriculum",
@@ -85,7 +86,7 @@ def group_runs(runs: Sequence[RecordedRun], by: Sequence[str] | None = None) -> 
 
 def _counts(key: str, runs: Sequence[RecordedRun]) -> bool:
     if key in _OF_EVALUATIONS:
-        schedules = [run.settings.get(name) for run in runs for name in _WHOLE[:3]]
+        schedules = [run.settings.get(name) for run in runs for name in _SCHEDULES]
         return "reduce_on_plateau" in repr(schedules)
     return key not in UNCOUNTED
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import doctest
 
 import pytest
@@ -13,11 +14,13 @@ from glideslope.lr_scheduler import (
     build_schedules,
     layers,
     layerwise_decay,
+    load_preset,
     parameter_groups,
     parse_schedule,
     read,
     write,
 )
+from glideslope.lr_scheduler.torch_scheduler import ScheduledLR
 
 
 def adamw(**more: object) -> torch.optim.Optimizer:
@@ -90,6 +93,26 @@ def test_scheduled_weight_decay_is_that_of_the_formula() -> None:
         optimizer.step()
         expected *= 1 - 0.1 * max(0.4 - 0.1 * step, 0.0)
         assert weight.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_name_with_a_dot_may_be_that_of_an_optimizer() -> None:
+    schedules = build_schedules(None, base={"policy": 0.1, "policy.encoder": 0.2}, total_steps=4)
+    optimizers = {"policy": adamw(), "policy.encoder": adamw()}
+    LiveSchedules(schedules).write(optimizers, 0)
+    assert [read(optimizer, "lr") for optimizer in optimizers.values()] == [0.1, 0.2]
+
+
+def test_copies_keep_their_schedules_and_leave_the_originals_alone() -> None:
+    schedules = build_schedules(load_preset("gentle_decay", ["policy"]), base=1e-3, total_steps=30)
+    optimizer = adamw()
+    scheduler, live = ScheduledLR(optimizer, schedules["policy"]), LiveSchedules(schedules)
+    copied, its = copy.deepcopy((optimizer, scheduler))
+    for _ in range(12):
+        copied.step()
+        its.step()
+    assert (read(copied, "lr"), its.get_last_lr(), read(optimizer, "lr")) == (5e-4, [5e-4], 1e-3)
+    live.write({"policy": copied}, 25)
+    assert (read(copied, "lr"), read(optimizer, "lr")) == (2.5e-4, 1e-3)
 
 
 def test_modules_get_groups_of_their_own() -> None:
