@@ -18,27 +18,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from glideslope.lr_scheduler import Schedule, build_schedules
-
-CONFIGURATIONS = int(os.environ.get("CONFIGURATIONS", "100"))
-LAST_PLACES = 4 * np.finfo(np.float64).eps
-
-
-def build(*intervals: dict[str, Any], total: int, shape: str) -> Schedule:
-    config = {"actor": {"type": shape, "intervals": list(intervals)}}
-    return build_schedules(config, base={"actor": 1.0}, total_steps=total, max_rate=None)["actor"]
-
-
-def rate_of(rng: np.random.Generator) -> float:
-    return float(10 ** rng.uniform(-6, 0))
+from glideslope.lr_scheduler import Schedule
+from tests.support.lr_configurations import CONFIGURATIONS, LAST_PLACES, cooldown, falling_restarts, points
 
 
 def optimizer(rate: float) -> torch.optim.Optimizer:
     return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=rate)
 
 
-def same(ours: Schedule, theirs: NDArray[np.float64], seed: int) -> None:
-    rates = ours(np.arange(len(theirs)))
+def same(ours: Schedule, theirs: NDArray[np.float64], seed: int, first: int = 0) -> None:
+    """Compare rates from the step `first` on."""
+    rates = ours(np.arange(first, first + len(theirs)))
     np.testing.assert_allclose(rates, theirs, rtol=1e-12, atol=LAST_PLACES * theirs.max(), err_msg=f"seed {seed}")
 
 
@@ -58,50 +48,34 @@ def scheduler_of_timm(name: str) -> Any:
 def test_cosines_that_restart_lower_are_those_of_timm() -> None:
     kind = scheduler_of_timm("cosine_lr").CosineLRScheduler
     for seed in range(CONFIGURATIONS):
-        rng = np.random.default_rng(seed)
-        cycle, count, factor = int(rng.integers(2, 50)), int(rng.integers(1, 8)), float(rng.uniform(0.2, 1.2))
-        init, low = rate_of(rng), float(rng.choice([0.0, rate_of(rng)]))
-        interval = {"end": cycle * count, "init_lr": init, "final_lr": low, "repeat": count, "restart_factor": factor}
-        theirs = kind(optimizer(init), cycle, lr_min=low, cycle_decay=factor, cycle_limit=count)
-        rates = np.array([theirs._get_lr(step)[0] for step in range(cycle * count)])
-        same(build(interval, total=1000, shape="cosine_decay"), rates, seed)
+        drawn = falling_restarts(np.random.default_rng(seed))
+        theirs = kind(
+            optimizer(drawn.init), drawn.cycle, lr_min=drawn.low, cycle_decay=drawn.factor, cycle_limit=drawn.count
+        )
+        same(drawn.ours, np.array([theirs._get_lr(step)[0] for step in range(drawn.cycle * drawn.count)]), seed)
 
 
 def test_warm_up_stable_and_decay_are_those_of_transformers() -> None:
     transformers = pytest.importorskip("transformers")
     for seed in range(CONFIGURATIONS):
-        rng = np.random.default_rng(seed)
-        warm, stable, decay = (int(count) for count in rng.integers(1, 133, 3))
-        init, share = rate_of(rng), float(rng.choice([0.0, rng.uniform(0, 1)]))
-        ours = build(
-            {"type": "constant", "end": warm + stable, "lr": init, "warmup": warm},
-            {"init_lr": init, "final_lr": share * init, "end": warm + stable + decay},
-            total=warm + stable + decay,
-            shape="one_minus_sqrt",
-        )
+        drawn = cooldown(np.random.default_rng(seed))
         theirs = transformers.get_wsd_schedule(
-            optimizer(init),
-            num_warmup_steps=warm,
-            num_stable_steps=stable,
-            num_decay_steps=decay,
+            optimizer(drawn.init),
+            num_warmup_steps=drawn.warm,
+            num_stable_steps=drawn.stable,
+            num_decay_steps=drawn.decay,
             decay_type="1-sqrt",
-            min_lr_ratio=share,
+            min_lr_ratio=drawn.share,
         ).lr_lambdas[0]
-        rates = np.array([init * theirs(step) for step in range(warm, warm + stable + decay + 9)])
         # Their warm-up begins at the lowest rate, ours at the one before it, 0.
-        shifted = ours(np.arange(warm, warm + len(rates)))
-        np.testing.assert_allclose(shifted, rates, rtol=1e-12, atol=LAST_PLACES * init, err_msg=f"seed {seed}")
-        if share == 0:
-            same(ours, init * np.array([theirs(step) for step in range(warm)]), seed)
+        first = drawn.warm if drawn.share else 0
+        same(drawn.ours, drawn.init * np.array([theirs(step) for step in range(first, drawn.steps + 9)]), seed, first)
 
 
 def test_points_are_those_of_rllib() -> None:
     rllib = pytest.importorskip("ray.rllib.utils.schedules.piecewise_schedule")
     for seed in range(CONFIGURATIONS):
-        rng = np.random.default_rng(seed)
-        total, count = int(rng.integers(10, 400)), int(rng.integers(1, 8))
-        places = [0, *sorted(1 + rng.choice(total - 1, count, replace=False))]
-        points = [(int(place), float(rng.choice([0.0, rate_of(rng), rate_of(rng)]))) for place in places]
-        theirs = rllib.PiecewiseSchedule(points, outside_value=points[-1][1], framework=None)
-        rates = np.array([theirs(step) for step in range(2 * total)])
-        same(build({"points": [list(point) for point in points]}, total=total, shape="piecewise_linear"), rates, seed)
+        drawn = points(np.random.default_rng(seed))
+        endpoints = list(zip(drawn.places, drawn.rates, strict=True))
+        theirs = rllib.PiecewiseSchedule(endpoints, outside_value=drawn.rates[-1], framework=None)
+        same(drawn.ours, np.array([theirs(step) for step in range(2 * drawn.total)]), seed)

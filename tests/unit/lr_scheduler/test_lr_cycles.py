@@ -7,7 +7,6 @@ to four units in the last place of the largest rate where the other formula subt
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -19,20 +18,10 @@ from numpy.typing import NDArray
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
 
 from glideslope.lr_scheduler import LiveSchedules, Schedule, build_schedules
+from tests.support import lr_configurations
+from tests.support.lr_configurations import CONFIGURATIONS, LAST_PLACES, LONGEST, build, rate_of
 
-CONFIGURATIONS = int(os.environ.get("CONFIGURATIONS", "100"))
-LONGEST = 400
-LAST_PLACES = 4 * np.finfo(np.float64).eps
 Rates = NDArray[np.float64]
-
-
-def build(*intervals: dict[str, Any], total: int, shape: str = "cosine_decay") -> Schedule:
-    config = {"actor": {"type": shape, "intervals": list(intervals)}}
-    return build_schedules(config, base={"actor": 1.0}, total_steps=total, max_rate=None)["actor"]
-
-
-def rate_of(rng: np.random.Generator) -> float:
-    return float(10 ** rng.uniform(-6, 0))
 
 
 def stepped(make: Callable[[torch.optim.Optimizer], Any], count: int, init: float = 1.0) -> Rates:
@@ -77,17 +66,14 @@ def warm_restarts(rng: np.random.Generator) -> tuple[Schedule, Rates]:
 
 def falling_restarts(rng: np.random.Generator) -> tuple[Schedule, Rates]:
     """In the formulas of timm's CosineLRScheduler with a cycle_decay."""
-    cycle, count, factor = int(rng.integers(2, 50)), int(rng.integers(1, 8)), float(rng.uniform(0.2, 1.2))
-    init, low = rate_of(rng), float(rng.choice([0.0, rate_of(rng)]))
-    ours = build(
-        {"end": cycle * count, "init_lr": init, "final_lr": low, "repeat": count, "restart_factor": factor}, total=1000
-    )
+    drawn = lr_configurations.falling_restarts(rng)
 
     def theirs(step: int) -> float:
-        number, step = divmod(step, cycle)
-        return low + 0.5 * (init * factor**number - low) * (1 + math.cos(math.pi * step / cycle))
+        number, step = divmod(step, drawn.cycle)
+        top = drawn.init * drawn.factor**number
+        return drawn.low + 0.5 * (top - drawn.low) * (1 + math.cos(math.pi * step / drawn.cycle))
 
-    return ours, np.array([theirs(step) for step in range(cycle * count)])
+    return drawn.ours, np.array([theirs(step) for step in range(drawn.cycle * drawn.count)])
 
 
 def triangles(rng: np.random.Generator) -> tuple[Schedule, Rates]:
@@ -100,38 +86,25 @@ def triangles(rng: np.random.Generator) -> tuple[Schedule, Rates]:
 
 
 def points(rng: np.random.Generator) -> tuple[Schedule, Rates]:
-    total, count = int(rng.integers(10, LONGEST)), int(rng.integers(1, 8))
-    places = [0, *sorted(1 + rng.choice(total - 1, count, replace=False))]
-    rates = [float(rng.choice([0.0, rate_of(rng), rate_of(rng)])) for _ in places]
-    written = [
-        [int(place) if rng.random() < 0.5 else f"{place}/{total}", rate]
-        for place, rate in zip(places, rates, strict=True)
-    ]
-    ours = build({"points": written}, total=total, shape="piecewise_linear")
-    return ours, np.interp(np.arange(2 * total), places, rates)
+    drawn = lr_configurations.points(rng)
+    return drawn.ours, np.interp(np.arange(2 * drawn.total), drawn.places, drawn.rates)
 
 
 def cooldown(rng: np.random.Generator) -> tuple[Schedule, Rates]:
     """Warm-up, stable rate and 1 - sqrt, in the formulas of transformers' get_wsd_schedule."""
-    warm, stable, decay = (int(count) for count in rng.integers(1, LONGEST // 3, 3))
-    init, share = rate_of(rng), float(rng.choice([0.0, rng.uniform(0, 1)]))
-    ours = build(
-        {"type": "constant", "end": warm + stable, "lr": init, "warmup": warm},
-        {"init_lr": init, "final_lr": share * init, "end": warm + stable + decay},
-        total=warm + stable + decay,
-        shape="one_minus_sqrt",
-    )
+    drawn = lr_configurations.cooldown(rng)
+    falls = drawn.warm + drawn.stable
 
     def theirs(step: int) -> float:
-        if step < warm:
-            return init * step / warm
-        if step < warm + stable:
-            return init
-        if step < warm + stable + decay:
-            return init * ((1 - math.sqrt((step - warm - stable) / decay)) * (1 - share) + share)
-        return init * share
+        if step < drawn.warm:
+            return drawn.init * step / drawn.warm
+        if step < falls:
+            return drawn.init
+        if step < drawn.steps:
+            return drawn.init * ((1 - math.sqrt((step - falls) / drawn.decay)) * (1 - drawn.share) + drawn.share)
+        return drawn.init * drawn.share
 
-    return ours, np.array([theirs(step) for step in range(warm + stable + decay + 9)])
+    return drawn.ours, np.array([theirs(step) for step in range(drawn.steps + 9)])
 
 
 CASES = (one_cycle, warm_restarts, falling_restarts, triangles, points, cooldown)
