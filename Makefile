@@ -49,10 +49,10 @@ test-cluster: requirements-sweep.lock
 	$(VENV)-sweep/bin/python -m pytest tests/cluster --timeout 3600
 
 # The examples with the libraries that they are for, and the schedules beside those of timm, transformers and RLlib; in an
-# environment of their own.
+# environment of their own, without torchvision: only parts of timm that nobody asks for here need it.
 test-doors: requirements-doors.lock
 	@$(PYTHON) -m venv $(VENV)-doors
-	@$(VENV)-doors/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-doors.lock
+	@$(VENV)-doors/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-doors.lock
 	@$(VENV)-doors/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	CONFIGURATIONS=1000 $(VENV)-doors/bin/python -m pytest --noconftest tests/doors -rs
 

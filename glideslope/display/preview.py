@@ -69,9 +69,8 @@ def preview(settings: PreviewSettings, *, given: Collection[str] = (), console: 
     )
     console.print(drawing, no_wrap=True, overflow="ignore", crop=False)
     if settings.asked_steps is not None:
-        console.width = max(
-            console.width, _TABLE + sum(len(name) + 3 for name in others)
-        )  # digits are worth more than a table's shape
+        widest = _TABLE + sum(len(name) + 3 for name in others)
+        console.width = max(console.width, widest)  # digits are worth more than a table's shape
         console.print(_table(asked, tabled), crop=False)
     for note in [*notes, *schedules.notes, *others.notes]:
         say(console, f"Note: {note}")

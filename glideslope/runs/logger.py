@@ -16,8 +16,9 @@ from torch.utils.tensorboard.summary import hparams, text
 from glideslope.errors import typed
 from glideslope.runs.event_file import EventFile, cut_events
 from glideslope.runs.run_folder import EVAL_CSV, TRAIN_CSV
-from glideslope.runs.tracking import Tracker, flat_settings
+from glideslope.runs.tracking import Tracker
 from glideslope.settings import NETWORKS
+from glideslope.settings.checks import flat_settings
 from glideslope.settings.yaml_files import dump_yaml
 from glideslope.storage.csv_table import CsvTable, Number, check_csv_table
 

@@ -12,12 +12,13 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from glideslope.errors import UserError, typed
+from glideslope.settings.checks import flat_settings
 from glideslope.storage.atomic_files import read_json_object, write_text
 
 TRACKING = "tracking.json"
@@ -167,15 +168,6 @@ class MlflowTracker(Tracker):
             self._client.log_artifact(self.id, str(film))
         status = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}[end]
         self._client.set_terminated(self.id, status)
-
-
-def flat_settings(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and the value of each setting; a list is one value."""
-    if isinstance(value, Mapping) and value:
-        for name, item in value.items():
-            yield from flat_settings(item, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, value
 
 
 def _first_line(error: Exception) -> str:

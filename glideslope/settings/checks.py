@@ -281,6 +281,15 @@ def _is_settings(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, CheckedSettings)
 
 
+def flat_settings(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of each setting; a list is one value."""
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from flat_settings(item, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
+
+
 _LIMITS = {
     "greater_than": ("gt", "greater than"),
     "greater_than_equal": ("ge", "at least"),

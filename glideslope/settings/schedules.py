@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from glideslope.lr_scheduler import Schedule, ScheduleError, Schedules, build_schedules, parse_schedule
-from glideslope.lr_scheduler.faults import Fault
+from glideslope.lr_scheduler.faults import UNSET, Fault
 from glideslope.lr_scheduler.values import choices
 from glideslope.settings import NETWORKS, Settings
 
@@ -15,6 +15,7 @@ NOISE = "stddev"
 TAU, DISCOUNT, UPDATE_EVERY = "critic_target_tau", "discount", "update_every_steps"
 OF_OPTIMIZERS = {"weight_decay": 0.0, "beta1": 0.9, "beta2": 0.999}
 """What `schedules` may set of a network's optimizer, with the values that torch.optim.Adam has by default."""
+_SELDOM = 1e6  # the most steps for one update
 _LARGEST_BETA = 0.99999  # a mean of 100,000 updates; 1 would never take in a gradient
 
 METRICS = {
@@ -112,9 +113,25 @@ def quantities(settings: Settings) -> Schedules:
             )
         except ScheduleError as error:
             faults += error.faults
+    if UPDATE_EVERY in found and not _has_update(found[UPDATE_EVERY], settings):
+        rule = "no update would fall between num_seed_frames and the end of the training"
+        faults.append(Fault(f"schedules.{UPDATE_EVERY}", UNSET, rule))
     if faults:
         raise ScheduleError(faults)
     return Schedules(found, [note for schedule in found.values() for note in schedule.notes])
+
+
+def update_every(scheduled: float) -> int:
+    """Return `update_every_steps` where a schedule says this of it: the nearest whole number, at least 1."""
+    return max(round(scheduled), 1)
+
+
+def _has_update(schedule: Schedule, settings: Settings) -> bool:
+    """Return whether an update falls on some step; true where that depends on stages or evaluations to come."""
+    if schedule.follows_stages or schedule.follows_evaluations:
+        return True
+    last = min(settings.total_steps, settings.seed_steps + int(_SELDOM))
+    return any(step % update_every(schedule(step)) == 0 for step in range(settings.seed_steps + 1, last + 1))
 
 
 def _flat(given: Mapping[str, Any], bases: Mapping[str, float]) -> Iterator[tuple[str, Any]]:
@@ -131,7 +148,7 @@ def _flat(given: Mapping[str, Any], bases: Mapping[str, float]) -> Iterator[tupl
 
 def _largest(name: str) -> float:
     if name == UPDATE_EVERY:
-        return 1e6
+        return _SELDOM
     return _LARGEST_BETA if name.endswith((".beta1", ".beta2")) else 1.0
 
 

@@ -27,6 +27,7 @@ from glideslope.settings.checks import (
     Text,
     Threads,
     Whole,
+    flat_settings,
 )
 from glideslope.settings.curriculum import CurriculumSettings
 from glideslope.settings.networks import AgentSettings, PatchEncoderSettings, StateEncoderSettings
@@ -189,7 +190,7 @@ class Settings(CheckedSettings):
     @classmethod
     def _flat(cls, value: Any) -> Any:
         """Take `lr_scale.encoder.convs=0.1`, a mapping in a mapping, as `{encoder.convs: 0.1}`."""
-        return dict(_leaves(value)) if isinstance(value, dict) else value
+        return dict(flat_settings(value)) if isinstance(value, dict) and value else value
 
     @property
     def sees_privileged(self) -> bool:
@@ -290,14 +291,6 @@ class Settings(CheckedSettings):
                 "an update needs a transition to learn from"
             )
             yield Broken("num_seed_frames", rule, self.num_seed_frames, ("num_envs", "nstep", "action_repeat"))
-
-
-def _leaves(nested: dict[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in nested.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
 
 
 class CommandSettings(CheckedSettings):

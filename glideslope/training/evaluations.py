@@ -132,7 +132,9 @@ class Validation:
         known = {name: math.nan if value is None else value for name, value in metrics.items()}
         for name in schedules.evaluated(step, known, history):
             rate = schedules.rate(name, step + 1, history)
-            kind = {NOISE: "exploration noise"}.get(name, f"learning rate of the {name}" if name in NETWORKS else name)
+            kind = "exploration noise" if name == NOISE else name
+            if name in NETWORKS:
+                kind = f"learning rate of the {name}"
             self._run.display.note(f"no progress, so the {kind} is reduced to {rate:g}")
 
     def state_dict(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from glideslope.errors import failure
 from glideslope.runs.logger import Logger
 from glideslope.runs.resume_source import Learner
 from glideslope.settings import Settings
-from glideslope.settings.schedules import UPDATE_EVERY
+from glideslope.settings.schedules import UPDATE_EVERY, update_every
 from glideslope.training.ranks import ALONE, Ranks
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
@@ -270,7 +270,7 @@ class TrainingRun:
     def update_every(self, step: int) -> int:
         """Return `update_every_steps` at a global step: as scheduled, to the nearest whole number, at least 1."""
         scheduled = self.value(UPDATE_EVERY, step)
-        return self.settings.update_every_steps if scheduled is None else max(round(scheduled), 1)
+        return self.settings.update_every_steps if scheduled is None else update_every(scheduled)
 
     def updates_actor(self, step: int) -> bool:
         """Return whether the update of a global step is one of the actor too: every `actor_every_updates`-th is."""

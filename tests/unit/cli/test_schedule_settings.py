@@ -81,6 +81,12 @@ MALFORMED: list[tuple[str, str, str]] = [
         "must not be greater than 1",
     ),
     ("schedules={critic.beta1: 0.5, critic: {beta1: 0.6}}", "schedules.critic.beta1=0.6: is given twice", ""),
+    (
+        "schedules.update_every_steps=100000",
+        "schedules.update_every_steps: no update would fall between num_seed_frames and the end of the training",
+        "",
+    ),
+    ("lr_scale.encoder={}", "lr_scale.encoder={}: ", "number"),
     ("lr_scale=3", "lr_scale=3: must be a mapping", ""),
     ("lr_scale=[1]", "lr_scale=[1]: must be a mapping", ""),
     ("lr_scale.encoder=-1", "lr_scale.encoder=-1: must be at least 0", ""),
