@@ -18,7 +18,7 @@ from benchmarks.bench_update import fill
 from glideslope.agent import DrQV2Agent
 from glideslope.build import make_agent, make_replay, resolve_device, use_threads, uses_pixels
 from glideslope.cli.main import TRAIN_CONFIG, compose
-from glideslope.envs.landing import PRIVILEGED_DIM, state_dim
+from glideslope.envs.layout import PRIVILEGED_DIM, state_dim
 from glideslope.settings import Settings
 from glideslope.training.process import keep_freed_memory
 

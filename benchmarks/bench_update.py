@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.timing import rate
 from glideslope.build import make_agent, make_replay, resolve_device, use_threads
-from glideslope.envs.landing import PRIVILEGED_DIM, state_dim
+from glideslope.envs.layout import PRIVILEGED_DIM, state_dim
 from glideslope.replay.buffer import ReplayBuffer
 from glideslope.settings import CurriculumSettings, Settings, StageSettings, TaskSettings
 

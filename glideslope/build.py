@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -13,9 +13,7 @@ from glideslope.agent import Average, DrQV2Agent
 from glideslope.agent.auxiliary import Instruments
 from glideslope.curriculum.stages import Curriculum
 from glideslope.envs.gimbal import ANGLE_LIMITS
-from glideslope.envs.gym import LandingVectorEnv
-from glideslope.envs.landing import ACTION_DIM, GIMBAL_AXES, privileged_dim, state_dim
-from glideslope.envs.physics import usable_processors
+from glideslope.envs.layout import ACTION_DIM, GIMBAL_AXES, privileged_dim, state_dim
 from glideslope.envs.symmetry import mirrors
 from glideslope.errors import SettingsError, UserError, data_size
 from glideslope.lr_scheduler import LiveSchedules, ScheduleError, Schedules
@@ -25,6 +23,9 @@ from glideslope.replay.store import ReplayStore
 from glideslope.runs.resume_source import REPLAY, Learner
 from glideslope.runs.snapshots import Note, Snapshots
 from glideslope.settings import WHOLE, Settings, Share, StageSettings, StateEncoderSettings
+
+if TYPE_CHECKING:
+    from glideslope.envs.gym import LandingVectorEnv
 
 
 def resolve_device(name: str, key: str = "device") -> str:
@@ -46,6 +47,8 @@ def resolve_device(name: str, key: str = "device") -> str:
 
 def use_threads(num_threads: int) -> None:
     """Give torch ``num_threads`` threads, all usable processors for 0."""
+    from glideslope.envs.physics import usable_processors  # the simulator; a policy alone is built without it
+
     torch.set_num_threads(num_threads or usable_processors())
 
 
@@ -58,6 +61,8 @@ def make_env(
     settings: Settings, num_envs: int, stage: StageSettings, device: str, *, film: bool = False
 ) -> LandingVectorEnv:
     """Return the landing task as the policy of these settings sees it; for a film there are views in any case."""
+    from glideslope.envs.gym import LandingVectorEnv  # the simulator
+
     pixels = uses_pixels(settings)
     return LandingVectorEnv(
         num_envs,

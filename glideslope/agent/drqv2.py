@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from glideslope.agent.augmentation import random_brightness, random_shift
 from glideslope.agent.auxiliary import Auxiliary, GimbalPrediction, Instruments, PadPrediction
 from glideslope.agent.dormancy import DormantUnits
-from glideslope.agent.networks.actor_critic import ActionParts, Actor, Critic, Sizes, initialize
-from glideslope.agent.networks.encoders import Encoder, EncoderInput
+from glideslope.agent.networks.actor_critic import ActionParts, Critic, Sizes, initialize
+from glideslope.agent.networks.encoders import EncoderInput
 from glideslope.agent.networks.factory import build_actor_critic, build_encoder
+from glideslope.agent.policy import Policy
 from glideslope.agent.values import HistogramValues, ScalarValues, Values
 from glideslope.lr_scheduler import parameter_groups
 from glideslope.settings import NETWORKS, WHOLE, AnyActorCriticSettings, EncoderSettings, Share
@@ -69,25 +70,9 @@ class Transitions(Protocol):
 class Peers(NamedTuple):
     """What an update of one network reads of the others, and draws from."""
 
-    encoder: Encoder
-    actor: Actor
+    policy: Policy
     critic: Critic
-    predictor: Auxiliary | None  # what the actor reads beside the state, if it does
     generator: torch.Generator
-
-    @property
-    def modules(self) -> list[nn.Module]:
-        """All that has weights."""
-        return [part for part in self[:-1] if isinstance(part, nn.Module)]
-
-    def policy(self, features: Tensor, state: Tensor | None, prediction: Tensor | None = None) -> Tensor:
-        """Return the pre-tanh output (B, A), given the prediction or after making it."""
-        if self.predictor is None:
-            return self.actor(features, state)
-        seen = self.predictor(features, state) if prediction is None else prediction
-        # The prediction stays one: the actor's loss does not bend it.
-        known = seen.detach() if state is None else torch.cat((state, seen.detach()), dim=1)
-        return self.actor(features, known)
 
 
 class DrQV2Agent:
@@ -226,7 +211,8 @@ class DrQV2Agent:
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._actor_generator = torch.Generator(self.device).manual_seed(seed + 1)
         predictor = self.auxiliary if self._predicts else None
-        self._own = Peers(self.encoder, self.actor, self.critic, predictor, self._generator)
+        self.policy = Policy(self.encoder, self.actor, predictor)
+        self._own = Peers(self.policy, self.critic, self._generator)
         self._frozen: Peers | None = None  # copies of them
 
     @torch.no_grad()
@@ -241,7 +227,7 @@ class DrQV2Agent:
         state = self._to_device(obs["state"]) if self._state_dim else None
         privileged = None if self.encoder.uses_pixels else self._to_device(obs["privileged"])
         observation = self._observation(pixels, state, privileged)
-        mean = torch.tanh(self._own.policy(self.encoder(observation), observation.state))
+        mean = torch.tanh(self.policy.pretanh(self.encoder(observation), observation.state))
         if stddev is None:
             return mean
         return (mean + self._noise(mean, stddev, self._generator)).clamp_(-1.0, 1.0)
@@ -274,14 +260,12 @@ class DrQV2Agent:
 
     def freeze(self) -> None:
         """Copy the networks for `update_frozen`: what the updates until the next call see of each other."""
-        own = self._own
         if self._frozen is None:
-            predictor = None if own.predictor is None else _frozen_copy(own.predictor)
-            networks = _frozen_copy(own.encoder), _frozen_copy(own.actor), _frozen_copy(own.critic)
-            self._frozen = Peers(*networks, predictor, self._actor_generator)
+            self._frozen = Peers(_frozen_copy(self.policy), _frozen_copy(self.critic), self._actor_generator)
             return
+        frozen, own = _tensors(self._frozen.policy, self._frozen.critic), _tensors(self.policy, self.critic)
         with torch.no_grad():
-            torch._foreach_copy_(_tensors(*self._frozen.modules), _tensors(*own.modules))
+            torch._foreach_copy_(frozen, own)
 
     def update_frozen(
         self, part: Literal["critic", "actor"], batch: Transitions, stddev: float, *, diagnostics: bool = False
@@ -304,7 +288,7 @@ class DrQV2Agent:
         next_pixels = self._augment(batch.next_pixels, peers.generator)
         following = self._observation(next_pixels, batch.next_state, batch.next_privileged)
         with torch.no_grad():
-            target_q = self._target_q(peers.encoder(following), following, batch, stddev, peers)
+            target_q = self._target_q(peers.policy.encoder(following), following, batch, stddev, peers)
         with dormant.watch("critic"):
             q = self.critic(self._code(self.critic, None, None, batch.privileged), batch.action)
         loss = self._values.loss(q, target_q)
@@ -323,7 +307,7 @@ class DrQV2Agent:
             features = self.encoder(observation)
         prediction = self._predict(features, observation.state)
         with dormant.watch("actor"):
-            pretanh = self._own.policy(features, observation.state, prediction)
+            pretanh = self.policy.pretanh(features, observation.state, prediction)
         with torch.no_grad():
             code = self._code(peers.critic, None, None, batch.privileged)
         loss, measures = self._actor_loss(pretanh, code, stddev, peers.critic, peers.generator)
@@ -360,7 +344,7 @@ class DrQV2Agent:
         if actor:
             seen, state = features.detach(), observation.state
             with dormant.watch("actor"):
-                pretanh = self._own.policy(seen, state, prediction)
+                pretanh = self.policy.pretanh(seen, state, prediction)
             with torch.no_grad():
                 code = self.critic.code(seen, state)
             loss, actor_measures = self._actor_loss(pretanh, code, stddev, self.critic, self._generator)
@@ -447,6 +431,15 @@ class DrQV2Agent:
             if "actor_generator" in state:
                 self._actor_generator.set_state(state["actor_generator"].cpu())
 
+    def load_policy(self, state: Mapping[str, Any]) -> None:
+        """Take over what acts of what `state_dict` gave: encoder, actor, and the prediction that the actor reads.
+
+        Raises KeyError, ValueError or RuntimeError when the state does not fit this agent.
+        """
+        acting = ["encoder", "actor", *(["auxiliary"] if self._predicts else [])]
+        for name in acting:
+            self._modules()[name].load_state_dict(state["networks"][name])
+
     def _groups(self, lr_scale: Mapping[str, float]) -> dict[str, list[dict[str, Any]]]:
         """Return the parameter groups of each network's optimizer; the auxiliary task's go with the encoder's."""
         named = [
@@ -508,7 +501,7 @@ class DrQV2Agent:
         self, features: Tensor, following: EncoderInput, batch: Transitions, stddev: float, peers: Peers
     ) -> Tensor:
         """(B, 1): the n-step return with the smaller of the target critic's two values behind it."""
-        action = self._sample(torch.tanh(peers.policy(features, following.state)), stddev, peers.generator)
+        action = self._sample(torch.tanh(peers.policy.pretanh(features, following.state)), stddev, peers.generator)
         code = self._code(self.critic_target, features, following.state, batch.next_privileged)
         q = self._values.means(self.critic_target(code, action))
         return torch.addcmul(batch.reward, batch.discount, q.amin(dim=0))

@@ -20,7 +20,14 @@ from glideslope.cli.groups import Groups
 from glideslope.cli.hydra_internals import flag_parser
 from glideslope.cli.overrides import COMMAND_KEYS, decoded
 from glideslope.errors import UNSET, Fault, SettingsError, UserError, listed, nearest
-from glideslope.settings import CompareSettings, EvaluateSettings, PreviewSettings, SearchSettings, Settings
+from glideslope.settings import (
+    CompareSettings,
+    EvaluateSettings,
+    ExportSettings,
+    PreviewSettings,
+    SearchSettings,
+    Settings,
+)
 from glideslope.settings.catalogue import groups_of, options_of, preset_folders
 from glideslope.settings.checks import CheckedSettings
 
@@ -29,12 +36,14 @@ EVALUATE_CONFIG = "config_evaluate"
 PREVIEW_CONFIG = "config_preview"
 COMPARE_CONFIG = "config_compare"
 TUNE_CONFIG = "config_tune"
+EXPORT_CONFIG = "config_export"
 PROGRAMS: Mapping[str, tuple[str, type[Any]]] = {
     "train": (TRAIN_CONFIG, Settings),
     "evaluate": (EVALUATE_CONFIG, EvaluateSettings),
     "preview": (PREVIEW_CONFIG, PreviewSettings),
     "compare": (COMPARE_CONFIG, CompareSettings),
     "tune": (TUNE_CONFIG, SearchSettings),
+    "export": (EXPORT_CONFIG, ExportSettings),
 }
 """The configuration and the settings of each program."""
 # What choices of Hydra's need to be installed; all are in the extra "sweep".

@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "preview": "Draw and table the learning rates of a training beforehand.",
     "compare": "Compare runs, grouped by the settings that differ.",
     "tune": "Search for learning rates; the best become a preset.",
+    "export": "Write a policy as ONNX for other programs.",
 }
 """Each command, and what it is for."""
 FAILED, USER_FAULT = 1, 2
@@ -96,10 +97,13 @@ def _run(command: str | None, words: Sequence[str]) -> int:
         return USER_FAULT
     try:
         # Imported here: they take most of a second, in which Ctrl-C is to be as quiet as later.
-        from glideslope.cli import compare, evaluate, preview, train, tune
+        from glideslope.cli import compare, evaluate, export, preview, train, tune
         from glideslope.cli.main import PROGRAMS, run_cli
 
-        modules = {"train": train, "evaluate": evaluate, "preview": preview, "compare": compare, "tune": tune}
+        modules = {
+            **{"train": train, "evaluate": evaluate, "preview": preview, "compare": compare, "tune": tune},
+            "export": export,
+        }
         if command == "compare":
             words = compare.with_runs(words)
         return run_cli(modules[command].main, *PROGRAMS[command], words)

@@ -22,6 +22,7 @@ from glideslope.settings import (
     CommandSettings,
     CompareSettings,
     EvaluateSettings,
+    ExportSettings,
     PreviewSettings,
     SearchSettings,
     Settings,
@@ -103,6 +104,16 @@ _PAGES: Mapping[type[CheckedSettings], _Page] = {
         groups=(),
         keys=("runs", "by", "out"),
         usage="FOLDER... [key=value]",
+    ),
+    ExportSettings: _Page(
+        command="export",
+        examples=(
+            "run=exp_local/2026.01.31/101500_defaults",
+            "run=exp_local/2026.01.31/101500_defaults out=policies/landing.onnx",
+        ),
+        groups=(),
+        keys=("run", "out", "num_threads"),
+        usage="run=FOLDER [key=value]",
     ),
     SearchSettings: _Page(
         command="tune",

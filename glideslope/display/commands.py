@@ -13,6 +13,7 @@ CONSOLE = "glideslope"
 SCRIPTS = {
     "train": "train_gimbal_curriculum.py",
     "evaluate": "evaluate.py",
+    "export": "export.py",
     "preview": "preview_lr_schedule.py",
     "compare": "compare_runs.py",
     "tune": "tune_lr_schedule.py",

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glideslope.envs.gimbal import angles_towards
-from glideslope.envs.landing import ACTION_DIM, LandingTask
+from glideslope.envs.landing import LandingTask
+from glideslope.envs.layout import ACTION_DIM
 from glideslope.envs.rotation import quat_about, quat_multiply, quat_to_matrix, rotate_about_z
 
 Array = NDArray[np.float64]

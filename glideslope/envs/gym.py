@@ -22,16 +22,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from glideslope.envs.landing import (
-    ACTION_DIM,
-    GIMBAL_AXES,
-    VELOCITY_BOUND,
-    LandingTask,
-    Outcome,
-    StepResult,
-    privileged_dim,
-    state_dim,
-)
+from glideslope.envs.landing import LandingTask, Outcome, StepResult
+from glideslope.envs.layout import ACTION_DIM, GIMBAL_AXES, VELOCITY_BOUND, privileged_dim, state_dim
 from glideslope.envs.state import State, conform, copies, restore
 from glideslope.settings import FULL_TASK, StageSettings, TaskSettings
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from glideslope.envs import rewards
 from glideslope.envs.controller import VelocityController
 from glideslope.envs.gimbal import ANGLE_LIMITS, AccelerationGimbal, angles_towards, build_gimbal, view_quaternion
+from glideslope.envs.layout import ACTION_DIM, VELOCITY_BOUND
 from glideslope.envs.optics import expose
 from glideslope.envs.physics import GIMBAL_DROP, HULL_BOTTOM, PAD_TOP_HEIGHT, Ids, Physics, build_model, read_airframe
 from glideslope.envs.range_finder import distance_below, reading
@@ -33,12 +34,6 @@ if TYPE_CHECKING:
     from glideslope.envs.camera import OnboardCamera
 
 Array = NDArray[np.float64]
-
-ACTION_DIM = 5  # vx, vy, vz, gimbal pitch, gimbal yaw
-GIMBAL_AXES = (3, 4)
-MOTION_DIM = 11  # velocity / limit (3), attitude quaternion (4), gimbal quaternion (4)
-PRIVILEGED_DIM = 20  # see LandingTask.privileged and privileged_dim
-VELOCITY_BOUND = 5.0  # the observed velocity, in units of its limit, is clipped here
 
 
 class Outcome(IntEnum):
@@ -441,16 +436,6 @@ class LandingTask:
         """Stop the cameras' threads."""
         if self._camera is not None:
             self._camera.close()
-
-
-def state_dim(task: TaskSettings) -> int:
-    """Return the length of a frame of :meth:`LandingTask.state`."""
-    return MOTION_DIM + task.range_finder
-
-
-def privileged_dim(task: TaskSettings) -> int:
-    """Return the length of :meth:`LandingTask.privileged`."""
-    return PRIVILEGED_DIM + (len(GIMBAL_AXES) if task.gimbal_control == "acceleration" else 0)
 
 
 def gimbal_scale(stage: StageSettings) -> Array:

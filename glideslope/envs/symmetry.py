@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from glideslope.envs.landing import privileged_dim, state_dim
+from glideslope.envs.layout import privileged_dim, state_dim
 from glideslope.settings import TaskSettings
 
 # x, y, z of a vector; w, x, y, z of a quaternion; pitch and yaw of the gimbal, which turn about y and x.

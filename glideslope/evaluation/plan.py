@@ -12,25 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glideslope.agent import DrQV2Agent
-from glideslope.build import make_agent, make_env, uses_pixels
+from glideslope.build import make_env, uses_pixels
 from glideslope.display.results import unfinished_curriculum
 from glideslope.display.time_left import Work
 from glideslope.display.workload import FILM_EPISODES, scoring_steps
 from glideslope.envs.baselines import make_policy
 from glideslope.envs.gym import LandingVectorEnv, Observation
-from glideslope.envs.landing import ACTION_DIM, Outcome
-from glideslope.errors import SettingsError, UserError
+from glideslope.envs.landing import Outcome
+from glideslope.envs.layout import ACTION_DIM
+from glideslope.errors import UserError
 from glideslope.evaluation import benchmark
 from glideslope.evaluation.inspection import locate
+from glideslope.evaluation.policy import open_trained
 from glideslope.evaluation.report import Condition, points_in_stages
 from glideslope.evaluation.scoring import TEST_SEED, Act
 from glideslope.runs.run_folder import FINISHED
-from glideslope.runs.snapshots import load, newest_snapshot
 from glideslope.settings import (
     NO_MOVING_PATHS,
     CurriculumSettings,
     EvaluateSettings,
-    Settings,
     TaskSettings,
     select_stages,
 )
@@ -106,22 +106,9 @@ def plan_for_run(settings: EvaluateSettings, device: str, tell: Callable[[str], 
         UserError: the snapshot, a stage or the sweep can't be used.
     """
     path = locate("run", str(settings.run))
-    snapshot = newest_snapshot(path, lambda fault: tell(f"Passed over: {fault}")) if path.is_dir() else path
-    content = load(snapshot, device)
-    try:
-        stored = content["settings"]
-        # Runs of versions without a range finder don't name it: their networks read none.
-        trained = Settings.from_config({**stored, "task": {"range_finder": False, **stored["task"]}})
-        agent = make_agent(trained, device)
-        agent.load_state_dict(content["agent"])
-        frame, stage = int(content["frame"]), int(content["stage"])
-        history = content.get("curriculum", {}).get("history", ())
-        reached = max([stage, *(int(entered) for _, entered in history)])
-    except SettingsError as error:
-        raise UserError(f"{snapshot}: its settings don't fit this version: {error}") from error
-    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        raise UserError(f"{snapshot}: its networks don't fit its settings: {error}") from error
-    trained = trained.model_copy(update={"num_threads": settings.num_threads})
+    found = open_trained(path, device, tell)
+    snapshot, frame, stage = found.path, found.frame, found.stage
+    trained = found.settings.model_copy(update={"num_threads": settings.num_threads})
 
     compared = SCRIPTED if settings.compare is None else settings.compare
     others = (_scripted_player(name, settings, device, trained.action_repeat) for name in compared)
@@ -129,7 +116,7 @@ def plan_for_run(settings: EvaluateSettings, device: str, tell: Callable[[str], 
     eyes = "pixels" if uses_pixels(trained) else "state"
     names = trained.curriculum.stage_names
     notes = [
-        *_notes(settings, path, reached, names, frame, trained.num_train_frames),
+        *_notes(settings, path, found.reached, names, frame, trained.num_train_frames),
         *(benchmark.notes(trained.task) if settings.benchmark else ()),
     ]
     info = {"snapshot": snapshot.name, "frame": frame, "snapshot_stage": stage, "last_stage": len(names) - 1}
@@ -143,7 +130,7 @@ def plan_for_run(settings: EvaluateSettings, device: str, tell: Callable[[str], 
             f"{snapshot.resolve().parent.name}/{snapshot.name}"
             f" ({eyes}, frame {frame:,}, stage {stage} of 0-{len(names) - 1})"
         ),
-        players=(Player(TRAINED, _act_greedily(agent), environment), *others),
+        players=(Player(TRAINED, _act_greedily(found.agent), environment), *others),
         conditions=conditions,
         seeds=_seeds(settings),
         home=path if path.is_dir() else path.parent,

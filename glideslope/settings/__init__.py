@@ -23,6 +23,7 @@ from glideslope.settings.evaluation import EvaluateSettings as EvaluateSettings
 from glideslope.settings.evaluation import Point as Point
 from glideslope.settings.evaluation import SweepSettings as SweepSettings
 from glideslope.settings.evaluation import at_point as at_point
+from glideslope.settings.export import ExportSettings as ExportSettings
 from glideslope.settings.networks import KERNEL as KERNEL
 from glideslope.settings.networks import ActorCriticSettings as ActorCriticSettings
 from glideslope.settings.networks import AgentSettings as AgentSettings

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glideslope.envs.gym import LandingVectorEnv, Observation
-from glideslope.envs.landing import ACTION_DIM
+from glideslope.envs.layout import ACTION_DIM
 from glideslope.settings.schedules import NOISE
 from glideslope.training.run import StoppedError, TrainingRun, diverged
 

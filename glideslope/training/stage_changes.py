@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from glideslope.envs.landing import GIMBAL_AXES, gimbal_scale
+from glideslope.envs.landing import gimbal_scale
+from glideslope.envs.layout import GIMBAL_AXES
 from glideslope.training.run import TrainingRun
 from glideslope.training.snapshot_state import RunSnapshots
 

@@ -21,7 +21,7 @@ from benchmarks.soak import differences, state_of
 from glideslope.agent import DrQV2Agent
 from glideslope.build import make_agent, uses_pixels
 from glideslope.cli.main import TRAIN_CONFIG, compose
-from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM
+from glideslope.envs.layout import ACTION_DIM, PRIVILEGED_DIM
 from glideslope.replay.buffer import Batch
 from glideslope.settings import Settings
 from tests.support.bundles import equal, flat

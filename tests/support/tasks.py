@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from glideslope.envs.landing import state_dim
+from glideslope.envs.layout import state_dim
 from glideslope.settings import RewardSettings, TaskSettings
 
 STATE_DIM = state_dim(TaskSettings())  # of the task as shipped

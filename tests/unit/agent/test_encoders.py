@@ -19,7 +19,7 @@ from glideslope.agent.networks.encoders import EncoderInput
 from glideslope.agent.networks.factory import build_encoder
 from glideslope.build import make_agent, make_replay
 from glideslope.cli.main import TRAIN_CONFIG, compose
-from glideslope.envs.landing import state_dim
+from glideslope.envs.layout import state_dim
 from glideslope.errors import SettingsError
 from glideslope.settings import (
     AttentionSettings,

@@ -24,6 +24,7 @@ SCRIPTS = (
     "preview_lr_schedule.py",
     "compare_runs.py",
     "tune_lr_schedule.py",
+    "export.py",
 )
 
 
@@ -136,7 +137,7 @@ def test_the_console_command_lists_its_commands_and_its_version(tmp_path: Path) 
     [
         ("trian", "did you mean train?"),
         ("compare_runs", "did you mean compare?"),
-        ("lr_schedule=gentle_decay", "there are train, evaluate, preview, compare, tune"),
+        ("lr_schedule=gentle_decay", "there are train, evaluate, preview, compare, tune, export"),
     ],
 )
 def test_an_unknown_command_is_answered_with_the_nearest(word: str, rule: str, tmp_path: Path) -> None:

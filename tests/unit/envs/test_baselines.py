@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from glideslope.envs.baselines import RandomPolicy, expert, fixed_camera, make_policy
 from glideslope.envs.gym import LandingVectorEnv
-from glideslope.envs.landing import ACTION_DIM, LandingTask
+from glideslope.envs.landing import LandingTask
+from glideslope.envs.layout import ACTION_DIM
 from glideslope.evaluation.scoring import Score, play, summarise
 from glideslope.settings import FULL_TASK, StageSettings, TaskSettings
 from tests.support.paths import ROOT

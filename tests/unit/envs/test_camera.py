@@ -20,7 +20,8 @@ from glideslope.envs.gimbal import (
     angles_towards,
     view_quaternion,
 )
-from glideslope.envs.landing import ACTION_DIM, LandingTask, gimbal_scale
+from glideslope.envs.landing import LandingTask, gimbal_scale
+from glideslope.envs.layout import ACTION_DIM
 from glideslope.envs.rotation import quat_to_matrix
 from glideslope.envs.scenario import GROUND_TEXTURES, PAD_TEXTURES
 from glideslope.settings import FULL_TASK, StageSettings

@@ -30,7 +30,8 @@ from glideslope.envs.gimbal import (
     angles_towards,
 )
 from glideslope.envs.gym import LandingEnv, LandingVectorEnv
-from glideslope.envs.landing import ACTION_DIM, LandingTask, Outcome, privileged_dim
+from glideslope.envs.landing import LandingTask, Outcome
+from glideslope.envs.layout import ACTION_DIM, privileged_dim
 from glideslope.evaluation.scoring import play, summarise
 from glideslope.settings import FULL_TASK, EvaluateSettings, Settings, StageSettings, TaskSettings
 from tests.support.paths import ROOT

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from glideslope.envs import rewards
 from glideslope.envs.baselines import expert
-from glideslope.envs.landing import ACTION_DIM, PRIVILEGED_DIM, LandingTask, Outcome
+from glideslope.envs.landing import LandingTask, Outcome
+from glideslope.envs.layout import ACTION_DIM, PRIVILEGED_DIM
 from glideslope.envs.physics import HULL_BOTTOM, PAD_TOP_HEIGHT, Physics
 from glideslope.envs.rotation import quat_about
 from glideslope.envs.scenario import GROUND_TEXTURES, PAD_TEXTURES, Scenarios

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from glideslope.envs import physics as physics_module
 from glideslope.envs.controller import Airframe, VelocityController
-from glideslope.envs.landing import ACTION_DIM, LandingTask
+from glideslope.envs.landing import LandingTask
+from glideslope.envs.layout import ACTION_DIM
 from glideslope.envs.physics import (
     GIMBAL_DROP,
     HULL_BOTTOM,

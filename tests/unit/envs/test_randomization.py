@@ -8,7 +8,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from glideslope.envs.landing import ACTION_DIM, LandingTask
+from glideslope.envs.landing import LandingTask
+from glideslope.envs.layout import ACTION_DIM
 from glideslope.envs.optics import expose
 from glideslope.envs.physics import Physics, build_model, read_airframe
 from glideslope.envs.rotors import Rotors

@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from glideslope.envs.gym import LandingVectorEnv
-from glideslope.envs.landing import ACTION_DIM, LandingTask, state_dim
+from glideslope.envs.landing import LandingTask
+from glideslope.envs.layout import ACTION_DIM, state_dim
 from glideslope.envs.physics import build_model
 from glideslope.envs.range_finder import distance_below, reading
 from glideslope.envs.rotation import quat_about, quat_to_matrix
