@@ -17,6 +17,7 @@ from rich.console import Console
 from glideslope.build import make_env, use_threads, uses_pixels
 from glideslope.display.commands import near
 from glideslope.display.console import say, screen
+from glideslope.envs import ENV_ID
 from glideslope.envs.gimbal import ANGLE_LIMITS
 from glideslope.envs.layout import privileged_dim, state_dim
 from glideslope.errors import UserError, failure
@@ -215,6 +216,15 @@ def describe(trained: Trained, name: str, difference: float) -> dict[str, Any]:
             "encoder": settings.agent.encoder.name,
             "actor_critic": settings.agent.actor_critic.name,
             "commit": git.get("commit"),
+        },
+        "environment": {
+            "id": ENV_ID,
+            "task": task.to_plain(),
+            "stage": settings.curriculum.stages[trained.stage].to_plain(),
+            "pixels": uses_pixels(settings),
+            "privileged": not uses_pixels(settings),
+            "frame_stack": settings.frame_stack,
+            "action_repeat": settings.action_repeat,
         },
         "check": {"observations": _OBSERVATIONS, "largest_difference": difference, "allowed": LARGEST_DIFFERENCE},
     }

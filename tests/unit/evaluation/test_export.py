@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import csv
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
-from glideslope.cli.arguments import EXPORT_CONFIG
+from glideslope.cli.arguments import EVALUATE_CONFIG, EXPORT_CONFIG
+from glideslope.cli.evaluate import main as evaluate
 from glideslope.cli.export import main
 from glideslope.cli.main import run_cli
 from glideslope.evaluation import export
 from glideslope.evaluation.policy import Trained, open_trained
-from glideslope.settings import ExportSettings
+from glideslope.settings import EvaluateSettings, ExportSettings
 from glideslope.settings.catalogue import CONFIG_DIR
+from tests.support.paths import ROOT
 from tests.support.policies import save_policy, small_settings
 
 ENCODERS = sorted(path.stem for path in (CONFIG_DIR / "encoder_bundle").glob("*.yaml"))
@@ -80,6 +86,9 @@ def test_an_export_is_checked_on_flights_and_described(tmp_path: Path, capsys: p
     assert columns[11]["range"] == [0.1 / 8, 1.0]
     scales = [entry["scale"] for entry in about["output"]["columns"]]
     assert scales == pytest.approx([2.0, 2.0, 1.0, 5 * np.pi / 19, np.pi / 2])
+    environment = about["environment"]
+    with closing(gymnasium.make_vec(environment.pop("id"), 2, "vector_entry_point", **environment)) as env:
+        assert env.single_observation_space["pixels"].shape == (3, 36, 36)
     session = export.open_session(tmp_path / "out" / "landing.onnx")
     assert [given.name for given in session.get_inputs()] == [entry["name"] for entry in about["inputs"]]
 
@@ -143,3 +152,24 @@ def test_missing_packages_name_the_extra(tmp_path: Path) -> None:
         2,
         'Error: an export needs the package onnxruntime: pip install "glideslope[onnx]"\n',
     )
+
+
+@pytest.mark.slow
+def test_an_exported_policy_lands_where_its_snapshot_does(tmp_path: Path) -> None:
+    """Over a pad so large, and from so low, that an untrained policy lands now and then."""
+    easy = ("task.pad_size=8", "task.max_touchdown_speed=10", "task.start_height=[0.5,0.8]", "task.episode_seconds=6")
+    snapshot = save_policy(tmp_path, small_settings("original_tiny", "original", *easy))
+    assert run(f"run={snapshot}", f"out={tmp_path}/policy.onnx") == 0
+    spec = importlib.util.spec_from_file_location("fly_onnx", ROOT / "examples" / "fly_onnx.py")
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    landed = example.fly(tmp_path / "policy.onnx", 30)
+    words = [f"run={snapshot}", "episodes=30", "compare=[]", f"out={tmp_path}/evaluation", "num_threads=1"]
+    assert run_cli(evaluate, EVALUATE_CONFIG, EvaluateSettings, words) == 0
+    with (tmp_path / "evaluation" / "evaluation_episodes.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(landed) == 30
+    assert [row["outcome"] == "landed" for row in rows] == [landed[place] for place in range(30)]
+    assert 0 < sum(landed.values()) < 30
