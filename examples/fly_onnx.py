@@ -1,4 +1,4 @@
-"""Fly an exported policy in the landing task with onnxruntime and NumPy: python examples/fly_onnx.py policy.onnx 100."""
+"""Fly an exported policy in the landing task with onnxruntime: python examples/fly_onnx.py policy.onnx 100."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import onnxruntime
 
-import glideslope.envs  # registers the task
+import glideslope.envs  # noqa: F401  registers the task
 
 FIRST = 20_000_000  # the scenario that evaluate.py begins with
 
