@@ -431,13 +431,17 @@ class DrQV2Agent:
             if "actor_generator" in state:
                 self._actor_generator.set_state(state["actor_generator"].cpu())
 
+    @property
+    def acting(self) -> list[str]:
+        """Names, in `state_dict`, of the networks that an action comes from."""
+        return ["encoder", "actor", *(["auxiliary"] if self._predicts else [])]
+
     def load_policy(self, state: Mapping[str, Any]) -> None:
         """Take over what acts of what `state_dict` gave: encoder, actor, and the prediction that the actor reads.
 
         Raises KeyError, ValueError or RuntimeError when the state does not fit this agent.
         """
-        acting = ["encoder", "actor", *(["auxiliary"] if self._predicts else [])]
-        for name in acting:
+        for name in self.acting:
             self._modules()[name].load_state_dict(state["networks"][name])
 
     def _groups(self, lr_scale: Mapping[str, float]) -> dict[str, list[dict[str, Any]]]:
