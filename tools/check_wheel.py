@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-COMMANDS = ["train", "evaluate", "preview", "compare", "tune", "export"]
+COMMANDS = ["train", "evaluate", "preview", "compare", "tune", "export", "play"]
 
 LIGHT = """
 import sys

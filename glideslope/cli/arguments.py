@@ -24,6 +24,7 @@ from glideslope.settings import (
     CompareSettings,
     EvaluateSettings,
     ExportSettings,
+    PlaySettings,
     PreviewSettings,
     SearchSettings,
     Settings,
@@ -37,6 +38,7 @@ PREVIEW_CONFIG = "config_preview"
 COMPARE_CONFIG = "config_compare"
 TUNE_CONFIG = "config_tune"
 EXPORT_CONFIG = "config_export"
+PLAY_CONFIG = "config_play"
 PROGRAMS: Mapping[str, tuple[str, type[Any]]] = {
     "train": (TRAIN_CONFIG, Settings),
     "evaluate": (EVALUATE_CONFIG, EvaluateSettings),
@@ -44,6 +46,7 @@ PROGRAMS: Mapping[str, tuple[str, type[Any]]] = {
     "compare": (COMPARE_CONFIG, CompareSettings),
     "tune": (TUNE_CONFIG, SearchSettings),
     "export": (EXPORT_CONFIG, ExportSettings),
+    "play": (PLAY_CONFIG, PlaySettings),
 }
 """The configuration and the settings of each program."""
 # What choices of Hydra's need to be installed; all are in the extra "sweep".

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "compare": "Compare runs, grouped by the settings that differ.",
     "tune": "Search for learning rates; the best become a preset.",
     "export": "Write a policy as ONNX for other programs.",
+    "play": "Watch a policy fly, and fly against it.",
 }
 """Each command, and what it is for."""
 FAILED, USER_FAULT = 1, 2
@@ -97,12 +98,12 @@ def _run(command: str | None, words: Sequence[str]) -> int:
         return USER_FAULT
     try:
         # Imported here: they take most of a second, in which Ctrl-C is to be as quiet as later.
-        from glideslope.cli import compare, evaluate, export, preview, train, tune
+        from glideslope.cli import compare, evaluate, export, play, preview, train, tune
         from glideslope.cli.main import PROGRAMS, run_cli
 
         modules = {
             **{"train": train, "evaluate": evaluate, "preview": preview, "compare": compare, "tune": tune},
-            "export": export,
+            **{"export": export, "play": play},
         }
         if command == "compare":
             words = compare.with_runs(words)

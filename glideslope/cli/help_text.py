@@ -23,6 +23,7 @@ from glideslope.settings import (
     CompareSettings,
     EvaluateSettings,
     ExportSettings,
+    PlaySettings,
     PreviewSettings,
     SearchSettings,
     Settings,
@@ -79,6 +80,17 @@ _PAGES: Mapping[type[CheckedSettings], _Page] = {
             *("run", "policy", "inspect", "stage", "episodes", "video", "out", "compare", "sweep", "benchmark"),
             *("seed", "num_envs", "num_threads", "device"),
         ),
+        groups_go_with=", with policy=...; a run plays its own",
+    ),
+    PlaySettings: _Page(
+        command="play",
+        examples=(
+            "run=exp_local/2026.01.31/101500_defaults",
+            "run=exp_local/2026.01.31/101500_defaults pad_speed=1 show=film",
+            "policy=expert stage=4",
+        ),
+        groups=("curriculum_preset", "task"),
+        keys=("run", "policy", "stage", "pad_speed", "wind", "seed", "show", "episodes", "out", "device"),
         groups_go_with=", with policy=...; a run plays its own",
     ),
     PreviewSettings: _Page(

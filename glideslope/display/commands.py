@@ -14,6 +14,7 @@ SCRIPTS = {
     "train": "train_gimbal_curriculum.py",
     "evaluate": "evaluate.py",
     "export": "export.py",
+    "play": "play.py",
     "preview": "preview_lr_schedule.py",
     "compare": "compare_runs.py",
     "tune": "tune_lr_schedule.py",

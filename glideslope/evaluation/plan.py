@@ -31,6 +31,7 @@ from glideslope.settings import (
     NO_MOVING_PATHS,
     CurriculumSettings,
     EvaluateSettings,
+    StageSettings,
     TaskSettings,
     select_stages,
 )
@@ -66,6 +67,8 @@ class EvaluationPlan:
     title: str  # of what is evaluated
     players: tuple[Player, ...]  # the evaluated one, then those that it is compared with
     conditions: tuple[Condition, ...]
+    stages: tuple[StageSettings, ...]  # of the curriculum, and
+    task: TaskSettings  # the task, of which the conditions are made
     seeds: Sequence[int]
     home: Path  # where the evaluation's folder goes, unless there is out=
     what: str  # the snapshot or the policy, in the folder's name
@@ -132,6 +135,8 @@ def plan_for_run(settings: EvaluateSettings, device: str, tell: Callable[[str], 
         ),
         players=(Player(TRAINED, _act_greedily(found.agent), environment), *others),
         conditions=conditions,
+        stages=trained.curriculum.stages,
+        task=trained.task,
         seeds=_seeds(settings),
         home=path if path.is_dir() else path.parent,
         what=snapshot.stem,
@@ -167,6 +172,8 @@ def plan_for_policy(settings: EvaluateSettings, device: str) -> EvaluationPlan:
         title=f"the scripted policy {name}",
         players=(_scripted_player(name, settings, device, action_repeat=1),),
         conditions=conditions,
+        stages=settings.curriculum.stages,
+        task=task,
         seeds=_seeds(settings),
         home=Path.cwd(),
         what=name,

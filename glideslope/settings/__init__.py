@@ -37,6 +37,7 @@ from glideslope.settings.networks import EncoderSettings as EncoderSettings
 from glideslope.settings.networks import PatchEncoderSettings as PatchEncoderSettings
 from glideslope.settings.networks import StateEncoderSettings as StateEncoderSettings
 from glideslope.settings.networks import least_image_size as least_image_size
+from glideslope.settings.play import PlaySettings as PlaySettings
 from glideslope.settings.preview import PreviewSettings as PreviewSettings
 from glideslope.settings.search import SearchSettings as SearchSettings
 from glideslope.settings.share import WHOLE as WHOLE

@@ -47,7 +47,7 @@ def test_the_core_needs_numpy_alone_and_the_commands_are_declared(wheel: zipfile
     about = message_from_string(metadata(wheel, "METADATA"))
     needed = about.get_all("Requires-Dist", [])
     assert [line for line in needed if "extra" not in line] == ["numpy>=2.0"]
-    assert set(about.get_all("Provides-Extra", [])) == {"train", "plot", "onnx", "sb3", "track", "sweep", "dev"}
+    assert set(about.get_all("Provides-Extra", [])) == {"train", "plot", "onnx", "play", "sb3", "track", "sweep", "dev"}
     assert "hydra-core<1.4,>=1.3.2; extra == 'train'" in needed
     points = ConfigParser()
     points.read_string(metadata(wheel, "entry_points.txt"))

@@ -26,6 +26,7 @@ from glideslope.settings import (
     EvaluateSettings,
     ExportSettings,
     OnStageSettings,
+    PlaySettings,
     PreviewSettings,
     RewardSettings,
     Settings,
@@ -42,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("workplace")
 # What makes a program's empty command line a complete one.
 NEEDED = {
     **{"train": [], "preview": [], "evaluate": ["policy=expert"], "compare": ["runs=[a]"]},
-    "export": ["run=a"],
+    **{"export": ["run=a"], "play": ["run=a"]},
     "tune": ["method=asha"],  # which goes with any schedule
 }
 
@@ -176,6 +177,7 @@ def models_of(path: Path) -> dict[tuple[str, ...], type[CheckedSettings]]:
         "config_preview": {(): PreviewSettings},
         "config_compare": {(): CompareSettings},
         "config_export": {(): ExportSettings},
+        "config_play": {(): PlaySettings},
         "task": {(): TaskSettings, ("rewards",): RewardSettings},
         "curriculum_preset": {("curriculum",): CurriculumSettings},
         "curriculum_stages": {("curriculum", "stages"): StageSettings},
@@ -239,7 +241,14 @@ def test_comments_in_the_files_say_what_the_settings_say() -> None:
 
 # The files that spell out every key of some settings; all others change what one of these says.
 COMPLETE = [
-    *("config_gimbal_curriculum", "config_evaluate", "config_preview", "config_compare", "config_export"),
+    *(
+        "config_gimbal_curriculum",
+        "config_evaluate",
+        "config_preview",
+        "config_compare",
+        "config_export",
+        "config_play",
+    ),
     *("task/gimbal_landing", "curriculum_preset/balanced"),
     *(f"curriculum_stages/{name}" for name in ("five_stages", "full_gimbal", "full_task", "moving_pad")),
     *(f"encoder_bundle/{name}" for name in ("original", "state", "enc_A", "enc_B")),

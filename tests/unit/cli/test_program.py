@@ -25,6 +25,7 @@ SCRIPTS = (
     "compare_runs.py",
     "tune_lr_schedule.py",
     "export.py",
+    "play.py",
 )
 
 
@@ -137,7 +138,7 @@ def test_the_console_command_lists_its_commands_and_its_version(tmp_path: Path) 
     [
         ("trian", "did you mean train?"),
         ("compare_runs", "did you mean compare?"),
-        ("lr_schedule=gentle_decay", "there are train, evaluate, preview, compare, tune, export"),
+        ("lr_schedule=gentle_decay", "there are train, evaluate, preview, compare, tune, export, play"),
     ],
 )
 def test_an_unknown_command_is_answered_with_the_nearest(word: str, rule: str, tmp_path: Path) -> None:
