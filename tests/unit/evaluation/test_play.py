@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def test_a_window_shows_the_policy_and_its_keys_change_the_flight(
     assert len(pictures) == 12
     heights = [len(picture) for picture in pictures]
     assert heights == [heights[0]] * 5 + [2 * heights[0]] * 7  # the person's drone below the policy's
-    assert not any(np.array_equal(one, other) for one, other in zip(pictures, pictures[1:], strict=False))
+    assert not any(np.array_equal(one, other) for one, other in pairwise(pictures))
     assert "fly a drone beside the policy's" in capsys.readouterr().out
 
 
