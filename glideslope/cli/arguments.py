@@ -165,7 +165,7 @@ def _vocabulary(config_name: str, settings: type[CheckedSettings], parser: argpa
     return Vocabulary(
         keys={*keys_of(settings), *groups, "hydra"},
         options=options,
-        path_keys={Settings: ["resume"], EvaluateSettings: ["run"]}.get(settings, []),
+        path_keys=["resume"] if settings is Settings else ["run"] if "run" in settings.model_fields else [],
         parser=parser,
     )
 

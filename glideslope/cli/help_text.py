@@ -122,6 +122,7 @@ _PAGES: Mapping[type[CheckedSettings], _Page] = {
         examples=(
             "run=exp_local/2026.01.31/101500_defaults",
             "run=exp_local/2026.01.31/101500_defaults out=policies/landing.onnx",
+            "run=exp_local/2026.01.31/101500_defaults/snapshot.pt num_threads=1",
         ),
         groups=(),
         keys=("run", "out", "num_threads"),

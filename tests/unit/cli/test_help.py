@@ -43,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("workplace")
 # What makes a program's empty command line a complete one.
 NEEDED = {
     **{"train": [], "preview": [], "evaluate": ["policy=expert"], "compare": ["runs=[a]"]},
-    **{"export": ["run=a"], "play": ["run=a"]},
+    **{"export": ["run=a"], "play": ["policy=expert"]},
     "tune": ["method=asha"],  # which goes with any schedule
 }
 
@@ -258,7 +258,7 @@ COMPLETE = [
 # Keys that a primary config leaves to files of groups, or to the files that it builds on.
 ELSEWHERE: dict[type[CheckedSettings], Collection[str]] = {
     Settings: {"profile", "decay_rate", "agent", "task", "curriculum"},
-    EvaluateSettings: {"task", "curriculum"},
+    **{EvaluateSettings: {"task", "curriculum"}, PlaySettings: {"task", "curriculum"}},
     PreviewSettings: Settings.model_fields,
     CurriculumSettings: {"stages"},
 }
