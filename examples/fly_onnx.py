@@ -10,7 +10,7 @@ import onnxruntime
 
 import glideslope.envs  # noqa: F401  registers the task
 
-FIRST = 20_000_000  # the scenario that evaluate.py begins with
+FIRST = 1_254_500_000  # the scenario that evaluate.py begins with
 
 
 def fly(path: Path, episodes: int) -> dict[int, bool]:

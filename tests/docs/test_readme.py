@@ -12,9 +12,10 @@ import torch
 import yaml
 from stable_baselines3 import DDPG
 
+from glideslope.cli.arguments import EXPORT_CONFIG, PLAY_CONFIG
 from glideslope.cli.main import EVALUATE_CONFIG, PREVIEW_CONFIG, TRAIN_CONFIG, compose
 from glideslope.lr_scheduler import build_schedules
-from glideslope.settings import EvaluateSettings, PreviewSettings, Settings
+from glideslope.settings import EvaluateSettings, ExportSettings, PlaySettings, PreviewSettings, Settings
 from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,6 +49,18 @@ def test_evaluation_commands_are_understood(arguments: list[str]) -> None:
     assert compose(EVALUATE_CONFIG, text.split(), EvaluateSettings).settings.episodes == 100
 
 
+@pytest.mark.parametrize(
+    ("config", "settings", "arguments"),
+    [
+        *((EXPORT_CONFIG, ExportSettings, words) for words in commands("export.py")),
+        *((PLAY_CONFIG, PlaySettings, words) for words in commands("play.py")),
+    ],
+)
+def test_commands_of_policies_are_understood(config: str, settings: type, arguments: list[str]) -> None:
+    text = " ".join(arguments).replace("<run folder or snapshot>", "exp_local/run")
+    assert compose(config, text.split(), settings).settings.run == "exp_local/run"
+
+
 @pytest.mark.parametrize("arguments", commands("preview_lr_schedule.py"), ids=" ".join)
 def test_preview_commands_are_understood(arguments: list[str]) -> None:
     assert compose(PREVIEW_CONFIG, arguments, PreviewSettings).settings.lr_schedule is not None
@@ -57,7 +70,7 @@ def test_every_command_was_found() -> None:
     """The tests here take each, test_comparison.py those of compare_runs.py, and test_docs_sweeps.py the search."""
     tested = (
         *("train_gimbal_curriculum.py", "preview_lr_schedule.py", "evaluate.py", "compare_runs.py"),
-        "tune_lr_schedule.py",
+        *("tune_lr_schedule.py", "export.py", "play.py"),
     )
     assert all(commands(script) for script in tested)
     assert sum(len(commands(script)) for script in tested) == len(re.findall(r"^python ", README, re.MULTILINE))

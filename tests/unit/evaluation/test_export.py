@@ -157,7 +157,7 @@ def test_missing_packages_name_the_extra(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_exported_policy_lands_where_its_snapshot_does(tmp_path: Path) -> None:
     """Over a pad so large, and from so low, that an untrained policy lands now and then."""
-    easy = ("task.pad_size=8", "task.max_touchdown_speed=10", "task.start_height=[0.5,0.8]", "task.episode_seconds=6")
+    easy = ("task.pad_size=6", "task.max_touchdown_speed=10", "task.start_height=[0.5,1.2]", "task.episode_seconds=3")
     snapshot = save_policy(tmp_path, small_settings("original_tiny", "original", *easy))
     assert run(f"run={snapshot}", f"out={tmp_path}/policy.onnx") == 0
     spec = importlib.util.spec_from_file_location("fly_onnx", ROOT / "examples" / "fly_onnx.py")
