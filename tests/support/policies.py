@@ -20,10 +20,12 @@ def small_settings(encoder: str = "original_tiny", actor_critic: str = "original
     return compose(TRAIN_CONFIG, [*bundles, *sizes, *overrides], Settings).settings
 
 
-def save_policy(folder: Path, settings: Settings, **more: Any) -> Path:
-    """Write a snapshot of an untrained policy, whose outputs are spread; return its path."""
-    agent = make_agent(settings, "cpu")
+def save_policy(folder: Path, settings: Settings, *, sinks: bool = False, **more: Any) -> Path:
+    """Write a snapshot of an untrained policy, whose outputs are spread, or that `sinks`; return its path."""
+    agent, generator = make_agent(settings, "cpu"), torch.Generator().manual_seed(0)
     for layer, _ in agent.actor.output_layers():
-        torch.nn.init.normal_(layer.weight, std=0.3)
+        torch.nn.init.normal_(layer.weight, std=0.3, generator=generator)
+        if sinks:
+            torch.nn.init.constant_(layer.bias[2:3], -3.0)
     content = {"settings": settings.to_plain(), "step": 1200, "frame": 1200, "stage": 0, "agent": agent.state_dict()}
     return snapshots.save(folder / "snapshot.pt", content | more)

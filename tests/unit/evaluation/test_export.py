@@ -27,6 +27,7 @@ from glideslope.settings.catalogue import CONFIG_DIR
 from tests.support.paths import ROOT
 from tests.support.policies import save_policy, small_settings
 
+PRETRAINED = ROOT / "pretrained" / "cpu"
 ENCODERS = sorted(path.stem for path in (CONFIG_DIR / "encoder_bundle").glob("*.yaml"))
 PAIRS = sorted(path.stem for path in (CONFIG_DIR / "actor_critic_bundle").glob("*.yaml"))
 # Every encoder and every pair once; each with each where EVERY_BUNDLE is set.
@@ -154,22 +155,40 @@ def test_missing_packages_name_the_extra(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.slow
-def test_an_exported_policy_lands_where_its_snapshot_does(tmp_path: Path) -> None:
-    """Over a pad so large, and from so low, that an untrained policy lands now and then."""
-    easy = ("task.pad_size=6", "task.max_touchdown_speed=10", "task.start_height=[0.5,1.2]", "task.episode_seconds=3")
-    snapshot = save_policy(tmp_path, small_settings("original_tiny", "original", *easy))
-    assert run(f"run={snapshot}", f"out={tmp_path}/policy.onnx") == 0
+def outcomes(snapshot: Path, model: Path, episodes: int, folder: Path) -> tuple[list[bool], list[bool]]:
+    """Return whether each scenario ended in a landing, flown by the snapshot in evaluate.py and by fly_onnx.py."""
     spec = importlib.util.spec_from_file_location("fly_onnx", ROOT / "examples" / "fly_onnx.py")
     assert spec is not None
     assert spec.loader is not None
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    landed = example.fly(tmp_path / "policy.onnx", 30)
-    words = [f"run={snapshot}", "episodes=30", "compare=[]", f"out={tmp_path}/evaluation", "num_threads=1"]
+    landed = example.fly(model, episodes)
+    words = [f"run={snapshot}", f"episodes={episodes}", "compare=[]", f"out={folder}/evaluation", "num_threads=1"]
     assert run_cli(evaluate, EVALUATE_CONFIG, EvaluateSettings, words) == 0
-    with (tmp_path / "evaluation" / "evaluation_episodes.csv").open(encoding="utf-8") as file:
+    with (folder / "evaluation" / "evaluation_episodes.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(landed) == 30
-    assert [row["outcome"] == "landed" for row in rows] == [landed[place] for place in range(30)]
-    assert 0 < sum(landed.values()) < 30
+    assert len(rows) == len(landed) == episodes
+    return [row["outcome"] == "landed" for row in rows], [landed[place] for place in range(episodes)]
+
+
+@pytest.mark.slow
+def test_an_exported_policy_lands_where_its_snapshot_does(tmp_path: Path) -> None:
+    """Over a pad so large, and from so low, that a policy lands now and then which only sinks and strays."""
+    easy = ("task.pad_size=3", "task.max_touchdown_speed=10", "task.start_height=[0.5,1.2]", "task.episode_seconds=3")
+    snapshot = save_policy(tmp_path, small_settings("original_tiny", "original", *easy), sinks=True)
+    assert run(f"run={snapshot}", f"out={tmp_path}/policy.onnx") == 0
+    expected, landed = outcomes(snapshot, tmp_path / "policy.onnx", 30, tmp_path)
+    # A rounding difference can flip a pixel of a later view, and an outcome with it, on a processor of another kind.
+    assert sum(a != b for a, b in zip(expected, landed, strict=True)) <= 2
+    assert 2 < sum(landed) < 28
+
+
+@pytest.mark.slow
+def test_the_pretrained_policy_lands_from_either_file(tmp_path: Path) -> None:
+    """Its model card says how often. At 95%, five failures in 20 have a probability of 0.3%."""
+    files = [PRETRAINED / "snapshot.pt", PRETRAINED / "policy.onnx"]
+    assert sum(path.stat().st_size for path in files) < 3_000_000
+    trained = open_trained(PRETRAINED, "cpu")
+    assert export.largest_difference(trained, files[1], random_observations(trained, 50)) <= export.LARGEST_DIFFERENCE
+    for landed in outcomes(PRETRAINED, files[1], 20, tmp_path):
+        assert sum(landed) >= 16
