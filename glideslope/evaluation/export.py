@@ -50,9 +50,9 @@ def export(settings: ExportSettings, console: Console | None = None) -> int:
     """
     console = console or screen()
     out = Path(settings.out).expanduser()
-    _require_writable(out)
     _require_packages()
-    trained = open_trained(locate("run", str(settings.run)), "cpu", lambda fault: say(console, f"Passed over: {fault}"))
+    trained = open_trained(locate("run", str(settings.run)), "cpu", lambda note: say(console, note))
+    _require_writable(out)
     use_threads(settings.num_threads)
     use_writable_caches(lambda note: say(console, f"Note: {note}"))
     say(console, f"Exporting {trained.path.resolve().parent.name}/{trained.path.name} ...")

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from glideslope.agent import DrQV2Agent
-from glideslope.build import make_agent, uses_pixels
+from glideslope.build import make_agent, resolve_device, uses_pixels
 from glideslope.envs.gimbal import view_quaternion
 from glideslope.envs.layout import VELOCITY_BOUND, privileged_dim, state_dim
 from glideslope.errors import SettingsError, UserError
@@ -34,13 +34,13 @@ class Trained:
     success_rate: float | None  # of the evaluation for which the snapshot was kept; None for others
 
 
-def open_trained(path: Path, device: str, tell: Callable[[str], None] = lambda fault: None) -> Trained:
+def open_trained(path: Path, device: str, tell: Callable[[str], None] = lambda note: None) -> Trained:
     """Return the policy of a snapshot, or of a run folder's best one.
 
     Args:
         path: the snapshot or the run folder.
         device: where its networks go.
-        tell: told of each damaged snapshot that is passed over.
+        tell: takes a note of each damaged snapshot that is passed over.
 
     Raises:
         UserError: the snapshot can't be used.
@@ -185,6 +185,6 @@ def load_policy(path: str | Path, device: str = "cpu") -> LoadedPolicy:
     The file is read as tensors and plain data: it can't run code.
 
     Raises:
-        UserError: there is none, or it can't be used.
+        UserError: there is none, or it can't be used, or there is no such device.
     """
-    return LoadedPolicy(open_trained(locate("path", str(path)), device))
+    return LoadedPolicy(open_trained(locate("path", str(path)), resolve_device(device)))

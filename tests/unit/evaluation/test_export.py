@@ -94,6 +94,18 @@ def test_an_export_is_checked_on_flights_and_described(tmp_path: Path, capsys: p
     assert [given.name for given in session.get_inputs()] == [entry["name"] for entry in about["inputs"]]
 
 
+@pytest.mark.slow
+def test_a_damaged_snapshot_is_passed_over_and_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(export, "_OBSERVATIONS", 40)
+    save_policy(tmp_path, small_settings("state")).rename(tmp_path / "snapshot_previous.pt")
+    (tmp_path / "snapshot.pt").write_bytes(b"PK")
+    assert run(f"run={tmp_path}", f"out={tmp_path}/policy.onnx") == 0
+    assert capsys.readouterr().out.count("Passed over: ") == 1
+    assert (tmp_path / "policy.onnx").exists()
+
+
 def test_answers_that_differ_are_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,6 +132,7 @@ def test_answers_that_differ_are_not_written(
         (["run={here}", "out={here}/folder.onnx"], "out={here}/folder.onnx: {here}/folder.onnx is a folder"),
         (["run={here}", "out={here}/snapshot.pt/policy.onnx"], "out={here}/snapshot.pt/policy.onnx: can't write "),
         (["run={here}/damaged.pt"], "{here}/damaged.pt: "),
+        (["run={here}/damaged.pt", "out={here}/new/policy.onnx"], "{here}/damaged.pt: "),
         (["run={here}", "episodes=3"], "episodes=3: is a setting of evaluate.py; export.py has none"),
     ],
 )

@@ -157,6 +157,8 @@ def test_unusable_snapshots_are_named(snapshot: Path, tmp_path: Path, content: d
         load_policy(path)
     with pytest.raises(UserError, match="no such run folder or snapshot"):
         load_policy(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="device=cuda:70: this machine has no such device"):
+        load_policy(snapshot, "cuda:70")
 
 
 @pytest.mark.slow
