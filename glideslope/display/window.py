@@ -12,6 +12,8 @@ import numpy as np
 from glideslope.display.films import Picture
 from glideslope.errors import UserError
 
+_UNSEEN = ("dummy", "offscreen")  # what SDL draws to where there is no screen
+
 
 def has_screen() -> bool:
     """Return whether windows can be opened here."""
@@ -40,6 +42,10 @@ class Window:
             self._pygame.display.init()
         except self._pygame.error as error:
             raise UserError(f"no window can be opened: {error}; show=film makes a film") from error
+        driver = self._pygame.display.get_driver()
+        if driver in _UNSEEN and driver != os.environ.get("SDL_VIDEODRIVER"):
+            self._pygame.quit()
+            raise UserError("no window can be opened: there is no screen; show=film makes a film")
         self._clock = self._pygame.time.Clock()
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from glideslope.display.window import Window, has_screen
 from glideslope.envs.gym import LandingVectorEnv
 from glideslope.envs.landing import Outcome
 from glideslope.envs.layout import ACTION_DIM
-from glideslope.errors import UserError, failure
+from glideslope.errors import Fault, UserError, failure
 from glideslope.evaluation.filming import record_episodes
 from glideslope.evaluation.plan import EvaluationPlan, plan_for_policy, plan_for_run
 from glideslope.evaluation.report import Condition
-from glideslope.settings import EvaluateSettings, PlaySettings
+from glideslope.settings import NO_MOVING_PATHS, EvaluateSettings, PlaySettings
 from glideslope.storage.caches import use_writable_caches
 
 KEYS = """\
@@ -73,18 +74,23 @@ def play(settings: PlaySettings, console: Console | None = None) -> int:
 
 
 def _plan(settings: PlaySettings, device: str, console: Console) -> EvaluationPlan:
-    given = {"pad_speed": settings.pad_speed, "wind": settings.wind}
     asked = EvaluateSettings.from_config(
         {
             **{"run": settings.run, "policy": settings.policy, "stage": settings.stage, "seed": settings.seed},
             **{"episodes": settings.episodes, "num_envs": 2, "compare": [] if settings.run else None},
-            "sweep": {key: [value] for key, value in given.items() if value is not None},
             **{"task": settings.task.to_plain(), "curriculum": settings.curriculum.to_plain()},
         }
     )
     if settings.run is not None:
-        return plan_for_run(asked, device, lambda note: say(console, note))
-    return plan_for_policy(asked, device)
+        plan = plan_for_run(asked, device, lambda note: say(console, note))
+    else:
+        plan = plan_for_policy(asked, device)
+    if settings.pad_speed is not None and not plan.task.moving_paths:
+        raise UserError(Fault("pad_speed", settings.pad_speed, NO_MOVING_PATHS))
+    given = {"pad_speed": settings.pad_speed, "wind": settings.wind}
+    point = tuple((key, value) for key, value in given.items() if value is not None)
+    (first,) = plan.conditions
+    return replace(plan, conditions=(Condition.at(first.stage, first.index, plan.task, point),))
 
 
 class Flight:

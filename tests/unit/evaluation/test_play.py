@@ -118,6 +118,7 @@ def test_without_a_screen_there_is_a_film(tmp_path: Path, capsys: pytest.Capture
     assert (tmp_path / "films" / "flight.gif").stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("_no_screen")
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -128,6 +129,8 @@ def test_without_a_screen_there_is_a_film(tmp_path: Path, capsys: pytest.Capture
         (["policy=expert", "stage=S9"], "stage=S9: unknown stage"),
         (["policy=exprt"], "policy=exprt: must be expert, random or fixed_camera; did you mean expert?"),
         (["run=nowhere"], "run=nowhere: no such run folder or snapshot"),
+        (["policy=expert", "pad_speed=1", "task.pad_paths=[static]"], "pad_speed=1.0: the task's pad_paths are static"),
+        (["policy=expert", "show=window"], "no window can be opened: there is no screen; show=film makes a film"),
         (["policy=expert", "pad_speed=-1"], "pad_speed=-1: must be at least 0"),
         (["policy=expert", "show=screen"], "show=screen: must be auto, window or film"),
     ],
