@@ -13,7 +13,7 @@ from glideslope.agent import Average, DrQV2Agent
 from glideslope.agent.auxiliary import Instruments
 from glideslope.curriculum.stages import Curriculum
 from glideslope.envs.gimbal import ANGLE_LIMITS
-from glideslope.envs.layout import ACTION_DIM, GIMBAL_AXES, privileged_dim, state_dim
+from glideslope.envs.layout import ACTION_DIM, GIMBAL_AXES, privileged_dim, state_dim, velocity_limits
 from glideslope.envs.symmetry import mirrors
 from glideslope.errors import SettingsError, UserError, data_size
 from glideslope.lr_scheduler import LiveSchedules, ScheduleError, Schedules
@@ -110,7 +110,7 @@ def make_agent(settings: Settings, device: str, share: Share = WHOLE, average: A
         gimbal_limits_deg=np.rad2deg(ANGLE_LIMITS).tolist(),
         instruments=Instruments(
             state_dim(task),
-            (task.max_horizontal_speed, task.max_horizontal_speed, task.max_vertical_speed),
+            velocity_limits(task),
             task.gimbal_stabilized,
         ),
         device=device,

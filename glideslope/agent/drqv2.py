@@ -227,7 +227,7 @@ class DrQV2Agent:
         state = self._to_device(obs["state"]) if self._state_dim else None
         privileged = None if self.encoder.uses_pixels else self._to_device(obs["privileged"])
         observation = self._observation(pixels, state, privileged)
-        mean = torch.tanh(self.policy.pretanh(self.encoder(observation), observation.state))
+        mean: Tensor = self.policy(*observation)
         if stddev is None:
             return mean
         return (mean + self._noise(mean, stddev, self._generator)).clamp_(-1.0, 1.0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from glideslope.envs.gimbal import angles_towards
 from glideslope.envs.landing import LandingTask
-from glideslope.envs.layout import ACTION_DIM
+from glideslope.envs.layout import ACTION_DIM, velocity_limits
 from glideslope.envs.rotation import quat_about, quat_multiply, quat_to_matrix, rotate_about_z
 
 Array = NDArray[np.float64]
@@ -79,9 +79,8 @@ def _servo(task: LandingTask, position: Array, known: NDArray[np.bool_], point_g
     sink = np.minimum(0.55 * settings.max_touchdown_speed + 0.35 * height, settings.max_vertical_speed)
     command[:, 2] = np.where(inside, -sink, 0.0)
     command[~known] = [0.0, 0.0, 0.5 * settings.max_vertical_speed]
-    limit = np.array([settings.max_horizontal_speed, settings.max_horizontal_speed, settings.max_vertical_speed])
     action = np.zeros((task.num_envs, ACTION_DIM))
-    action[:, :3] = command / limit
+    action[:, :3] = command / velocity_limits(settings)
     if point_gimbal:
         action[:, 3:] = _point(task, position)
     return np.clip(action, -1.0, 1.0)

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from glideslope.envs import rewards
 from glideslope.envs.controller import VelocityController
 from glideslope.envs.gimbal import ANGLE_LIMITS, AccelerationGimbal, angles_towards, build_gimbal, view_quaternion
-from glideslope.envs.layout import ACTION_DIM, VELOCITY_BOUND
+from glideslope.envs.instruments import motion, reading
+from glideslope.envs.layout import ACTION_DIM, velocity_limits
 from glideslope.envs.optics import expose
 from glideslope.envs.physics import GIMBAL_DROP, HULL_BOTTOM, PAD_TOP_HEIGHT, Ids, Physics, build_model, read_airframe
-from glideslope.envs.range_finder import distance_below, reading
+from glideslope.envs.range_finder import distance_below
 from glideslope.envs.rotation import quat_about, quat_multiply, quat_to_matrix, rotate_about_z
 from glideslope.envs.rotors import Rotors
 from glideslope.envs.scenario import Scenarios, StageMix
@@ -107,7 +108,7 @@ class LandingTask:
                 device=device,
                 num_threads=num_threads or self.physics.num_threads,
             )
-        self._velocity_limit = np.array([task.max_horizontal_speed, task.max_horizontal_speed, task.max_vertical_speed])
+        self._velocity_limit = np.array(velocity_limits(task))
         self._view_tangent = np.tan(0.5 * np.deg2rad(task.camera_fov_deg))
         self.time = np.zeros(num_envs)
         self.decisions = np.zeros(num_envs, np.int64)
@@ -386,22 +387,20 @@ class LandingTask:
         Velocity / limit (3); the attitudes of body (4) and gimbal (4) as quaternions; the range finder's distance to
         the surface below as a share of its longest (1), 1 where it measures nothing.
         """
-        motion = self._motion()
+        moving = self._motion()
         if not self.task.range_finder:
-            return motion
+            return moving
         position, _, course = self.scenarios.pad_motion(self.time)
         distance = distance_below(self.physics.position, self.physics.rotation, position, course, self.task.pad_size)
         error = self.scenarios.range_error[np.arange(self.num_envs), self.decisions]
         measured = reading(distance, error, self.task.range_finder_range)
-        return np.column_stack([motion, measured.astype(np.float32)])
+        return np.column_stack([moving, measured.astype(np.float32)])
 
     def _motion(self) -> NDArray[np.float32]:
         heading = self.scenarios.heading
-        velocity = rotate_about_z(self.physics.velocity, -heading) / self._velocity_limit
-        attitude = _canonical(quat_multiply(quat_about(2, -heading), self.physics.attitude))
-        gimbal = _canonical(view_quaternion(self.gimbal.angles))
-        columns = [np.clip(velocity, -VELOCITY_BOUND, VELOCITY_BOUND), attitude, gimbal]
-        return np.concatenate(columns, axis=1).astype(np.float32)
+        velocity = rotate_about_z(self.physics.velocity, -heading)
+        attitude = quat_multiply(quat_about(2, -heading), self.physics.attitude)
+        return motion(velocity, attitude, self.gimbal.angles, self._velocity_limit)
 
     def privileged(self) -> NDArray[np.float32]:
         """Return what only the simulator knows, (N, ``privileged_dim``).
@@ -444,8 +443,3 @@ def gimbal_scale(stage: StageSettings) -> Array:
         return np.zeros(2)
     pitch, _, yaw = stage.scale
     return np.array([0.0 if stage.yaw_only else pitch, 0.0 if stage.pitch_only else yaw])
-
-
-def _canonical(quat: Array) -> Array:
-    """Return the one of q and −q, the same rotation, whose scalar part isn't negative."""
-    return np.where(quat[:, :1] < 0.0, -quat, quat)

@@ -11,6 +11,11 @@ PRIVILEGED_DIM = 20  # see LandingTask.privileged and privileged_dim
 VELOCITY_BOUND = 5.0  # the observed velocity, in units of its limit, is clipped here
 
 
+def velocity_limits(task: TaskSettings) -> tuple[float, float, float]:
+    """Return the largest commands of the velocity in the heading frame, forward, left and up, m/s."""
+    return task.max_horizontal_speed, task.max_horizontal_speed, task.max_vertical_speed
+
+
 def state_dim(task: TaskSettings) -> int:
     """Return the length of a frame of :meth:`LandingTask.state`."""
     return MOTION_DIM + task.range_finder

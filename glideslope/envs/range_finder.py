@@ -33,14 +33,3 @@ def distance_below(position: Array, rotation: Array, pad_position: Array, pad_co
     on_pad = np.abs(rotate_about_z(hit, -pad_course)[:, :2]).max(axis=1) <= 0.5 * pad_size
     distance = np.where(on_pad, to_pad, start[:, 2] * per_metre)
     return np.where(falls, np.maximum(distance, 0.0), np.inf)
-
-
-def reading(distance: Array, noise: Array, limits: tuple[float, float]) -> Array:
-    """Return what the instrument tells of ``distance`` (m), as a share of the longest that it measures.
-
-    ``noise`` is the error as a share of the distance, ``limits`` the shortest and longest distance (m). A surface
-    nearer than the shortest reads as the shortest; 1 means that nothing was measured.
-    """
-    shortest, longest = limits
-    share = np.minimum(distance, longest) / longest * (1.0 + noise)
-    return np.where(distance <= longest, np.clip(share, shortest / longest, 1.0), 1.0)

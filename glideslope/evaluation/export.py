@@ -19,10 +19,10 @@ from glideslope.display.commands import near
 from glideslope.display.console import say, screen
 from glideslope.envs import ENV_ID
 from glideslope.envs.gimbal import ANGLE_LIMITS
-from glideslope.envs.layout import privileged_dim, state_dim
+from glideslope.envs.layout import VELOCITY_BOUND, velocity_limits
 from glideslope.errors import UserError, failure
 from glideslope.evaluation.inspection import locate
-from glideslope.evaluation.policy import Trained, open_trained
+from glideslope.evaluation.policy import Trained, newest_frame, open_trained
 from glideslope.evaluation.scoring import TEST_SEED
 from glideslope.runs.run_folder import VERSIONS
 from glideslope.settings import ExportSettings, Settings
@@ -124,12 +124,10 @@ def write_onnx(trained: Trained, path: Path) -> None:
 
 def _inputs(settings: Settings) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     """Return the shape of one drone's inputs and their type, by name."""
-    if not uses_pixels(settings):
-        return {"privileged": ((privileged_dim(settings.task),), torch.float32)}
-    depth, size = settings.frame_stack, settings.task.image_size
+    depth = settings.frame_stack
     return {
-        "pixels": ((depth, size, size), torch.uint8),
-        "state": ((depth, state_dim(settings.task)), torch.float32),
+        name: (shape if name == "privileged" else (depth, *shape), torch.uint8 if name == "pixels" else torch.float32)
+        for name, shape in newest_frame(settings).items()
     }
 
 
@@ -167,8 +165,7 @@ def describe(trained: Trained, name: str, difference: float) -> dict[str, Any]:
     """Return what another program must know of the policy, as plain data."""
     settings = trained.settings
     task = settings.task
-    speeds = {"velocity_forward": task.max_horizontal_speed, "velocity_left": task.max_horizontal_speed}
-    speeds["velocity_up"] = task.max_vertical_speed
+    speeds = dict(zip(_AXES[:3], velocity_limits(task), strict=True))
     gimbal = {
         "position": ("rad", ANGLE_LIMITS.tolist()),
         "velocity": ("rad/s", [task.gimbal_max_rate] * 2),
@@ -241,8 +238,9 @@ def _meaning(part: str, settings: Settings, speeds: dict[str, float]) -> dict[st
         }
     if part == "privileged":
         return {"meaning": "the simulator's state: see LandingTask.privileged; for flights in the simulator only"}
+    fastest = [-VELOCITY_BOUND, VELOCITY_BOUND]
     columns: list[dict[str, Any]] = [
-        {"name": axis, "unit": "m/s", "divided_by": speed, "range": [-5.0, 5.0]} for axis, speed in speeds.items()
+        {"name": axis, "unit": "m/s", "divided_by": speed, "range": fastest} for axis, speed in speeds.items()
     ]
     for body in ("attitude", "gimbal"):
         unit = "unit quaternion, scalar first and not negative"

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from glideslope.agent import DrQV2Agent
 from glideslope.build import make_agent, resolve_device, uses_pixels
-from glideslope.envs.gimbal import view_quaternion
-from glideslope.envs.layout import VELOCITY_BOUND, privileged_dim, state_dim
+from glideslope.envs.instruments import motion, reading
+from glideslope.envs.layout import privileged_dim, state_dim, velocity_limits
 from glideslope.errors import SettingsError, UserError
 from glideslope.evaluation.inspection import locate
 from glideslope.runs.snapshots import load, newest_snapshot
@@ -63,6 +63,14 @@ def open_trained(path: Path, device: str, tell: Callable[[str], None] = lambda n
     return Trained(snapshot, settings, agent, frame, stage, reached, content.get("success_rate"))
 
 
+def newest_frame(settings: Settings) -> dict[str, tuple[int, ...]]:
+    """Return the shape of one drone's newest frame by part of the observation: pixels and state, or privileged."""
+    if not uses_pixels(settings):
+        return {"privileged": (privileged_dim(settings.task),)}
+    size = settings.task.image_size
+    return {"pixels": (size, size), "state": (state_dim(settings.task),)}
+
+
 class LoadedPolicy:
     """A trained policy that flies drones: it stacks their frames, scales what it reads, and answers with mean actions.
 
@@ -80,11 +88,7 @@ class LoadedPolicy:
     @property
     def reads(self) -> dict[str, tuple[int, ...]]:
         """The shape of one drone's newest frame by part of the observation: pixels and state, or privileged."""
-        settings = self.trained.settings
-        if not uses_pixels(settings):
-            return {"privileged": (privileged_dim(settings.task),)}
-        size = settings.task.image_size
-        return {"pixels": (size, size), "state": (state_dim(settings.task),)}
+        return newest_frame(self.trained.settings)
 
     def reset(self, count: int = 1) -> None:
         """Begin an episode for each of `count` drones: their stacks are filled with the next observation.
@@ -162,21 +166,12 @@ class LoadedPolicy:
         if (height is None) == task.range_finder:
             rule = "is missing: the policy reads a range finder" if task.range_finder else "is not read by this policy"
             raise ValueError(f"height {rule}")
-        limits = (task.max_horizontal_speed, task.max_horizontal_speed, task.max_vertical_speed)
-        speed = np.clip(np.asarray(velocity, float) / limits, -VELOCITY_BOUND, VELOCITY_BOUND)
-        turned = [_canonical(np.asarray(attitude, float)), _canonical(view_quaternion(np.asarray(gimbal, float)))]
-        columns = [speed, *turned]
-        if height is not None:
-            shortest, longest = task.range_finder_range
-            distance = np.asarray(height, float)[:, None]
-            share = np.clip(np.minimum(distance, longest) / longest, shortest / longest, 1.0)
-            columns.append(np.where(distance <= longest, share, 1.0))
-        return np.concatenate(columns, axis=1).astype(np.float32)
-
-
-def _canonical(quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the one of q and -q, the same rotation, whose scalar part isn't negative."""
-    return np.where(quaternion[:, :1] < 0.0, -quaternion, quaternion)
+        measured = (np.asarray(values, float) for values in (velocity, attitude, gimbal, velocity_limits(task)))
+        moving = motion(*measured)
+        if height is None:
+            return moving
+        below = reading(np.asarray(height, float), 0.0, task.range_finder_range)
+        return np.column_stack([moving, below.astype(np.float32)])
 
 
 def load_policy(path: str | Path, device: str = "cpu") -> LoadedPolicy:

@@ -8,10 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 from glideslope.envs.gym import LandingVectorEnv
+from glideslope.envs.instruments import reading
 from glideslope.envs.landing import LandingTask
 from glideslope.envs.layout import ACTION_DIM, state_dim
 from glideslope.envs.physics import build_model
-from glideslope.envs.range_finder import distance_below, reading
+from glideslope.envs.range_finder import distance_below
 from glideslope.envs.rotation import quat_about, quat_to_matrix
 from glideslope.errors import SettingsError
 from glideslope.settings import FULL_TASK, TaskSettings
